@@ -1,0 +1,23 @@
+"""gradexp: experiments on what decides whether, where and how fast optimizers converge."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradexp import surfaces
+    from gradexp.engine import optimize
+    from gradexp.numbers import stack
+
+__version__ = "0.1.0"
+__all__ = ["optimize", "stack", "surfaces"]
+
+_HOMES = {"optimize": "gradexp.engine", "stack": "gradexp.numbers"}
+
+
+def __getattr__(name: str) -> Any:
+    """Re-exports on first use, so that `gradexp list` does not wait for torch."""
+    if name == "surfaces":
+        return import_module("gradexp.surfaces")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'gradexp' has no attribute {name!r}")

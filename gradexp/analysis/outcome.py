@@ -1,0 +1,157 @@
+"""How a run ended, and the evidence for it.
+
+A run whose gradient norm fell below ``stop.gradient`` is at a stationary point, or near one. Which
+kind is decided in this order:
+
+1. A declared stationary point is within `NEAR` · (1 + its norm): ``converged`` if it is a
+   minimum, ``saddle`` if it is a saddle or a maximum.
+2. The loss is within `AT_MINIMUM` · max(1, |minimum|) of the surface's minimum: ``converged``, to
+   a minimizer that is not declared.
+3. The curvature is so small that even across the whole domain it would change the loss by less
+   than `FLAT` times what the loss has still to fall: ``plateau``.
+4. Eigenvalues of the Hessian, against `DEGENERATE` times the largest in size: one is clearly
+   negative, ``saddle``; all are clearly positive, ``converged``, to a minimum that is not
+   declared; otherwise ``plateau``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from gradexp.engine import End, Stop
+from gradexp.numbers import norm
+from gradexp.surfaces import StationaryPoint, Surface, hessian, value_and_gradient
+
+NEAR = 1e-3
+AT_MINIMUM = 1e-9
+FLAT = 1e-4
+DEGENERATE = 1e-6
+
+_LARGEST_HESSIAN = 256
+
+Word: TypeAlias = Literal["converged", "saddle", "plateau", "cycling", "diverged", "budget"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        word: one of the six outcomes.
+        because: the sentence that a person sees.
+        evidence: the figures behind it: ``gradient_norm``, ``hessian_eigenvalues`` (ascending, or
+            None where there are none to be had), ``nearest`` (the nearest declared stationary
+            point with its ``kind`` and ``distance``, or None).
+    """
+
+    word: Word
+    because: str
+    evidence: dict[str, Any]
+
+
+def judge(surface: Surface, point: Tensor, end: End, steps: int, stop: Stop) -> Outcome:
+    """The outcome of one run.
+
+    Args:
+        surface: of that run.
+        point: where it ended, ``(dim,)``.
+        end: why it ended.
+        steps: how many it made.
+        stop: when it was to end.
+    """
+    point = point.double()
+    value, gradient = value_and_gradient(surface, point)
+    gradient_norm = float(norm(gradient))
+    nearest = _nearest(surface, point)
+    eigenvalues = None if end is End.DIVERGED else _eigenvalues(surface, point)
+    word: Word
+    if end is End.DIVERGED:
+        word, because = (
+            "diverged",
+            _how_diverged(point, float(value), steps, float(stop.divergence)),
+        )
+    elif end is End.BUDGET:
+        word = "budget"
+        because = (
+            f"gradient norm {gradient_norm:.2g} is above {stop.gradient:g} after {steps} steps"
+        )
+    else:
+        word, because = _at_rest(surface, point, float(value), eigenvalues, nearest)
+    found = None
+    if nearest is not None:
+        stationary, distance = nearest
+        found = {"point": list(stationary.point), "kind": stationary.kind, "distance": distance}
+    evidence = {
+        "gradient_norm": gradient_norm,
+        "hessian_eigenvalues": eigenvalues,
+        "nearest": found,
+    }
+    return Outcome(word, because, evidence)
+
+
+def _nearest(surface: Surface, point: Tensor) -> tuple[StationaryPoint, float] | None:
+    """The nearest declared stationary point and its distance."""
+    if not bool(point.isfinite().all()):
+        return None
+    known = [StationaryPoint(place, "minimum") for place in surface.minimizers]
+    distances = [
+        (stationary, math.dist(map(float, stationary.point), point.tolist()))
+        for stationary in (*known, *surface.stationary_points)
+    ]
+    return min(distances, key=lambda found: found[1], default=None)
+
+
+def _eigenvalues(surface: Surface, point: Tensor) -> list[float] | None:
+    """The eigenvalues of the Hessian, ascending; None where it is too large or not finite."""
+    if len(point) > _LARGEST_HESSIAN:
+        return None
+    matrix = hessian(surface, point)
+    if not bool(matrix.isfinite().all()):
+        return None
+    return [float(value) for value in torch.linalg.eigvalsh(matrix)]
+
+
+def _how_diverged(point: Tensor, value: float, steps: int, limit: float) -> str:
+    if not math.isfinite(value) or not bool(point.isfinite().all()):
+        return f"the loss is no longer finite after {steps} steps"
+    what = "the loss" if abs(value) > limit else "a coordinate"
+    return f"{what} is beyond {limit:g} after {steps} steps"
+
+
+def _at_rest(
+    surface: Surface,
+    point: Tensor,
+    value: float,
+    eigenvalues: list[float] | None,
+    nearest: tuple[StationaryPoint, float] | None,
+) -> tuple[Word, str]:
+    """The kind of a point where the gradient is all but zero, by the order given above."""
+    if nearest is not None:
+        stationary, distance = nearest
+        place = ", ".join(f"{float(x):.4g}" for x in stationary.point[:4])
+        place += ", …" if len(stationary.point) > 4 else ""
+        if distance <= NEAR * (1 + math.hypot(*map(float, stationary.point))):
+            word: Word = "converged" if stationary.kind == "minimum" else "saddle"
+            which = "minimizer" if stationary.point in surface.minimizers else stationary.kind
+            return word, f"{distance:.2g} from the declared {which} ({place})"
+    minimum = surface.minimum
+    if minimum is not None and value - float(minimum) <= AT_MINIMUM * max(1.0, abs(float(minimum))):
+        return "converged", "the loss is at its minimum, at a point that is not declared"
+    if eigenvalues is None:
+        return "plateau", "the gradient is all but zero; the Hessian is not to be had"
+    low, high = eigenvalues[0], eigenvalues[-1]
+    largest = max(abs(low), abs(high))
+    diameter = math.hypot(*(top - bottom for bottom, top in surface.domain))
+    to_fall = abs(value) if minimum is None else value - float(minimum)
+    if largest * diameter**2 <= FLAT * to_fall:
+        return "plateau", f"gradient and curvature (at most {largest:.2g}) are all but zero"
+    if low < -DEGENERATE * largest:
+        return "saddle", f"the Hessian has a negative eigenvalue, {low:.2g}"
+    if low > DEGENERATE * largest:
+        return "converged", f"the Hessian is positive definite (least eigenvalue {low:.2g})"
+    return "plateau", f"the Hessian is degenerate (least eigenvalue {low:.2g})"

@@ -1,0 +1,95 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from gradexp import __version__
+from gradexp.mistakes import Mistake, nearest
+
+_DESCRIPTION = "Experiments on what decides whether, where and how fast optimizers converge."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program `gradexp`; returns its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(given)
+    except Mistake as mistake:
+        print(f"gradexp: {' '.join(str(mistake).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gradexp: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _dispatch(given: list[str]) -> int:
+    if given[:1] == ["run"]:
+        return _run(given[1:])
+    if given[:2] == ["-sc", "query=bash"] or (given[:1] == ["-sc"] and "query" in "".join(given)):
+        return _complete(given)
+    parser = argparse.ArgumentParser(prog="gradexp", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"gradexp {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands.add_parser(
+        "run", add_help=False, help="one run, or a sweep with -m (gradexp run --help)"
+    )
+    listing = commands.add_parser("list", help="what can be chosen, with its keys and defaults")
+    listing.add_argument("what", nargs="?", help="a group such as surfaces, or experiments")
+    parser.error = _refuse  # type: ignore[method-assign, assignment]
+    args = parser.parse_args(given)
+    return _list(args.what)
+
+
+def _refuse(message: str) -> None:
+    raise Mistake("", "", f"{message}; see gradexp --help")
+
+
+def _run(given: list[str]) -> int:
+    from gradexp import hydra_app, terminal
+
+    runs = hydra_app.main(given)
+    if runs is None:
+        return 0
+    if runs.sweep is None:
+        terminal.show_run(runs.jobs[0][1])
+    else:
+        terminal.show_sweep(runs.sweep, runs.jobs)
+    return 0
+
+
+def _list(what: str | None) -> int:
+    from gradexp import config_files, terminal
+
+    folders = {group: config_files.CONF / group for group in config_files.groups()}
+    folders["experiment"] = config_files.EXPERIMENTS
+    plurals = {("log" if name == "log" else f"{name}s"): name for name in folders}
+    if what is None:
+        counts = {name: len(list(folder.glob("*.yaml"))) for name, folder in folders.items()}
+        terminal.show_groups(counts)
+        return 0
+    name = plurals.get(what, what)
+    if name not in folders:
+        raise Mistake("list", what, f"no such list; {nearest(what, plurals)}")
+    terminal.show_choices(config_files.choices(folders[name]))
+    return 0
+
+
+def _complete(given: list[str]) -> int:
+    """Answers the shell, which asks `gradexp` and not `gradexp run` how a line may go on."""
+    line = os.environ.get("COMP_LINE", "")
+    program, _, rest = line.partition(" ")
+    command, space, overrides = rest.lstrip().partition(" ")
+    if not space:
+        print("\n".join(name for name in ("list", "run") if name.startswith(command)))
+        return 0
+    if command == "run":
+        os.environ["COMP_LINE"] = f"{program} {overrides}"
+        return _run(given)
+    return 0

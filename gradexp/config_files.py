@@ -1,0 +1,55 @@
+"""Where the config files lie, and what they offer: read without importing torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def _shipped(name: str) -> Path:
+    """The folder of that name: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+CONF = _shipped("conf")
+EXPERIMENTS = _shipped("experiments")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice of a config group, or one experiment."""
+
+    name: str
+    description: str
+    family: str
+    """The module of its class: a surface's family."""
+    settings: dict[str, Any]
+    """Its keys with their defaults."""
+
+
+def groups() -> list[str]:
+    """The config groups, in the order of the defaults list."""
+    defaults = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
+    return [group for entry in defaults if isinstance(entry, dict) for group in entry]
+
+
+def choices(folder: Path) -> list[Choice]:
+    """What the files of a folder offer, by name."""
+    return [_read(path) for path in sorted(folder.glob("*.yaml"))]
+
+
+def _read(path: Path) -> Choice:
+    text = path.read_text()
+    settings = yaml.safe_load(text)
+    target = settings.pop("_target_", "").split(".")
+    return Choice(
+        name=path.stem,
+        description=text.splitlines()[0].lstrip("# "),
+        family=target[2] if len(target) > 3 else "",
+        settings=settings,
+    )

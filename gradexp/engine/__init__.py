@@ -1,0 +1,21 @@
+"""The engine: advances batches of runs and records them."""
+
+from gradexp.engine.batched import Batched
+from gradexp.engine.optimize import DTYPES, optimize
+from gradexp.engine.problem import Problem, Record, Stop, choose_device
+from gradexp.engine.reference import Reference
+from gradexp.engine.trace import End, RunTrace, Trace
+
+__all__ = [
+    "DTYPES",
+    "Batched",
+    "End",
+    "Problem",
+    "Record",
+    "Reference",
+    "RunTrace",
+    "Stop",
+    "Trace",
+    "choose_device",
+    "optimize",
+]

@@ -1,0 +1,91 @@
+"""What an engine is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from gradexp.mistakes import Mistake
+from gradexp.noises import Noise
+from gradexp.numbers import AtLeast, Component, Positive
+from gradexp.optimizers import External, Optimizer
+from gradexp.schedules import Schedule
+from gradexp.surfaces import Surface
+
+
+@dataclass(frozen=True)
+class Stop(Component):
+    """When a run ends before its last step.
+
+    Args:
+        gradient: it is stationary where the gradient norm is below this.
+        divergence: it has diverged where the loss or a coordinate is larger in size than this, or
+            not finite.
+    """
+
+    gradient: Positive = 1e-8
+    divergence: Positive = 1e12
+
+
+@dataclass(frozen=True)
+class Record(Component):
+    """What is kept of a run.
+
+    Args:
+        what: ``metrics`` (nothing along the way), ``loss``, or ``trace`` (loss, gradient norm and
+            point).
+        points: at most so many steps are recorded, evenly spaced, first and last included.
+        tolerances: the first steps at which the loss gap and the gradient norm are below each of
+            these are kept.
+    """
+
+    what: Literal["trace", "loss", "metrics"] = "trace"
+    points: Annotated[int, AtLeast(2)] = 10001
+    tolerances: tuple[Positive, ...] = ()
+
+    def steps(self, steps: int) -> range:
+        """The steps to record out of 0 to `steps`; the last one comes besides where it is not
+        among them."""
+        stride = max(1, -(-steps // (self.points - 1)))
+        return range(0, steps + 1, stride)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """B runs of one structure, ready to be run: `start` is ``(dim, B)``, of the element type and
+    on the device of the computation; numbers are floats or tensors ``(B,)``. `progress` is told
+    the number of steps made, now and then."""
+
+    surface: Surface
+    start: Tensor
+    optimizer: Optimizer | External
+    steps: int
+    schedule: Schedule
+    noise: Noise
+    stop: Stop
+    record: Record
+    progress: Callable[[int], None] = lambda step: None
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is CUDA where there is one.
+
+    Raises:
+        Mistake: there is no such device.
+    """
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise Mistake("device", name, "must be auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and not available:
+        raise Mistake("device", name, "there is no CUDA device here; use auto or cpu")
+    if number and int(number) >= torch.cuda.device_count():
+        reason = f"there are {torch.cuda.device_count()} CUDA devices here, counted from 0"
+        raise Mistake("device", name, reason)
+    return torch.device(name)

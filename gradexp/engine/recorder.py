@@ -1,0 +1,96 @@
+"""Keeps what was asked for while a batch of runs advances."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradexp.engine.problem import Problem
+from gradexp.engine.trace import End, Trace
+from gradexp.numbers import Number
+
+
+class Recorder:
+    """Sees every step of a batch, decides which runs have ended, and makes the trace."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._record = problem.record
+        self._stop = problem.stop
+        self._steps = problem.steps
+        self._grid = problem.record.steps(problem.steps)
+        self._minimum: Number | None = problem.surface.minimum
+        first = problem.start[0]
+        count = torch.zeros_like(first, dtype=torch.int64)
+        self._made = count
+        self._best_loss = torch.full_like(first, torch.inf)
+        self._best_step = count
+        self._tolerances = torch.tensor(
+            problem.record.tolerances, dtype=first.dtype, device=first.device
+        )[:, None]
+        self._gap_steps = self._gradient_steps = count.new_full((len(self._tolerances), 1), -1)
+        self._rows: list[tuple[int, Tensor, Tensor, Tensor]] = []
+
+    def observe(self, step: int, point: Tensor, loss: Tensor, gradient_norm: Tensor) -> Tensor:
+        """Takes note of one step.
+
+        Args:
+            step: counted from 0.
+            point: ``(dim, B)``.
+            loss: ``(B,)``.
+            gradient_norm: ``(B,)``.
+
+        Returns:
+            Which runs have ended, ``(B,)``. It follows from the point alone: a run that is held
+            where it is stays ended.
+        """
+        size = torch.maximum(loss.abs(), point.abs().amax(dim=0))
+        self._diverged = ~(size <= self._stop.divergence)  # true of NaN, too
+        ended = self._diverged | (gradient_norm < self._stop.gradient)
+        if step < self._steps:
+            self._made = self._made + ~ended
+        better = loss < self._best_loss
+        self._best_loss = torch.where(better, loss, self._best_loss)
+        self._best_step = torch.where(better, step, self._best_step)
+        if len(self._tolerances):
+            self._note_passages(step, loss, gradient_norm)
+        self._last = (step, loss, gradient_norm, point)
+        self._ended = ended
+        if step in self._grid and self._record.what != "metrics":
+            self._rows.append(self._last)
+        return ended
+
+    def _note_passages(self, step: int, loss: Tensor, gradient_norm: Tensor) -> None:
+        def noted(steps: Tensor, distance: Tensor) -> Tensor:
+            return torch.where((steps < 0) & (distance <= self._tolerances), step, steps)
+
+        self._gradient_steps = noted(self._gradient_steps, gradient_norm)
+        if self._minimum is not None:
+            self._gap_steps = noted(self._gap_steps, loss - self._minimum)
+
+    def trace(self) -> Trace:
+        """What was kept, on the CPU."""
+        step, loss, gradient_norm, point = self._last
+        kept = self._record.what
+        rows = self._rows
+        if kept != "metrics" and rows[-1][0] != step:
+            rows = [*rows, self._last]
+        steps, losses, norms, points = zip(*rows, strict=True) if rows else ((), (), (), ())
+        shape = (len(self._tolerances), loss.shape[0])
+        end = torch.where(self._ended, int(End.STATIONARY), int(End.BUDGET))
+        end = torch.where(self._diverged, int(End.DIVERGED), end)
+        known = self._minimum is not None
+        return Trace(
+            step=torch.tensor(steps, dtype=torch.int64),
+            loss=torch.stack(losses).cpu() if kept != "metrics" else None,
+            gradient_norm=torch.stack(norms).cpu() if kept == "trace" else None,
+            point=torch.stack(points).cpu() if kept == "trace" else None,
+            end=end.cpu(),
+            steps=self._made.cpu(),
+            final_loss=loss.cpu(),
+            final_gradient_norm=gradient_norm.cpu(),
+            final_point=point.cpu(),
+            best_loss=self._best_loss.cpu(),
+            best_step=self._best_step.cpu(),
+            gap_steps=self._gap_steps.expand(shape).cpu() if known else None,
+            gradient_steps=self._gradient_steps.expand(shape).cpu(),
+        )

@@ -1,0 +1,96 @@
+"""What the engine gives back: the trace of a batch, and how each of its runs ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class End(IntEnum):
+    """Why a run made no further step."""
+
+    BUDGET = 0
+    STATIONARY = 1
+    DIVERGED = 2
+
+
+class RunTrace(NamedTuple):
+    """The trace of one run, to its last step; what was not recorded is None."""
+
+    step: Tensor
+    """``(R,)``, int64"""
+    loss: Tensor | None
+    """``(R,)``"""
+    gradient_norm: Tensor | None
+    """``(R,)``"""
+    point: Tensor | None
+    """``(R, dim)``"""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """B runs: what was recorded along them, and what is known at their ends.
+
+    A run that ended before others keeps its last values in the rows that follow.
+    """
+
+    # along the runs; None where it was not asked for
+    step: Tensor
+    """``(R,)``, int64; step 0 is the start"""
+    loss: Tensor | None
+    """``(R, B)``"""
+    gradient_norm: Tensor | None
+    """``(R, B)``"""
+    point: Tensor | None
+    """``(R, dim, B)``"""
+
+    # at their ends
+    end: Tensor
+    """``(B,)``, an `End` each"""
+    steps: Tensor
+    """``(B,)``, int64: the steps each run made"""
+    final_loss: Tensor
+    """``(B,)``"""
+    final_gradient_norm: Tensor
+    """``(B,)``"""
+    final_point: Tensor
+    """``(dim, B)``"""
+    best_loss: Tensor
+    """``(B,)``"""
+    best_step: Tensor
+    """``(B,)``, int64"""
+
+    # the first step at which each tolerance was met, or -1
+    gap_steps: Tensor | None
+    """``(T, B)``, int64: loss minus the surface's minimum; None where that is unknown"""
+    gradient_steps: Tensor
+    """``(T, B)``, int64: gradient norm"""
+
+    def first(self, batch: int) -> Trace:
+        """The trace of the first `batch` runs."""
+        parts = {name: part for name, part in vars(self).items() if name != "step"}
+        cut: dict[str, Any] = {
+            name: None if part is None else part[..., :batch] for name, part in parts.items()
+        }
+        return Trace(step=self.step, **cut)
+
+    def run(self, index: int) -> RunTrace:
+        """The trace of one run, cut after its last step, which is its last row."""
+        made = self.steps[index]
+        rows = self.step < made
+
+        def until_end(values: Tensor | None, last: Tensor) -> Tensor | None:
+            if values is None:
+                return None
+            return torch.cat([values[rows][..., index], last[..., index][None]])
+
+        return RunTrace(
+            step=torch.cat([self.step[rows], made[None]]),
+            loss=until_end(self.loss, self.final_loss),
+            gradient_norm=until_end(self.gradient_norm, self.final_gradient_norm),
+            point=until_end(self.point, self.final_point),
+        )

@@ -1,0 +1,265 @@
+"""`gradexp run`: Hydra's application, with a gate before anything in a config is used.
+
+``hydra.main`` makes a run's folder before the task sees the config, and prints mistakes its own
+way. This module does what ``hydra.main`` does, with the same parts of Hydra, but checks a config as
+soon as it is composed: what it may import, and whether it makes a run. It is the one place that
+knows Hydra's inside (1.3).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from hydra import version
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, configure_log, run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from gradexp.config_files import CONF, EXPERIMENTS
+from gradexp.hydra_errors import explained
+from gradexp.mistakes import Mistake
+from gradexp.trust import check_hydra, check_search_path
+
+if TYPE_CHECKING:
+    from gradexp.job import Result
+
+
+class GatedLoader(ConfigLoaderImpl):
+    """Composes configs, and passes only what may be used.
+
+    `builds` is set before jobs are run: then each job's config must also make a run.
+    """
+
+    builds = False
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        self._check_search_path(config_name, overrides)
+        config = super().load_configuration(
+            config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+        )
+        plain = OmegaConf.to_container(config.hydra, resolve=False)
+        assert isinstance(plain, dict)
+        check_hydra({str(name): node for name, node in plain.items()})
+        return config
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        with explained(sweep_overrides):
+            config = super().load_sweep_config(master_config, sweep_overrides)
+        if self.builds:
+            check_job(config)
+        return config
+
+    def _check_search_path(self, config_name: str | None, overrides: list[str]) -> None:
+        """Checks the search path before it is used: a package there would be imported."""
+        primary = self.repository.load_config(config_name) if config_name else None
+        entries = OmegaConf.select(primary.config, "hydra.searchpath") if primary else None
+        for override in OverridesParser.create().parse_overrides(overrides):
+            if override.get_key_element() == "hydra.searchpath":
+                entries = override.value()
+        for entry in entries or ():
+            check_search_path(str(entry))
+
+
+def check_job(config: DictConfig) -> None:
+    """Checks that a job's config makes a run.
+
+    Raises:
+        Mistake: it does not.
+    """
+    from gradexp.experiment import build
+
+    build(_without_hydra(config))
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def task(config: DictConfig) -> Result:
+    """What Hydra runs as a job."""
+    from gradexp.job import perform
+
+    hydra = HydraConfig.get()
+    choices = {
+        group: name for group, name in hydra.runtime.choices.items() if "hydra/" not in group
+    }
+    number = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
+    return perform(config, choices, Path(hydra.runtime.output_dir), number)
+
+
+class Runs(NamedTuple):
+    """What was run: each job's overrides and result; a sweep has a folder of its own."""
+
+    sweep: Path | None
+    jobs: list[tuple[list[str], Result]]
+
+
+def main(arguments: Sequence[str]) -> Runs | None:
+    """Does what the arguments of ``gradexp run`` say.
+
+    Returns:
+        What was run, or None where something was shown instead.
+
+    Raises:
+        Mistake: a person's mistake; nothing was left behind.
+    """
+    version.setbase("1.3")
+    parser = get_args_parser()
+    parser.prog = "gradexp run"
+    parser.error = _refuse  # type: ignore[method-assign]
+    args = parser.parse_args(arguments)
+    if args.experimental_rerun:
+        raise Mistake("--experimental-rerun", args.experimental_rerun, "pickles are not used here")
+    name = (args.config_name or "config").removesuffix(".yaml")
+    loader = GatedLoader(_search_path(args))
+    hydra = Hydra(task_name="gradexp", config_loader=loader)
+    GlobalHydra.instance().clear()
+    GlobalHydra.instance().initialize(hydra)
+    try:
+        with explained(args.overrides):
+            if _show(hydra, name, args, parser):
+                return None
+            loader.builds = True
+            return _run(hydra, name, args)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _refuse(message: str) -> NoReturn:
+    raise Mistake("", "", f"{message}; see gradexp run --help")
+
+
+def _search_path(args: Namespace) -> ConfigSearchPath:
+    """gradexp's configs, or those of ``--config-path``; a person's own; the experiments."""
+    main = Path(args.config_path).absolute() if args.config_path else CONF
+    path = create_config_search_path(f"file://{main}")
+    extra = [("command-line", Path(args.config_dir).absolute())] if args.config_dir else []
+    if args.config_path:
+        extra.append(("gradexp", CONF))
+    for provider, folder in (*extra, ("experiments", EXPERIMENTS)):
+        if not folder.is_dir():
+            raise Mistake("--config-dir", folder, "there is no such folder")
+        path.prepend(provider, f"file://{folder}", SearchPathQuery(provider="schema"))
+    return path
+
+
+def _show(hydra: Hydra, name: str, args: Namespace, parser: Any) -> bool:
+    """Shows what a flag asks for; False where no flag asks for anything."""
+    if args.help:
+        hydra.app_help(config_name=name, args_parser=parser, args=args)
+    elif args.hydra_help:
+        hydra.hydra_help(config_name=name, args_parser=parser, args=args)
+    elif args.cfg:
+        hydra.show_cfg(name, args.overrides, args.cfg, args.package, args.resolve)
+    elif args.info:
+        hydra.show_info(args.info, config_name=name, overrides=args.overrides)
+    elif args.shell_completion:
+        hydra.shell_completion(config_name=name, overrides=args.overrides)
+    else:
+        return False
+    return True
+
+
+def _run(hydra: Hydra, name: str, args: Namespace) -> Runs:
+    """Runs one job, or a sweep where the flags or the config say so."""
+    overrides = list(args.overrides)
+    config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
+    if args.multirun or (not args.run and config.hydra.mode == RunMode.MULTIRUN):
+        overrides.append("hydra.mode=MULTIRUN")
+        return _run_sweep(hydra, name, overrides)
+    overrides.append("hydra.mode=RUN")
+    return _run_one(hydra, name, overrides)
+
+
+def _run_one(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
+    config = hydra.compose_config(name, overrides, RunMode.RUN)
+    check_job(config)
+    HydraConfig.instance().set_config(config)
+    with _claimed("hydra.run.dir", Path(config.hydra.run.dir)):
+        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        callbacks = Callbacks(config)
+        callbacks.on_run_start(config=config, config_name=name)
+        job = run_job(
+            hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
+            task_function=task,
+            config=config,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
+        )
+        callbacks.on_run_end(config=config, config_name=name, job_return=job)
+        return Runs(sweep=None, jobs=[_outcome(job)])  # raises what the job raised
+
+
+def _run_sweep(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
+    config = hydra.compose_config(name, overrides, RunMode.MULTIRUN)
+    HydraConfig.instance().set_config(config)
+    folder = Path(config.hydra.sweep.dir)
+    with _claimed("hydra.sweep.dir", folder):
+        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        callbacks = Callbacks(config)
+        callbacks.on_multirun_start(config=config, config_name=name)
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=config, hydra_context=context, task_function=task
+        )
+        batches = sweeper.sweep(arguments=list(config.hydra.overrides.task))
+        callbacks.on_multirun_end(config=config, config_name=name)
+    jobs = [_outcome(job) for batch in batches or () for job in batch]
+    return Runs(sweep=folder, jobs=jobs)
+
+
+def _outcome(job: JobReturn) -> tuple[list[str], Result]:
+    return list(job.overrides or ()), job.return_value
+
+
+@contextmanager
+def _claimed(key: str, folder: Path) -> Iterator[None]:
+    """Makes an output folder; after a mistake it is as it was before.
+
+    Raises:
+        Mistake: it cannot be written, or holds a run or a sweep already.
+    """
+    if any((folder / mark).exists() for mark in ("run.json", ".hydra", "multirun.yaml")):
+        raise Mistake(key, folder, "holds a run or a sweep already; choose another folder")
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(None, "Permission denied")
+        except OSError as error:
+            raise Mistake(key, folder, f"cannot be written: {error.strerror}") from None
+        yield
+    except Mistake:
+        if folder.is_dir() and not any(folder.rglob("run.json")):
+            for path in set(folder.iterdir()) - before:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for made in missing:
+            if made.is_dir() and not any(made.iterdir()):
+                made.rmdir()
+        raise

@@ -1,0 +1,107 @@
+"""What Hydra and OmegaConf say of a person's mistake, in one line that names what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from gradexp.config_files import EXPERIMENTS, choices, groups
+from gradexp.mistakes import Mistake, nearest
+
+
+@contextmanager
+def explained(overrides: Sequence[str]) -> Iterator[None]:
+    """Turns the exceptions of composing a config into mistakes.
+
+    Raises:
+        Mistake: instead of an exception of Hydra's or OmegaConf's.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _mistake(error, overrides) from error
+
+
+def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
+    if isinstance(error, MissingConfigException):
+        return _missing_config(error)
+    unknown = _unknown_key(error)
+    if unknown is not None:
+        key, known = unknown
+        return Mistake(key, _value_of(key, overrides), f"no such key; {nearest(_last(key), known)}")
+    text = _one_line(error)
+    match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)
+    if match:
+        key = match[1]
+        return Mistake(key, _value_of(key, overrides), f"no such key; {nearest(key, _top_keys())}")
+    return Mistake("", "", text)
+
+
+def _missing_config(error: MissingConfigException) -> Mistake:
+    """A choice that a group does not have, or a config file that is not there."""
+    missing = PurePosixPath(error.missing_cfg_file or "")
+    if error.options:
+        group = str(missing.parent)
+        return Mistake(
+            group, missing.name, f"no such {group}; {nearest(missing.name, error.options)}"
+        )
+    if len(missing.parts) > 1:
+        known = groups()
+        return Mistake(
+            str(missing.parent),
+            missing.name,
+            f"no such group; {nearest(str(missing.parent), known)}",
+        )
+    known = ["config", *(experiment.name for experiment in choices(EXPERIMENTS))]
+    return Mistake(
+        "--config-name", missing.name, f"no such experiment; {nearest(missing.name, known)}"
+    )
+
+
+def _unknown_key(error: BaseException) -> tuple[str, list[str]] | None:
+    """The key that a config does not have, and those beside it that it has."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+            parent = cause.parent_node
+            known = [str(key) for key in parent] if isinstance(parent, DictConfig) else []
+            return str(cause.full_key), [key for key in known if not key.startswith(("_", "hydra"))]
+        cause = cause.__cause__
+    return None
+
+
+def _top_keys() -> list[str]:
+    return [*groups(), "steps", "seed", "dtype", "device"]
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _value_of(key: str, overrides: Sequence[str]) -> str:
+    """What the command line gives a key."""
+    for override in overrides:
+        name, _, value = override.lstrip("+~").partition("=")
+        if name == key:
+            return value
+    return ""
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of an exception, or of its cause, on one line."""
+    text = str(error) or str(error.__cause__ or type(error).__name__)
+    if isinstance(error.__cause__, OmegaConfBaseException) and str(error.__cause__) not in text:
+        text = f"{text}: {error.__cause__}"
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [
+        line
+        for line in lines
+        if line and not line.startswith(("See https", "full_key", "object_type"))
+    ]
+    return "; ".join(kept)

@@ -1,0 +1,210 @@
+"""Initializations: where runs begin."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from gradexp.mistakes import Mistake
+from gradexp.numbers import (
+    AtLeast,
+    Component,
+    NonNegative,
+    Number,
+    Positive,
+    Seed,
+    columns,
+    in_lanes,
+    norm,
+    normals,
+    uniforms,
+)
+from gradexp.numbers.philox import Stream
+from gradexp.surfaces import StationaryPoint, Surface, hessian
+
+
+class Initialization(Component):
+    """Makes starts for a surface."""
+
+    @abstractmethod
+    def points(self, surface: Surface) -> Tensor:
+        """The starts, float64, of shape ``(dim,)`` for one run or ``(dim, B)`` for B of them.
+
+        Raises:
+            Mistake: this initialization does not fit the surface.
+        """
+
+
+def starts(initialization: Initialization, surface: Surface, batch: int) -> Tensor:
+    """The starts of `batch` runs, each the same to the last bit whoever shares its batch.
+
+    Args:
+        initialization: its numbers floats, or tensors of shape ``(B,)``.
+        surface: likewise.
+        batch: B.
+
+    Returns:
+        float64, of shape ``(dim, B)``.
+
+    Raises:
+        Mistake: the initialization does not fit the surface.
+    """
+    lanes = (batch, torch.float64, torch.device("cpu"))
+    points = in_lanes(initialization, *lanes).points(in_lanes(surface, *lanes))
+    if points.dim() == 1:
+        points = points[:, None].expand(-1, batch)
+    return points[:, :batch]
+
+
+def _of_dimension(name: str, coordinates: tuple[Number, ...], surface: Surface) -> Tensor:
+    """The coordinates of a point on the surface.
+
+    Raises:
+        Mistake: they are too few or too many.
+    """
+    if len(coordinates) != surface.dim:
+        reason = f"must have {surface.dim} coordinates, one per dimension of the surface"
+        shown = [float(x) if isinstance(x, float) else x.tolist()[0] for x in coordinates]
+        raise Mistake(name, shown, reason)
+    return columns(coordinates)
+
+
+@dataclass(frozen=True)
+class Point(Initialization):
+    """A given point.
+
+    Args:
+        point: one finite number per dimension.
+    """
+
+    point: tuple[Number, ...]
+
+    def points(self, surface: Surface) -> Tensor:
+        return _of_dimension("point", self.point, surface)
+
+
+@dataclass(frozen=True)
+class Standard(Initialization):
+    """The surface's conventional start."""
+
+    def points(self, surface: Surface) -> Tensor:
+        return columns(surface.start)
+
+
+@dataclass(frozen=True)
+class Uniform(Initialization):
+    """A point drawn uniformly from the surface's domain.
+
+    Args:
+        seed: the run's seed.
+    """
+
+    seed: Seed = 0
+
+    def points(self, surface: Surface) -> Tensor:
+        draws = uniforms(torch.as_tensor(self.seed), Stream.START, surface.dim)
+        low, high = (
+            torch.tensor(side, dtype=torch.float64).reshape(-1, *[1] * (draws.dim() - 1))
+            for side in zip(*surface.domain, strict=True)
+        )
+        return low + (high - low) * draws
+
+
+@dataclass(frozen=True)
+class Normal(Initialization):
+    """A point drawn from a normal distribution with the same spread along each axis.
+
+    Args:
+        center: its mean, one number per dimension; the surface's conventional start if None.
+        std: its standard deviation along each axis, at least 0.
+        seed: the run's seed.
+    """
+
+    center: tuple[Number, ...] | None = None
+    std: NonNegative = 1.0
+    seed: Seed = 0
+
+    def points(self, surface: Surface) -> Tensor:
+        center = surface.start if self.center is None else self.center
+        mean = _of_dimension("center", center, surface)
+        draws = normals(torch.as_tensor(self.seed), Stream.START, surface.dim)
+        if mean.dim() < draws.dim():
+            mean = mean[:, None]
+        return mean + self.std * draws
+
+
+def _stationary(surface: Surface, kind: str, index: int) -> StationaryPoint:
+    """The declared stationary point of that kind and number; global minimizers come first.
+
+    Raises:
+        Mistake: the surface declares none of that kind, or not so many.
+    """
+    minima = [StationaryPoint(point, "minimum") for point in surface.minimizers]
+    found = [s for s in (*minima, *surface.stationary_points) if s.kind == kind]
+    if index >= len(found):
+        reason = f"{surface.name()} declares {len(found) or 'no'} points of kind {kind}"
+        raise Mistake("index", index, f"{reason}, counted from 0")
+    return found[index]
+
+
+@dataclass(frozen=True)
+class Ring(Initialization):
+    """A point at a radius and an angle around a declared stationary point.
+
+    Args:
+        radius: distance from it, positive.
+        angle: in radians, from the first axis to the second; in one dimension only its cosine's
+            sign counts.
+        kind: what kind of point: ``minimum``, ``saddle`` or ``maximum``.
+        index: which of that kind, counted from 0, global minimizers first.
+    """
+
+    radius: Positive = 1.0
+    angle: Number = 0.0
+    kind: Literal["minimum", "saddle", "maximum"] = "minimum"
+    index: Annotated[int, AtLeast(0)] = 0
+
+    def points(self, surface: Surface) -> Tensor:
+        center = _stationary(surface, self.kind, self.index).point
+        angle = torch.as_tensor(self.angle, dtype=torch.float64)
+        turn = [angle.cos(), angle.sin()] if surface.dim > 1 else [angle.cos().sign()]
+        offsets = [self.radius * part for part in turn]
+        rest = [torch.zeros_like(angle)] * (surface.dim - len(offsets))
+        shifted = zip(center, [*offsets, *rest], strict=True)
+        return columns([x + offset for x, offset in shifted])
+
+
+@dataclass(frozen=True)
+class NearSaddle(Initialization):
+    """A point at a distance from a declared saddle along its steepest unstable direction.
+
+    The direction is the eigenvector of the Hessian's least eigenvalue, its largest coordinate
+    taken positive, or the one that the surface declares where the Hessian has none. From distance
+    ε heavy ball needs about log(1/ε)/log σ steps to leave, σ > 1 its growth factor there.
+
+    Args:
+        distance: ε; a negative one takes the other side.
+        index: which saddle, counted from 0.
+    """
+
+    distance: Number = 1e-3
+    index: Annotated[int, AtLeast(0)] = 0
+
+    def points(self, surface: Surface) -> Tensor:
+        saddle = _stationary(surface, "saddle", self.index)
+        center = columns(saddle.point)
+        if saddle.descent is not None:
+            direction = torch.tensor(saddle.descent, dtype=torch.float64)
+            direction = direction.reshape(-1, *[1] * (center.dim() - 1))
+            return columns(center + self.distance * direction / norm(direction))
+        if center.dim() == 1:
+            center = center[:, None]
+        curvatures = hessian(surface, center).movedim(-1, 0)
+        direction = torch.linalg.eigh(curvatures).eigenvectors[..., 0].T
+        largest = direction.gather(0, direction.abs().argmax(0, keepdim=True))
+        points: Tensor = center + self.distance * direction * largest.sign()
+        return points[:, 0] if points.shape[1] == 1 else points

@@ -1,0 +1,34 @@
+"""What a person got wrong, said in one line: the key, the value, and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class Mistake(ValueError):
+    """A setting that cannot be used, found before any work was done.
+
+    Args:
+        key: where the value stands: a field's name, or its path in the config.
+        value: what stands there.
+        reason: what is wrong with it and what is allowed.
+    """
+
+    def __init__(self, key: str, value: object, reason: str) -> None:
+        super().__init__(f"{key}={value}: {reason}" if key else reason)
+        self.key = key
+        self.value = value
+        self.reason = reason
+
+    def under(self, prefix: str) -> Mistake:
+        """The same mistake with its key below `prefix`: ``lr`` becomes ``optimizer.lr``."""
+        return Mistake(f"{prefix}.{self.key}" if self.key else prefix, self.value, self.reason)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to try instead of `name`: the nearest known name if one is near, then all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}known: {', '.join(known) or 'none'}"

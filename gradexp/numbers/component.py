@@ -1,0 +1,195 @@
+"""Components: frozen dataclasses whose numbers may belong to one run or to a batch of runs.
+
+A field annotated `Number` (or `Seed`, or a tuple of numbers) is a *number*: a float for one run,
+a tensor of shape ``(B,)`` for B runs. Every other field is *structure*. `stack` turns the
+components of B runs with equal structure into one component of the same type, so that the code
+written for one run serves a batch unchanged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
+
+import torch
+from torch import Tensor
+
+from gradexp.mistakes import Mistake, nearest
+from gradexp.numbers.fields import checked, element, is_number
+
+
+class Component:
+    """Base of every frozen dataclass of numbers; checks each field against its annotation.
+
+    Raises:
+        Mistake: a field has the wrong type or lies outside its range.
+    """
+
+    def __post_init__(self) -> None:
+        for name, annotation in _annotations(type(self)).items():  # type: ignore[arg-type]
+            value = checked(name, getattr(self, name), annotation)
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_settings(cls: type[C], settings: dict[str, Any]) -> C:
+        """The component with these fields.
+
+        Raises:
+            Mistake: a field is unknown or missing, or its value is not allowed.
+        """
+        declared = dataclasses.fields(cls)  # type: ignore[arg-type]
+        known = [field.name for field in declared if field.init]
+        for name, value in settings.items():
+            if name not in known:
+                reason = f"{cls.__name__} has no such key; {nearest(name, known)}"
+                raise Mistake(name, value, reason)
+        for field in declared:
+            required = field.default is field.default_factory is dataclasses.MISSING
+            if required and field.name not in settings:
+                raise Mistake(field.name, "", f"{cls.__name__} needs a value here")
+        return cls(**settings)
+
+
+C = TypeVar("C", bound=Component)
+
+
+@cache
+def _annotations(cls: Any) -> dict[str, Any]:
+    """The annotation of each field, aliases resolved and ranges kept."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _mapped(value: Any, annotation: Any, name: str, function: Callable[[Any, str], Any]) -> Any:
+    """`value` with `function(number, name)` in place of each number in it."""
+    if isinstance(value, Component):
+        return map_numbers(value, function, name)
+    if is_number(annotation):
+        return function(value, name)
+    if isinstance(value, tuple) and element(annotation) is not None:
+        item = element(annotation)
+        return tuple(_mapped(v, item, f"{name}[{i}]", function) for i, v in enumerate(value))
+    return value
+
+
+def map_numbers(component: C, function: Callable[[Any, str], Any], name: str = "") -> C:
+    """A copy of `component` with `function(number, name)` in place of each of its numbers."""
+    copy = object.__new__(type(component))
+    for field, annotation in _annotations(type(component)).items():  # type: ignore[arg-type]
+        path = f"{name}.{field}" if name else field
+        value = _mapped(getattr(component, field), annotation, path, function)
+        object.__setattr__(copy, field, value)
+    return copy
+
+
+def numbers(component: Component) -> dict[str, Any]:
+    """The numbers of a component, by their path in it."""
+    found: dict[str, Any] = {}
+
+    def note(number: Any, name: str) -> Any:
+        found[name] = number
+        return number
+
+    map_numbers(component, note)
+    return found
+
+
+def structure(component: C) -> C:
+    """What must be equal for components to share a batch: the component without its numbers."""
+    return map_numbers(component, lambda number, name: None)
+
+
+def stack(components: Sequence[C]) -> C:
+    """One component for B runs: each number becomes a tensor of shape ``(B,)``.
+
+    Args:
+        components: of one run each, equal in type and in everything that is not a number.
+
+    Returns:
+        A component of the same type, its numbers float64 (seeds int64).
+
+    Raises:
+        ValueError: there are none, they differ in structure, or one is a stack already.
+    """
+    if not components:
+        raise ValueError("nothing to stack")
+    first = components[0]
+    shape = structure(first)
+    for other in components[1:]:
+        if type(other) is not type(first) or structure(other) != shape:
+            raise ValueError(f"cannot share a batch: {first} and {other}")
+    columns: list[Iterator[Any]] = [iter(numbers(one).values()) for one in components]
+
+    def column(number: Any, name: str) -> Tensor:
+        values = [next(run) for run in columns]
+        if any(isinstance(value, Tensor) for value in values):
+            raise ValueError(f"{name} is a stack already")
+        dtype = torch.int64 if isinstance(number, int) else torch.float64
+        return torch.tensor(values, dtype=dtype)
+
+    return map_numbers(first, column)
+
+
+def batch_size(*components: Component | None) -> int:
+    """How many runs the numbers of these components are for (1 where all are floats).
+
+    Raises:
+        ValueError: they are for different numbers of runs, or a tensor is not of shape ``(B,)``.
+    """
+    size, where = 1, ""
+    for component in components:
+        for name, number in numbers(component).items() if component else ():
+            if not isinstance(number, Tensor):
+                continue
+            if number.dim() != 1:
+                raise ValueError(f"{name} has shape {tuple(number.shape)}, not (B,)")
+            if size not in (1, len(number)) and len(number) != 1:
+                raise ValueError(f"{where} is for {size} runs, {name} for {len(number)}")
+            if len(number) > size:
+                size, where = len(number), name
+    return size
+
+
+def select(component: C, index: int) -> C:
+    """The component of one run of a batch: its numbers as they are for that run."""
+
+    def one(number: Any, name: str) -> Any:
+        if not isinstance(number, Tensor):
+            return number
+        return number[index if len(number) > 1 else 0].item()
+
+    return map_numbers(component, one)
+
+
+def substitute(component: C, **values: Any) -> C:
+    """A copy with other values in some fields, unchecked: for use where numbers are in lanes."""
+    copy = object.__new__(type(component))
+    copy.__dict__.update(component.__dict__, **values)
+    return copy
+
+
+LANES = 32
+"""Batches are padded to a multiple of this, twice the widest vector register in float32: past the
+last whole pair of registers `cos` and `exp` take a scalar road that differs in the last bit."""
+
+
+def padded(tensor: Tensor) -> Tensor:
+    """`tensor` with its last axis repeated or cut to a multiple of `LANES` by its last element."""
+    missing = -tensor.shape[-1] % LANES
+    if not missing:
+        return tensor
+    return torch.cat([tensor, tensor[..., -1:].expand(*tensor.shape[:-1], missing)], dim=-1)
+
+
+def in_lanes(component: C, batch: int, dtype: torch.dtype, device: torch.device) -> C:
+    """A copy whose every number is a tensor of `batch` runs, padded to a multiple of `LANES`."""
+
+    def lane(number: Any, name: str) -> Tensor:
+        tensor = torch.as_tensor(number)
+        whole = not tensor.is_floating_point()
+        tensor = torch.as_tensor(number, dtype=torch.int64 if whole else dtype, device=device)
+        return padded(tensor.expand(batch) if tensor.numel() == 1 else tensor)
+
+    return map_numbers(component, lane)

@@ -1,0 +1,97 @@
+"""Arithmetic over the coordinates of a point, the same for both ways of holding one.
+
+A point is a sequence of `dim` tensors of one batch shape, or one tensor ``(dim, *batch)``. What is
+written with these functions serves both, gives the same result to the last bit for both, and uses
+pointwise arithmetic only, so that a run's numbers do not depend on who shares its batch.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers.fields import Number
+
+Point: TypeAlias = Tensor | Sequence[Tensor]
+
+
+def like(number: Number, point: Point) -> Tensor:
+    """A number as a tensor with the element type and device of the point."""
+    return torch.as_tensor(number, dtype=point[0].dtype, device=point[0].device)
+
+
+def columns(point: Iterable[Number]) -> Tensor:
+    """Coordinates that are floats or tensors ``(B,)`` as one float64 tensor ``(dim,)`` or
+    ``(dim, B)``."""
+    tensors = [torch.as_tensor(x, dtype=torch.float64) for x in point]
+    shape = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        *(tensor.shape for tensor in tensors)
+    )
+    return torch.stack([tensor.expand(shape) for tensor in tensors])
+
+
+def each(function: Callable[..., Any], *points: Any) -> Any:
+    """`function` of every coordinate: of the whole tensor at once, or of one after the other."""
+    if isinstance(points[0], Tensor):
+        return function(*points)
+    return tuple(function(*coordinates) for coordinates in zip(*points, strict=True))
+
+
+def indices(point: Point, first: int = 1) -> Any:
+    """The number of each coordinate, from `first` on, in the form of the point."""
+    numbers = range(first, first + len(point))
+    if isinstance(point, Tensor):
+        column = torch.tensor(numbers, dtype=point.dtype, device=point.device)
+        return column.reshape(-1, *[1] * (point.dim() - 1))
+    return tuple(torch.full_like(x, i) for i, x in zip(numbers, point, strict=True))
+
+
+def reverse(point: Point) -> Any:
+    """The coordinates from the last to the first."""
+    return point.flip(0) if isinstance(point, Tensor) else tuple(reversed(point))
+
+
+def fold(operation: Callable[[Tensor, Tensor], Tensor], values: Point) -> Tensor:
+    """The coordinates combined to one by an associative operation, halves first.
+
+    ``torch.sum`` would choose its order of summation by the shape of the whole batch; this order
+    depends on the number of coordinates only, and its rounding error grows as its logarithm.
+    """
+    left = []
+    while len(values) > 1:
+        half, odd = divmod(len(values), 2)
+        if odd:
+            left.append(values[-1])
+        values = each(operation, values[:half], values[half : 2 * half])
+    result = values[0]
+    for value in left:
+        result = operation(result, value)
+    return result
+
+
+def total(values: Point) -> Tensor:
+    """The sum over the coordinates."""
+    return fold(operator.add, values)
+
+
+def product(values: Point) -> Tensor:
+    """The product over the coordinates."""
+    return fold(operator.mul, values)
+
+
+def safe_sqrt(value: Tensor) -> Tensor:
+    """√value with derivative 0 at 0, where ``torch.sqrt`` has an infinite one.
+
+    As for ``torch.linalg.vector_norm``: at its tip a cone's gradient is taken to be 0.
+    """
+    positive = value > 0
+    return torch.where(positive, torch.where(positive, value, 1.0).sqrt(), value)
+
+
+def norm(values: Point) -> Tensor:
+    """The Euclidean length."""
+    return safe_sqrt(total(each(torch.square, values)))

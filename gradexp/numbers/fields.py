@@ -1,0 +1,148 @@
+"""What the fields of components may hold: numbers, seeds, whole numbers, and their ranges."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+
+import torch
+from torch import Tensor
+
+from gradexp.mistakes import Mistake
+
+Number: TypeAlias = float | Tensor
+"""A real number of one run, or a tensor of shape ``(B,)`` with the numbers of B runs."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The finite numbers between two ends; `closed` says which end belongs to it."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    closed: Literal["left", "right", "both", "neither"] = "neither"
+
+    def holds(self, value: Tensor) -> bool:
+        """Whether every element of `value` is finite and inside."""
+        low = value >= self.low if self.closed in ("left", "both") else value > self.low
+        high = value <= self.high if self.closed in ("right", "both") else value < self.high
+        return bool((low & high & value.isfinite()).all())
+
+    def __str__(self) -> str:
+        if self == Interval():
+            return "a finite number"
+        left = "[" if self.closed in ("left", "both") else "("
+        right = "]" if self.closed in ("right", "both") else ")"
+        low, high = (f"{end:g}".replace("inf", "∞") for end in (self.low, self.high))
+        return f"a number in {left}{low}, {high}{right}"
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The whole numbers from `low` on."""
+
+    low: int
+
+    def __str__(self) -> str:
+        return f"a whole number, at least {self.low}"
+
+
+@dataclass(frozen=True)
+class _SeedRange(AtLeast):
+    """Marks a whole number that belongs to one run and is stacked like a `Number`."""
+
+
+Positive: TypeAlias = Annotated[Number, Interval(low=0.0)]
+NonNegative: TypeAlias = Annotated[Number, Interval(low=0.0, closed="left")]
+UnitInterval: TypeAlias = Annotated[Number, Interval(0.0, 1.0, closed="left")]
+Count: TypeAlias = Annotated[int, AtLeast(1)]
+Dimension: TypeAlias = Annotated[int, AtLeast(1)]
+Seed: TypeAlias = Annotated[int | Tensor, _SeedRange(0)]
+"""A run's seed, 0 to 2^63 - 1, or an int64 tensor of shape ``(B,)`` with the seeds of B runs."""
+
+
+def without_none(annotation: Any) -> Any:
+    """The type that an annotation allows beside None."""
+    if get_origin(annotation) not in (Union, UnionType) or annotation == Number:
+        return annotation
+    others = [argument for argument in get_args(annotation) if argument is not type(None)]
+    return Union[tuple(others)]  # noqa: UP007 - a union made of a list
+
+
+def element(annotation: Any) -> Any:
+    """The type of the elements of a ``tuple[X, ...]``, or None for any other annotation."""
+    annotation = without_none(annotation)
+    arguments = get_args(annotation)
+    uniform = get_origin(annotation) is tuple and arguments[1:] == (Ellipsis,)
+    return arguments[0] if uniform else None
+
+
+@cache
+def is_number(annotation: Any) -> bool:
+    """Whether a field with this annotation is a number of a run (else it is structure)."""
+    plain, allowed = _split(annotation)
+    return plain == Number or isinstance(allowed, _SeedRange)
+
+
+def _split(annotation: Any) -> tuple[Any, Any]:
+    """A plain type and its range, if it has one, from an annotation."""
+    if get_origin(annotation) is Annotated:
+        plain, *extras = get_args(annotation)
+        return plain, extras[0]
+    return annotation, None
+
+
+def checked(name: str, value: Any, annotation: Any) -> Any:
+    """`value` as its annotation wants it: whole numbers as floats, lists as tuples.
+
+    Raises:
+        Mistake: the value has the wrong type or lies outside its range.
+    """
+    plain, allowed = _split(annotation)
+    if plain == Number:
+        return _checked_number(name, value, allowed or Interval())
+    if isinstance(allowed, AtLeast) or plain is int:
+        return _checked_integer(name, value, allowed)
+    if value is None and type(None) in get_args(plain):
+        return None
+    plain = without_none(plain)
+    item = element(plain)
+    if item is not None:
+        if not isinstance(value, list | tuple):
+            raise Mistake(name, value, "must be a list")
+        return tuple(checked(f"{name}[{i}]", v, item) for i, v in enumerate(value))
+    if get_origin(plain) is Literal and value not in get_args(plain):
+        raise Mistake(name, value, f"must be one of {', '.join(map(str, get_args(plain)))}")
+    if plain is bool and not isinstance(value, bool):
+        raise Mistake(name, value, "must be true or false")
+    if plain is str and not isinstance(value, str):
+        raise Mistake(name, value, "must be a string")
+    return value
+
+
+def _checked_number(name: str, value: Any, allowed: Interval) -> Number:
+    if isinstance(value, bool) or not isinstance(value, int | float | Tensor):
+        raise Mistake(name, value, f"must be {allowed}")
+    try:
+        number = value if isinstance(value, Tensor) else float(value)
+    except OverflowError:
+        raise Mistake(name, value, f"must be {allowed}") from None
+    if not allowed.holds(torch.as_tensor(number, dtype=torch.float64)):
+        raise Mistake(name, value, f"must be {allowed}")
+    return number
+
+
+def _checked_integer(name: str, value: Any, allowed: AtLeast | None) -> int | Tensor:
+    reason = f"must be {allowed or 'a whole number'}"
+    if isinstance(allowed, _SeedRange) and isinstance(value, Tensor):
+        if value.is_floating_point() or bool((value < allowed.low).any()):
+            raise Mistake(name, value, reason)
+        return value.to(torch.int64)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Mistake(name, value, reason)
+    if (allowed and value < allowed.low) or abs(value) >= 2**63:
+        raise Mistake(name, value, reason)
+    return value

@@ -1,0 +1,83 @@
+"""Random numbers from a counter: any of them can be had without the ones before it.
+
+Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
+maps a 64-bit key and a 128-bit counter to 128 random bits. Here the key is a run's seed, and the
+counter is made of the step, the block of coordinates and the stream, so that a run draws the same
+numbers whoever shares its batch, and no two uses of a seed overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+Words = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class Stream(IntEnum):
+    """What random numbers are for; each use of a seed has a stream of its own."""
+
+    START = 0
+    NOISE = 1
+
+
+def philox(counter: Words, key: tuple[Tensor, Tensor]) -> Words:
+    """Four random 32-bit words (in int64 tensors) from four counter words and two key words."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        # An int64 product wraps modulo 2^64, so its bits are those of the unsigned product.
+        first, second = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            ((second >> 32) & _MASK) ^ c1 ^ k0,
+            second & _MASK,
+            ((first >> 32) & _MASK) ^ c3 ^ k1,
+            first & _MASK,
+        )
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return c0, c1, c2, c3
+
+
+def uniforms(seed: Tensor, stream: Stream, dim: int, step: Tensor | int = 0) -> Tensor:
+    """Uniform random numbers in [0, 1), multiples of 2^-53.
+
+    Args:
+        seed: int64, of shape ``(B,)``.
+        stream: what they are for.
+        dim: how many for each run.
+        step: the step they are for, 0 to 2^32 - 1.
+
+    Returns:
+        float64, of shape ``(dim, B)``.
+    """
+    step = torch.as_tensor(step, dtype=torch.int64, device=seed.device).expand_as(seed)
+    key = (seed & _MASK, (seed >> 32) & _MASK)
+    rows: list[Tensor] = []
+    for block in range((dim + 1) // 2):
+        place = torch.full_like(seed, block)
+        use = torch.full_like(seed, int(stream))
+        words = philox((step, place, use, torch.zeros_like(seed)), key)
+        for high, low in (words[:2], words[2:]):
+            rows.append(((high >> 5) * 2**26 + (low >> 6)).double() * 2.0**-53)
+    return torch.stack(rows[:dim])
+
+
+def normals(seed: Tensor, stream: Stream, dim: int, step: Tensor | int = 0) -> Tensor:
+    """Standard normal random numbers, from pairs of `uniforms` (Box and Muller, 1958).
+
+    Args and returns as `uniforms`; the batch should be padded, for `log` and `cos` have a vector
+    and a scalar form.
+    """
+    draws = uniforms(seed, stream, 2 * ((dim + 1) // 2), step)
+    radius = (-2.0 * (1.0 - draws[0::2]).log()).sqrt()
+    angle = 2.0 * math.pi * draws[1::2]
+    pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+    return pairs.flatten(0, 1)[:dim]

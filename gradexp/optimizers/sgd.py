@@ -1,0 +1,88 @@
+"""Stochastic gradient descent, with momentum and its variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradexp.mistakes import Mistake
+from gradexp.numbers import NonNegative, Number, Point, Positive, UnitInterval, each
+from gradexp.optimizers.optimizer import Optimizer
+
+
+class SGDState(NamedTuple):
+    # changes every step
+    velocity: Point
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Gradient descent with momentum, in the convention of ``torch.optim.SGD``.
+
+    With gradient g at x, velocity v (0 at first), and d = 0 in the first step and where μ = 0::
+
+        g ← -g if maximize, then g ← g + λ x
+        v ← μ v + (1 - d) g
+        x ← x - α (g + μ v) if nesterov, else x - α v
+
+    Args:
+        lr: learning rate α, positive.
+        momentum: μ, in [0, 1).
+        dampening: d, finite.
+        nesterov: look ahead along the velocity; needs momentum, and no dampening.
+        weight_decay: λ, at least 0.
+        maximize: go uphill.
+
+    Source: Polyak (1964); Sutskever et al., "On the importance of initialization and momentum in
+    deep learning" (2013).
+    """
+
+    lr: Positive
+    momentum: UnitInterval = 0.0
+    dampening: Number = 0.0
+    nesterov: bool = False
+    weight_decay: NonNegative = 0.0
+    maximize: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        momentum, dampening = torch.as_tensor(self.momentum), torch.as_tensor(self.dampening)
+        if self.nesterov and bool((momentum == 0).any() | (dampening != 0).any()):
+            raise Mistake("nesterov", "true", "needs a momentum above 0 and a dampening of 0")
+
+    def init(self, point: Point) -> SGDState:
+        return SGDState(velocity=each(torch.zeros_like, point))
+
+    def update(
+        self, point: Point, gradient: Point, state: SGDState, step: int | Tensor
+    ) -> tuple[Point, SGDState]:
+        momentum, dampening = torch.as_tensor(self.momentum), torch.as_tensor(self.dampening)
+        undamped = (momentum == 0) | torch.as_tensor(step == 0, device=momentum.device)
+        gain = torch.where(undamped, 1.0, 1.0 - dampening)
+
+        def slope(g: Tensor, x: Tensor) -> Tensor:
+            return (-g if self.maximize else g) + self.weight_decay * x
+
+        def direction(g: Tensor, v: Tensor) -> Tensor:
+            return g + momentum * v if self.nesterov else v
+
+        gradient = each(slope, gradient, point)
+        velocity = each(lambda v, g: momentum * v + gain * g, state.velocity, gradient)
+        move = each(direction, gradient, velocity)
+        point = each(lambda x, d: x - self.lr * d, point, move)
+        return point, SGDState(velocity)
+
+    def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            parameters,
+            lr=float(self.lr),
+            momentum=float(self.momentum),
+            dampening=float(self.dampening),
+            weight_decay=float(self.weight_decay),
+            nesterov=self.nesterov,
+            maximize=self.maximize,
+        )

@@ -1,0 +1,5 @@
+"""Run folders: what a run leaves on disk."""
+
+from gradexp.results.run_folder import digest, identity, is_whole, read_run, write_run
+
+__all__ = ["digest", "identity", "is_whole", "read_run", "write_run"]

@@ -1,0 +1,77 @@
+"""A run's folder: its trace and its record, whole or recognizably not.
+
+``trace.npz`` holds the arrays, ``run.json`` what they come to. ``run.json`` is written last, by
+rename: a folder that has it is whole, however the program ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_RECORD = "run.json"
+_TRACE = "trace.npz"
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the folder holds a run that was written to its end."""
+    return (folder / _RECORD).is_file()
+
+
+def write_run(folder: Path, trace: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
+    """Writes the trace, then the record with the trace's digest.
+
+    Args:
+        folder: exists, and holds everything else of the run already.
+        trace: arrays by name.
+        record: plain values; numbers that are not finite become null.
+    """
+    partial = folder / f".{_TRACE}.partial"
+    with partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **trace)
+    os.replace(partial, folder / _TRACE)
+    text = json.dumps(_plain({**record, "digest": digest(trace)}), indent=2, allow_nan=False)
+    partial = folder / f".{_RECORD}.partial"
+    partial.write_text(text + "\n")
+    os.replace(partial, folder / _RECORD)
+
+
+def read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The trace and the record of a whole run folder."""
+    with np.load(folder / _TRACE) as file:
+        trace = {name: file[name] for name in file.files}
+    return trace, json.loads((folder / _RECORD).read_text())
+
+
+def digest(trace: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over the names, types, shapes and bytes of the arrays, in order of their names."""
+    state = hashlib.sha256()
+    for name in sorted(trace):
+        array = np.ascontiguousarray(trace[name])
+        state.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        state.update(array.tobytes())
+    return state.hexdigest()
+
+
+def identity(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of what decides a run's numbers: equal for runs that must come out equal."""
+    text = json.dumps(_plain(settings), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """The value as strict JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

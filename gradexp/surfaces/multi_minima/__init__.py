@@ -1,0 +1,55 @@
+"""Surfaces with several minima, or with one at the end of a road that is not convex."""
+
+from gradexp.surfaces.multi_minima.oscillating import (
+    Ackley,
+    Bohachevsky,
+    Branin,
+    CrossInTray,
+    DropWave,
+    Eggholder,
+    Griewank,
+    HolderTable,
+    Levy,
+    Michalewicz,
+    Rastrigin,
+    Schwefel,
+    Shubert,
+)
+from gradexp.surfaces.multi_minima.polynomial import (
+    Beale,
+    FreudensteinRoth,
+    GoldsteinPrice,
+    Himmelblau,
+    Rosenbrock,
+    SixHumpCamel,
+    StyblinskiTang,
+    ThreeHumpCamel,
+)
+from gradexp.surfaces.multi_minima.wells import Easom, MullerBrown, TwoBowls
+
+__all__ = [
+    "Ackley",
+    "Beale",
+    "Bohachevsky",
+    "Branin",
+    "CrossInTray",
+    "DropWave",
+    "Easom",
+    "Eggholder",
+    "FreudensteinRoth",
+    "GoldsteinPrice",
+    "Griewank",
+    "Himmelblau",
+    "HolderTable",
+    "Levy",
+    "Michalewicz",
+    "MullerBrown",
+    "Rastrigin",
+    "Rosenbrock",
+    "Schwefel",
+    "Shubert",
+    "SixHumpCamel",
+    "StyblinskiTang",
+    "ThreeHumpCamel",
+    "TwoBowls",
+]

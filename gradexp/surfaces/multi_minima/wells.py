@@ -1,0 +1,142 @@
+"""Surfaces made of Gaussian wells and bumps, flat elsewhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers import Number, Point, Positive
+from gradexp.surfaces.surface import Coordinates, MultiMinima, StationaryPoint
+
+
+@dataclass(frozen=True)
+class Easom(MultiMinima):
+    """f(x, y) = -cos x cos y exp(-(x-π)² - (y-π)²): one narrow well in a flat plain.
+
+    Domain [-100, 100]². Minimum -1 at (π, π).
+    Source: Easom, *A survey of global optimization techniques* (1990).
+    """
+
+    dim = 2
+    domain = ((-100.0, 100.0), (-100.0, 100.0))
+    start = (4.5, 2.0)
+    minimum = -1.0
+    minimizers = ((math.pi, math.pi),)
+
+    def value(self, point: Point) -> Tensor:
+        x, y = point
+        return -x.cos() * y.cos() * (-((x - math.pi) ** 2) - (y - math.pi) ** 2).exp()
+
+
+@dataclass(frozen=True)
+class MullerBrown(MultiMinima):
+    """f(x, y) = Σ Aᵢ exp(aᵢ(x-xᵢ)² + bᵢ(x-xᵢ)(y-yᵢ) + cᵢ(y-yᵢ)²): a model of a chemical reaction.
+
+    Domain [-1.5, 1.2] × [-0.5, 2]. Three minima (-146.69… at (-0.558…, 1.441…), -108.16…,
+    -80.76…) and the two saddles between them.
+    Source: Müller and Brown, "Location of saddle points and minimum energy paths by a constrained
+    simplex optimization procedure" (1979).
+    """
+
+    dim = 2
+    domain = ((-1.5, 1.2), (-0.5, 2.0))
+    start = (-0.2, 1.8)
+    minimum = -146.699517209954
+    minimizers = ((-0.5582236346330243, 1.4417258418046686),)
+    stationary_points = (
+        StationaryPoint((0.6234994049308765, 0.02803775852868567), "minimum"),
+        StationaryPoint((-0.05001082299820601, 0.46669410487197205), "minimum"),
+        StationaryPoint((0.21248658200066198, 0.2929883251073678), "saddle"),
+        StationaryPoint((-0.8220015587327322, 0.6243128028148714), "saddle"),
+    )
+
+    def value(self, point: Point) -> Tensor:
+        x, y = point
+
+        def term(height: float, a: float, b: float, c: float, x0: float, y0: float) -> Tensor:
+            u, v = x - x0, y - y0
+            return height * (a * u**2 + b * u * v + c * v**2).exp()
+
+        return (
+            term(-200, -1, 0, -10, 1, 0)
+            + term(-100, -1, 0, -10, 0, 0.5)
+            + term(-170, -6.5, 11, -6.5, -0.5, 1.5)
+            + term(15, 0.7, 0.6, 0.7, -1, 1)
+        )
+
+
+@dataclass(frozen=True)
+class TwoBowls(MultiMinima):
+    """f(x, y) = -d₁ exp(-‖p+c‖²/2w₁²) - d₂ exp(-‖p-c‖²/2w₂²), c = (2, 0): narrow against wide.
+
+    With its defaults the left well is the deeper and the narrower: which of the two is found
+    depends on the start, and on whether the step is too large for the narrow one.
+
+    Domain [-5, 5]². The minima lie on the x-axis, near (-2, 0) and (2, 0), each drawn a little
+    to the other.
+
+    Args:
+        left_depth: d₁, positive.
+        left_width: w₁, positive.
+        right_depth: d₂, positive.
+        right_width: w₂, positive.
+    """
+
+    dim = 2
+    domain = ((-5.0, 5.0), (-5.0, 5.0))
+    start = (-0.5, 1.5)
+    left_depth: Positive = 1.0
+    left_width: Positive = 0.4
+    right_depth: Positive = 0.6
+    right_width: Positive = 1.2
+
+    @property
+    def minimum(self) -> Number:
+        left, right = (self._on_axis(x) for x in self._bottoms())
+        return _plain(torch.minimum(left, right))
+
+    @property
+    def minimizers(self) -> tuple[Coordinates, ...]:
+        return ((self._deepest(first=True), 0.0),)
+
+    @property
+    def stationary_points(self) -> tuple[StationaryPoint, ...]:
+        return (StationaryPoint((self._deepest(first=False), 0.0), "minimum"),)
+
+    def value(self, point: Point) -> Tensor:
+        x, y = point
+        left = ((x + 2) ** 2 + y**2) / (2 * self.left_width**2)
+        right = ((x - 2) ** 2 + y**2) / (2 * self.right_width**2)
+        return -self.left_depth * (-left).exp() - self.right_depth * (-right).exp()
+
+    def _on_axis(self, x: Tensor) -> Tensor:
+        return self.value((x, torch.zeros_like(x)))
+
+    def _deepest(self, first: bool) -> Number:
+        """Where on the x-axis the deeper (or the shallower) of the two minima lies."""
+        left, right = self._bottoms()
+        left_first = self._on_axis(left) <= self._on_axis(right)
+        return _plain(torch.where(left_first == first, left, right))
+
+    def _bottoms(self) -> tuple[Tensor, Tensor]:
+        """The two minima's places on the x-axis, by mean shift (Fukunaga and Hostetler, 1975):
+        each is the average of the centres, weighted by the pull of their wells there."""
+        shapes = (self.left_depth, self.left_width, self.right_depth, self.right_width)
+        d1, w1, d2, w2 = (torch.as_tensor(number, dtype=torch.float64) for number in shapes)
+        ends = []
+        for end in (-2.0, 2.0):
+            x = torch.full_like(d1 + w1 + d2 + w2, end)
+            for _ in range(200):
+                left = d1 / w1**2 * (-((x + 2) ** 2) / (2 * w1**2)).exp()
+                right = d2 / w2**2 * (-((x - 2) ** 2) / (2 * w2**2)).exp()
+                x = 2 * (right - left) / (right + left)
+            ends.append(x)
+        return ends[0], ends[1]
+
+
+def _plain(number: Tensor) -> Number:
+    """A float for one run, the tensor for a batch."""
+    return float(number) if number.dim() == 0 else number

@@ -1,0 +1,78 @@
+"""A surface from a plain function of a person's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from gradexp.mistakes import Mistake
+from gradexp.numbers import Dimension, Number, Point
+from gradexp.surfaces.surface import Coordinates, Domain, Surface
+
+
+@dataclass(frozen=True)
+class Formula(Surface):
+    """A surface whose value is a function of the point and of numbers; see `from_function`."""
+
+    function: ClassVar[Callable[..., Tensor]]
+    family = "multi_minima"
+
+    dim: Dimension = 2
+    domain: Domain = ()
+    start: Coordinates = ()
+
+    def __post_init__(self) -> None:
+        if not self.domain:
+            object.__setattr__(self, "domain", ((-5.0, 5.0),) * self.dim)
+        if not self.start:
+            object.__setattr__(self, "start", tuple(0.6 * high for _, high in self.domain))
+        super().__post_init__()
+
+    def value(self, point: Point) -> Tensor:
+        numbers = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("dim", "domain", "start")
+        }
+        return type(self).function(point, **numbers)
+
+
+@cache
+def from_function(function: Callable[..., Tensor]) -> type[Formula]:
+    """The class of surfaces that a function of a point describes.
+
+    Args:
+        function: takes the point first; each further parameter is a number, and becomes a field
+            that can be set and swept. It uses pointwise arithmetic only.
+
+    Returns:
+        A `Surface` with the fields `dim` (2 if not said), `domain` (±5), `start` (three fifths of
+        the way to the domain's upper corner) and the function's parameters.
+
+    Raises:
+        Mistake: the function takes no point, or a parameter is not a number.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    named: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    if not parameters:
+        raise Mistake("_target_", function.__name__, "must take the point as first argument")
+    for parameter in parameters[1:]:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise Mistake("_target_", function.__name__, "must name each of its numbers")
+        if parameter.default is parameter.empty:
+            named.append((parameter.name, Number, field(kw_only=True)))
+        else:
+            named.append((parameter.name, Number, field(default=parameter.default)))
+    return dataclasses.make_dataclass(
+        function.__name__,
+        named,
+        bases=(Formula,),
+        frozen=True,
+        namespace={"function": staticmethod(function), "__doc__": function.__doc__},
+    )

@@ -1,0 +1,121 @@
+"""What a person reads in the terminal after runs, and in `gradexp list`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gradexp.config_files import Choice
+
+if TYPE_CHECKING:
+    from gradexp.job import Result
+
+_COLOURS = {
+    "converged": "green",
+    "saddle": "magenta",
+    "plateau": "magenta",
+    "cycling": "magenta",
+    "diverged": "red",
+    "budget": "yellow",
+}
+
+
+def _table(*columns: str, **options: Any) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, **options)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
+
+
+def _outcome(word: str) -> str:
+    return f"[{_COLOURS.get(word, 'white')}]{word}[/]"
+
+
+def tensorboard_command(folder: Path) -> str:
+    """The command that shows a folder in TensorBoard, as it can be typed here."""
+    program = "tensorboard"
+    beside = Path(sys.executable).with_name("tensorboard")
+    found = shutil.which(program)
+    if beside.exists() and (found is None or Path(found).resolve() != beside.resolve()):
+        program = _short(beside)
+    return f"{shlex.quote(program)} --logdir {shlex.quote(_short(folder))}"
+
+
+def _short(path: Path) -> str:
+    """The path from here, if it lies below, else whole."""
+    path = Path(os.path.abspath(path))
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def show_run(result: Result) -> None:
+    """Prints what one run came to and where to look."""
+    figures = result.metrics
+    table = _table("", "", show_header=False)
+    table.add_row("outcome", f"{_outcome(result.outcome)}: {result.because}")
+    table.add_row("steps", str(figures["steps"]))
+    table.add_row("final loss", _number(figures["final_loss"]))
+    table.add_row("distance to minimizer", _number(figures["distance"]))
+    table.add_row("device", result.device)
+    _print(table)
+    print(f"folder: {_short(result.folder)}")
+    print(f"look:   {tensorboard_command(result.folder)}")
+
+
+def show_sweep(folder: Path, jobs: Sequence[tuple[Sequence[str], Result]]) -> None:
+    """Prints a row for each job of a sweep, and where to look."""
+    table = _table("job", "overrides", "outcome", "steps", "final loss")
+    for column in (0, 3, 4):
+        table.columns[column].justify = "right"
+    for number, (overrides, result) in enumerate(jobs):
+        figures = result.metrics
+        steps, loss = str(figures["steps"]), _number(figures["final_loss"])
+        table.add_row(str(number), " ".join(overrides), _outcome(result.outcome), steps, loss)
+    _print(table)
+    print(f"folder: {_short(folder)}")
+    print(f"look:   {tensorboard_command(folder)}")
+
+
+def show_groups(counts: dict[str, int]) -> None:
+    """Prints the config groups and how much each offers."""
+    table = _table("list", "choices")
+    for name, count in counts.items():
+        table.add_row(name, str(count))
+    _print(table)
+    print("gradexp list NAME shows the choices with their keys and defaults.")
+
+
+def show_choices(choices: Sequence[Choice]) -> None:
+    """Prints the choices of a config group with their keys and defaults."""
+    families = any(choice.family for choice in choices)
+    table = _table("name", *(["family"] if families else []), "keys and defaults", "what")
+    for choice in sorted(choices, key=lambda choice: (choice.family, choice.name)):
+        keys = ", ".join(f"{key}={_default(value)}" for key, value in choice.settings.items())
+        row = [choice.name, *([choice.family] if families else []), keys, choice.description]
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    _print(table)
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width to fold to
+        console = Console(width=200)
+    console.print(table)
