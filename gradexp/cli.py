@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(given: list[str]) -> int:
     if given[:1] == ["run"]:
         return _run(given[1:])
-    if given[:2] == ["-sc", "query=bash"] or (given[:1] == ["-sc"] and "query" in "".join(given)):
-        return _complete(given)
+    if given[:1] in (["-sc"], ["--shell-completion"]):
+        return _complete(given) if "query" in given[-1] else _run(given)
     parser = argparse.ArgumentParser(prog="gradexp", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"gradexp {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

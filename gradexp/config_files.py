@@ -47,6 +47,8 @@ def _read(path: Path) -> Choice:
     text = path.read_text()
     settings = yaml.safe_load(text)
     target = settings.pop("_target_", "").split(".")
+    for name in ("defaults", "hydra"):  # of an experiment
+        settings.pop(name, None)
     return Choice(
         name=path.stem,
         description=text.splitlines()[0].lstrip("# "),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gradexp.engine import Batched, Record, Reference, Stop, choose_device
 from gradexp.initializations import Initialization, starts
@@ -77,8 +77,9 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        key, reason = str(error.full_key or ""), str(error).splitlines()[0]
-        raise Mistake(key, "???" if "missing" in reason.lower() else "", reason) from None
+        missing = isinstance(error, MissingMandatoryValue)
+        reason = "needs a value" if missing else str(error).splitlines()[0]
+        raise Mistake(str(error.full_key or ""), "", reason) from None
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
 

@@ -40,6 +40,10 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
     if match:
         key = match[1]
         return Mistake(key, _value_of(key, overrides), f"no such key; {nearest(key, _top_keys())}")
+    match = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)=([^']*)'", text)
+    if match:
+        reason = "several values make a sweep: add -m; a list is written [a,b]"
+        return Mistake(match[1], match[2], reason)
     return Mistake("", "", text)
 
 

@@ -32,7 +32,8 @@ class Initialization(Component):
 
     @abstractmethod
     def points(self, surface: Surface) -> Tensor:
-        """The starts, float64, of shape ``(dim,)`` for one run or ``(dim, B)`` for B of them.
+        """The starts, float64, of shape ``(dim, B)``, or ``(dim,)`` or ``(dim, 1)`` where all
+        are the same.
 
         Raises:
             Mistake: this initialization does not fit the surface.
@@ -56,8 +57,8 @@ def starts(initialization: Initialization, surface: Surface, batch: int) -> Tens
     lanes = (batch, torch.float64, torch.device("cpu"))
     points = in_lanes(initialization, *lanes).points(in_lanes(surface, *lanes))
     if points.dim() == 1:
-        points = points[:, None].expand(-1, batch)
-    return points[:, :batch]
+        points = points[:, None]
+    return points.expand(-1, batch) if points.shape[1] == 1 else points[:, :batch]
 
 
 def _of_dimension(name: str, coordinates: tuple[Number, ...], surface: Surface) -> Tensor:
@@ -146,8 +147,8 @@ def _stationary(surface: Surface, kind: str, index: int) -> StationaryPoint:
     minima = [StationaryPoint(point, "minimum") for point in surface.minimizers]
     found = [s for s in (*minima, *surface.stationary_points) if s.kind == kind]
     if index >= len(found):
-        reason = f"{surface.name()} declares {len(found) or 'no'} points of kind {kind}"
-        raise Mistake("index", index, f"{reason}, counted from 0")
+        reason = f"{surface.name()} declares {len(found) or 'none'} of kind {kind}"
+        raise Mistake("index", index, f"{reason}{', counted from 0' if found else ''}")
     return found[index]
 
 
@@ -196,15 +197,14 @@ class NearSaddle(Initialization):
 
     def points(self, surface: Surface) -> Tensor:
         saddle = _stationary(surface, "saddle", self.index)
-        center = columns(saddle.point)
-        if saddle.descent is not None:
-            direction = torch.tensor(saddle.descent, dtype=torch.float64)
-            direction = direction.reshape(-1, *[1] * (center.dim() - 1))
-            return columns(center + self.distance * direction / norm(direction))
-        if center.dim() == 1:
-            center = center[:, None]
-        curvatures = hessian(surface, center).movedim(-1, 0)
-        direction = torch.linalg.eigh(curvatures).eigenvectors[..., 0].T
-        largest = direction.gather(0, direction.abs().argmax(0, keepdim=True))
-        points: Tensor = center + self.distance * direction * largest.sign()
-        return points[:, 0] if points.shape[1] == 1 else points
+        center = columns(saddle.point).reshape(surface.dim, -1)
+        if saddle.descent is None:
+            curvatures = hessian(surface, center).movedim(-1, 0)
+            direction = torch.linalg.eigh(curvatures).eigenvectors[..., 0].T
+            largest = direction.gather(0, direction.abs().argmax(0, keepdim=True))
+            direction = direction * largest.sign()
+        else:
+            direction = columns(saddle.descent)[:, None]
+            direction = direction / norm(direction)
+        points: Tensor = center + self.distance * direction
+        return points

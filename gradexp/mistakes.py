@@ -16,7 +16,10 @@ class Mistake(ValueError):
     """
 
     def __init__(self, key: str, value: object, reason: str) -> None:
-        super().__init__(f"{key}={value}: {reason}" if key else reason)
+        shown = str(value).lower() if isinstance(value, bool) else value
+        shown = "null" if value is None else shown
+        place = f"{key}={shown}" if key and value != "" else key
+        super().__init__(f"{place}: {reason}" if place else reason)
         self.key = key
         self.value = value
         self.reason = reason

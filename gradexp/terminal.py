@@ -75,14 +75,16 @@ def show_run(result: Result) -> None:
 
 
 def show_sweep(folder: Path, jobs: Sequence[tuple[Sequence[str], Result]]) -> None:
-    """Prints a row for each job of a sweep, and where to look."""
+    """Prints a row for each job of a sweep, with what was swept, and where to look."""
     table = _table("job", "overrides", "outcome", "steps", "final loss")
     for column in (0, 3, 4):
         table.columns[column].justify = "right"
+    shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else ()
     for number, (overrides, result) in enumerate(jobs):
+        swept = " ".join(override for override in overrides if override not in shared)
         figures = result.metrics
         steps, loss = str(figures["steps"]), _number(figures["final_loss"])
-        table.add_row(str(number), " ".join(overrides), _outcome(result.outcome), steps, loss)
+        table.add_row(str(number), swept, _outcome(result.outcome), steps, loss)
     _print(table)
     print(f"folder: {_short(folder)}")
     print(f"look:   {tensorboard_command(folder)}")
@@ -101,7 +103,7 @@ def show_choices(choices: Sequence[Choice]) -> None:
     """Prints the choices of a config group with their keys and defaults."""
     families = any(choice.family for choice in choices)
     table = _table("name", *(["family"] if families else []), "keys and defaults", "what")
-    for choice in sorted(choices, key=lambda choice: (choice.family, choice.name)):
+    for choice in sorted(choices, key=lambda choice: (choice.family or "~", choice.name)):
         keys = ", ".join(f"{key}={_default(value)}" for key, value in choice.settings.items())
         row = [choice.name, *([choice.family] if families else []), keys, choice.description]
         table.add_row(*(cell.replace("[", r"\[") for cell in row))

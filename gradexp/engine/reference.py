@@ -64,7 +64,7 @@ class _Run:
 
         def closure() -> float:
             loss, gradient = self.evaluate()
-            self.point.grad = self.noise.disturb(gradient[:, None], step)[:, 0]
+            self.point.grad = self.noise.disturb(gradient, step)
             return float(loss)
 
         for group in self.optimizer.param_groups:

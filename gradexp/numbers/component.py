@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class Component:
         Mistake: a field has the wrong type or lies outside its range.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
     def __post_init__(self) -> None:
         for name, annotation in _annotations(type(self)).items():  # type: ignore[arg-type]
             value = checked(name, getattr(self, name), annotation)
@@ -39,7 +41,7 @@ class Component:
         Raises:
             Mistake: a field is unknown or missing, or its value is not allowed.
         """
-        declared = dataclasses.fields(cls)  # type: ignore[arg-type]
+        declared = dataclasses.fields(cls)
         known = [field.name for field in declared if field.init]
         for name, value in settings.items():
             if name not in known:

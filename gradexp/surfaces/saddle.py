@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.mistakes import Mistake
 from gradexp.numbers import Count, Dimension, Point, Positive, each, indices, total
-from gradexp.surfaces.surface import AnyDimension, Coordinates, Saddle, StationaryPoint
+from gradexp.surfaces.surface import AnyDimension, Coordinates, Kind, Saddle, StationaryPoint
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Monkey(Saddle):
 class HighIndex(AnyDimension, Saddle):
     """f(x) = ½ Σ λᵢ xᵢ² + ¼ ‖x‖⁴, λᵢ = -(k+1-i)/k for i ≤ k, 1 beyond: a ladder of saddles.
 
-    The saddle at 0 has k directions down, and for each i ≤ k the points ±√(-λᵢ) eᵢ are
-    stationary with i - 1 directions down: those of i = 1 are the two minimizers. Descent from
-    near 0 may rest at each saddle on its way down.
+    The saddle at 0 (a maximum, if k = n) has k directions down, and for each i ≤ k the points
+    ±√(-λᵢ) eᵢ are stationary with i - 1 directions down: those of i = 1 are the two minimizers.
+    Descent from near 0 may rest at each saddle on its way down.
 
     Domain [-2, 2]ⁿ. Minimum -¼ at ±e₁.
     Source: the quartic of Landau and Lifshitz, *Statistical Physics* (1980), with several
@@ -103,10 +103,12 @@ class HighIndex(AnyDimension, Saddle):
 
     @property
     def stationary_points(self) -> tuple[StationaryPoint, ...]:
-        points = [(0.0,) * self.dim]
-        for i in range(2, self.negative + 1):
-            points.extend(self._on_axis(i))
-        return tuple(StationaryPoint(point, "saddle") for point in points)
+        center: Kind = "maximum" if self.negative == self.dim else "saddle"
+        higher = [point for i in range(2, self.negative + 1) for point in self._on_axis(i)]
+        return (
+            StationaryPoint((0.0,) * self.dim, center),
+            *(StationaryPoint(point, "saddle") for point in higher),
+        )
 
     def _on_axis(self, i: int) -> tuple[tuple[float, ...], ...]:
         """The two stationary points on axis i, counted from 1."""

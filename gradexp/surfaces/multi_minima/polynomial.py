@@ -99,7 +99,7 @@ class Himmelblau(MultiMinima):
         StationaryPoint((0.08667750455539634, 2.884254701174776), "saddle"),
         StationaryPoint((-3.0730257507643897, -0.08135304428796751), "saddle"),
         StationaryPoint((-0.12796134673068005, -1.9537149802445766), "saddle"),
-        StationaryPoint((-0.2708445906673476, -0.9230385565799815), "maximum"),
+        StationaryPoint((-0.2708445906673476, -0.9230385564799816), "maximum"),
     )
 
     def value(self, point: Point) -> Tensor:

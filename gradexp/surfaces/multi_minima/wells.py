@@ -77,6 +77,7 @@ class TwoBowls(MultiMinima):
 
     Domain [-5, 5]². The minima lie on the x-axis, near (-2, 0) and (2, 0), each drawn a little
     to the other.
+    Source: a sharp against a flat minimum, as in Hochreiter and Schmidhuber, "Flat minima" (1997).
 
     Args:
         left_depth: d₁, positive.

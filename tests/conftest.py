@@ -1,0 +1,41 @@
+"""What all tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+from gradexp.cli import main
+
+torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
+
+Gradexp = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def gradexp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Gradexp:
+    """The program, in an empty folder: takes arguments, gives exit status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GRADEXP_TRUST", raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        try:
+            status = main(arguments)
+        finally:
+            GlobalHydra.instance().clear()
+            HydraConfig.instance().cfg = None
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return run
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Everything in a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

@@ -1,0 +1,266 @@
+"""The engine: recording, stopping, batches; against closed forms and the reference engine."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from gradexp import optimize, stack
+from gradexp.engine import End, Record, Reference, Stop, Trace
+from gradexp.initializations import Uniform, starts
+from gradexp.mistakes import Mistake
+from gradexp.noises import Gaussian
+from gradexp.optimizers import SGD
+from gradexp.surfaces import get, names
+
+NEVER = Stop(gradient=1e-300)
+
+
+def recorded(part: Tensor | None) -> Tensor:
+    assert part is not None
+    return part
+
+
+@pytest.mark.parametrize(
+    ("steps", "points", "expected"),
+    [
+        (10, 11, list(range(11))),
+        (10, 100, list(range(11))),
+        (10, 6, [0, 2, 4, 6, 8, 10]),
+        (10, 5, [0, 3, 6, 9, 10]),
+        (10, 2, [0, 10]),
+        (11, 2, [0, 11]),
+        (1, 2, [0, 1]),
+    ],
+)
+def test_recorded_steps_are_even_and_hold_first_and_last(
+    steps: int, points: int, expected: list[int]
+) -> None:
+    record = Record(points=points)
+    trace = optimize(get("quadratic"), (1.0, 1.0), SGD(lr=1e-3), steps=steps, record=record)
+    assert trace.step.tolist() == expected
+    assert recorded(trace.point).shape == (len(expected), 2, 1)
+    assert len(expected) <= max(points, 2)
+    full = optimize(get("quadratic"), (1.0, 1.0), SGD(lr=1e-3), steps=steps)
+    assert torch.equal(recorded(trace.loss), recorded(full.loss)[trace.step])
+
+
+@pytest.mark.parametrize("what", ["trace", "loss", "metrics"])
+def test_only_what_is_asked_for_is_kept_and_the_ends_are_the_same(what: str) -> None:
+    surface, optimizer = get("himmelblau"), SGD(lr=torch.tensor([0.01, 0.2]))
+    full = optimize(surface, (1.0, 1.0), optimizer, steps=100)
+    trace = optimize(surface, (1.0, 1.0), optimizer, steps=100, record=what)  # type: ignore[arg-type]
+    assert (trace.loss is None) == (what == "metrics")
+    assert (trace.point is None) == (trace.gradient_norm is None) == (what != "trace")
+    for name in ("end", "steps", "final_loss", "final_point", "best_loss", "best_step"):
+        assert torch.equal(getattr(trace, name), getattr(full, name))
+
+
+def test_gradient_descent_on_a_quadratic_is_its_closed_form() -> None:
+    surface = get("quadratic", dim=5, condition_number=100.0)
+    eigenvalues = torch.tensor([100.0 ** (i / 4) for i in range(5)], dtype=torch.float64)
+    start = torch.tensor([1.0, -2.0, 3.0, -4.0, 5.0], dtype=torch.float64)
+    trace = optimize(surface, start, SGD(lr=0.015), steps=100, stop=NEVER)
+    factors = (1 - 0.015 * eigenvalues)[None] ** torch.arange(101)[:, None]
+    torch.testing.assert_close(
+        recorded(trace.point)[:, :, 0], start * factors, rtol=1e-12, atol=1e-300
+    )
+
+
+@pytest.mark.parametrize(("lr", "momentum"), [(0.01, 0.9), (0.03, 0.5), (0.002, 0.99)])
+def test_heavy_ball_contracts_at_the_spectral_radius(lr: float, momentum: float) -> None:
+    eigenvalues = [1.0, 10.0, 100.0]
+    surface = get("quadratic", dim=3, condition_number=100.0)
+    trace = optimize(surface, (1.0, 1.0, 1.0), SGD(lr, momentum), steps=3000, stop=NEVER)
+    radius = max(
+        float(torch.linalg.eigvals(_heavy_ball(lr, momentum, value)).abs().max())
+        for value in eigenvalues
+    )
+    length = recorded(trace.point)[:, :, 0].norm(dim=1)
+    late = length > 1e-250
+    steps = torch.arange(3001)[late][500:]
+    logs = length[late][500:].log()
+    slope = float(((logs - logs.mean()) * (steps - steps.double().mean())).sum())
+    slope /= float((steps - steps.double().mean()).square().sum())
+    assert math.exp(slope) == pytest.approx(radius, rel=1e-3)
+
+
+def _heavy_ball(lr: float, momentum: float, eigenvalue: float) -> Tensor:
+    rows = [[momentum, eigenvalue], [-lr * momentum, 1 - lr * eigenvalue]]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def test_a_stopped_run_stays_exactly_where_it_stopped() -> None:
+    rates = torch.tensor([0.4, 1e-4, 3.0])  # stops soon, never, diverges
+    stop = Stop(gradient=1e-6, divergence=1e6)
+    trace = optimize(get("sphere"), (3.0, 4.0), SGD(lr=rates), steps=200, stop=stop)
+    assert [End(end) for end in trace.end.tolist()] == [End.STATIONARY, End.BUDGET, End.DIVERGED]
+    norms, losses = recorded(trace.gradient_norm), recorded(trace.loss)
+    for run in (0, 2):
+        made = int(trace.steps[run])
+        assert 0 < made < 200
+        rest = recorded(trace.point)[made:, :, run]
+        assert bool((rest == rest[0]).all())
+        assert bool((recorded(trace.point)[made - 1, :, run] != rest[0]).any())
+    stopped = int(trace.steps[0])
+    assert float(norms[stopped, 0]) < 1e-6 <= float(norms[stopped - 1, 0])
+    diverged = int(trace.steps[2])
+    assert float(losses[diverged, 2]) > 1e6 >= float(losses[diverged - 1, 2])
+    assert int(trace.steps[1]) == 200
+    cut = trace.run(0)
+    assert cut.step.tolist() == list(range(stopped + 1))
+    assert cut.point is not None
+    assert torch.equal(cut.point[-1], trace.final_point[:, 0])
+
+
+def test_the_trace_of_a_run_ends_where_it_ended_even_between_recorded_steps() -> None:
+    stop, record = Stop(gradient=1e-6), Record(points=11)
+    trace = optimize(get("sphere"), (3.0, 4.0), SGD(lr=0.4), steps=100, stop=stop, record=record)
+    made = int(trace.steps[0])
+    assert made % 10
+    run = trace.run(0)
+    assert run.step.tolist() == [*range(0, made, 10), made]
+    assert run.loss is not None
+    assert float(run.loss[-1]) == float(trace.final_loss[0])
+
+
+def test_a_batch_whose_runs_have_all_ended_is_not_run_on() -> None:
+    told: list[int] = []
+    steps = 10**9
+    trace = optimize(
+        get("sphere"), (3.0, 4.0), SGD(lr=0.5), steps=steps, record="metrics", progress=told.append
+    )
+    assert int(trace.steps[0]) == 1
+    assert told[-1] < 100
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_has_diverged(value: float) -> None:
+    class Cliff(type(get("sphere"))):  # type: ignore[misc]
+        def value(self, point: Tensor) -> Tensor:
+            x, _ = point
+            loss: Tensor = torch.where(x < 0.5, x * 0 + value, x)
+            return loss
+
+    trace = optimize(Cliff(), (1.0, 0.0), SGD(lr=0.2), steps=10)
+    assert End(int(trace.end[0])) is End.DIVERGED
+    assert int(trace.steps[0]) == 3
+    assert float(trace.best_loss[0]) == pytest.approx(0.6) or value == -math.inf
+
+
+def test_metrics_are_those_of_the_full_trace() -> None:
+    tolerances = (1.0, 1e-3, 1e-9)
+    optimizer = SGD(lr=torch.tensor([0.01, 0.015, 1e-3]), momentum=torch.tensor([0.9, 0.95, 0.0]))
+    record = Record(tolerances=tolerances)
+    trace = optimize(get("himmelblau"), (1.0, 1.0), optimizer, steps=300, record=record)
+    losses, norms = recorded(trace.loss), recorded(trace.gradient_norm)
+    assert torch.equal(trace.best_loss, losses.min(dim=0).values)
+    assert torch.equal(trace.best_step, losses.argmin(dim=0))
+    for row, tolerance in enumerate(tolerances):
+        for steps, distance in ((trace.gap_steps, losses), (trace.gradient_steps, norms)):
+            for run in range(3):
+                below = (distance[:, run] <= tolerance).nonzero()
+                expected = int(below[0]) if len(below) else -1
+                assert int(recorded(steps)[row, run]) == expected
+
+
+def test_the_gap_is_unknown_where_the_minimum_is() -> None:
+    record = Record(tolerances=(1e-3,))
+    trace = optimize(get("hyperbolic"), (1.0, 0.1), SGD(lr=0.1), steps=5, record=record)
+    assert trace.gap_steps is None
+
+
+def same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors are equal to the bit, NaN with NaN."""
+    return torch.allclose(recorded(one), recorded(other), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", names())
+def test_a_run_does_not_depend_on_who_shares_its_batch(name: str, dtype: str) -> None:
+    # From all over the domain, some too fast, some slow.
+    surface, count = get(name), 1000
+    start = starts(stack([Uniform(seed) for seed in range(count)]), surface, count)
+    rates = torch.logspace(-5, 0, count, dtype=torch.float64)
+    momenta = torch.linspace(0.99, 0, count, dtype=torch.float64)
+
+    def run(order: Tensor) -> Trace:
+        return optimize(
+            surface,
+            start[:, order],
+            SGD(lr=rates[order], momentum=momenta[order]),
+            steps=100,
+            noise=Gaussian(std=1e-3, seed=order),
+            dtype=dtype,
+        )
+
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(1))
+    together = run(order)
+    assert int(together.steps.max()) > 0
+    for place in (0, 31, 500, 999):
+        alone = run(order[place : place + 1]).run(0)
+        among = together.run(place)
+        assert all(same(one, other) for one, other in zip(alone, among, strict=True))
+
+
+@pytest.mark.parametrize("name", names())
+def test_both_engines_agree(name: str) -> None:
+    surface = get(name)
+    optimizer = SGD(lr=torch.tensor([1e-4, 1e-3]), momentum=0.5, weight_decay=1e-3)
+    noise = Gaussian(std=0.01, seed=torch.tensor([3, 4]))
+    traces = [
+        optimize(surface, surface.start, optimizer, steps=20, noise=noise, engine=engine)
+        for engine in (None, Reference())
+    ]
+    ours, theirs = (trace.final_point for trace in traces)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    assert torch.equal(traces[0].steps, traces[1].steps)
+    assert torch.equal(traces[0].end, traces[1].end)
+
+
+def test_starts_and_numbers_may_each_be_one_or_many() -> None:
+    many = optimize(get("sphere"), torch.ones(2, 5), SGD(lr=0.1), steps=3)
+    assert many.final_point.shape == (2, 5)
+    mixed = optimize(
+        get("quadratic", condition_number=torch.tensor([1.0, 9.0])),
+        (1.0, torch.tensor([1.0, 2.0])),
+        SGD(lr=0.1),
+        steps=3,
+    )
+    assert mixed.final_point.shape == (2, 2)
+    with pytest.raises(ValueError, match="5 starts, but numbers for 2 runs"):
+        optimize(get("sphere"), torch.ones(2, 5), SGD(lr=torch.tensor([0.1, 0.2])), steps=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"steps": True}, "steps"),
+        ({"start": (1.0,)}, "start"),
+        ({"start": (1.0, math.nan)}, "start"),
+        ({"dtype": "float16"}, "dtype"),
+        ({"device": "tpu"}, "device"),
+        ({"record": "all"}, "what"),
+        ({"compile": "always"}, "compile"),
+    ],
+)
+def test_mistakes(arguments: dict[str, object], key: str) -> None:
+    given = {"start": (1.0, 1.0), "steps": 1, **arguments}
+    start = given.pop("start")
+    with pytest.raises(Mistake) as caught:
+        optimize(get("sphere"), start, SGD(lr=0.1), **given)  # type: ignore[arg-type]
+    assert caught.value.key == key
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", names())
+def test_cuda_agrees_with_the_cpu(name: str) -> None:
+    surface = get(name)
+    traces = [
+        optimize(surface, surface.start, SGD(lr=1e-3, momentum=0.5), steps=20, device=device)
+        for device in ("cpu", "cuda")
+    ]
+    torch.testing.assert_close(traces[0].final_point, traces[1].final_point, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,181 @@
+"""A person's mistakes: one clear line, exit status 2, and nothing left behind."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Gradexp, left_behind
+
+# what is typed after `gradexp`, then parts of the one line that is answered
+MISTAKES = [
+    # unknown names, with the nearest known one
+    (["run", "surface=rosenbrok"], ["surface=rosenbrok", "did you mean rosenbrock?"]),
+    (["run", "optimizer=sdg"], ["optimizer=sdg", "did you mean sgd?"]),
+    (["run", "optimiser=sgd"], ["optimiser=sgd", "did you mean optimizer?"]),
+    (["run", "optimizer.lrr=1"], ["optimizer.lrr=1", "did you mean lr?", "momentum"]),
+    (["run", "+optimizer.lrr=1"], ["optimizer.lrr=1", "did you mean lr?", "momentum"]),
+    (["run", "surface=himmelblau", "surface.b=1"], ["surface.b=1", "no such key"]),
+    (["run", "stepps=1"], ["stepps=1", "did you mean steps?"]),
+    (["run", "+stepps=1"], ["stepps=1", "did you mean steps?"]),
+    (["run", "-cn", "learnin_rate"], ["learnin_rate", "did you mean learning_rate?"]),
+    (["list", "surfacs"], ["surfacs", "did you mean surfaces?"]),
+    (["lst"], ["lst", "run", "list"]),
+    ([], ["gradexp --help"]),
+    (["run", "--foo"], ["--foo", "gradexp run --help"]),
+    (["run", "--config-dir", "/nowhere"], ["/nowhere", "no such folder"]),
+    # wrong types and ranges
+    (["run", "steps=abc"], ["steps=abc", "a whole number, at least 1"]),
+    (["run", "steps=0"], ["steps=0", "a whole number, at least 1"]),
+    (["run", "steps=-3"], ["steps=-3", "a whole number, at least 1"]),
+    (["run", "steps=1.5"], ["steps=1.5", "a whole number"]),
+    (["run", "seed=-1"], ["seed=-1", "a whole number, at least 0"]),
+    (["run", "seed=9223372036854775808"], ["seed=9223372036854775808", "a whole number"]),
+    (["run", "optimizer.lr=-1"], ["optimizer.lr=-1", "a number in (0, ∞)"]),
+    (["run", "optimizer.lr=0"], ["optimizer.lr=0", "a number in (0, ∞)"]),
+    (["run", "optimizer.lr=nan"], ["optimizer.lr=nan", "a number in (0, ∞)"]),
+    (["run", "optimizer.lr=inf"], ["optimizer.lr=inf", "a number in (0, ∞)"]),
+    (["run", "optimizer.lr=fast"], ["optimizer.lr=fast", "a number in (0, ∞)"]),
+    (["run", "optimizer.lr='0.1'"], ["optimizer.lr=0.1", "a number in (0, ∞)"]),
+    (["run", "optimizer.lr=true"], ["optimizer.lr=true", "a number in (0, ∞)"]),
+    (["run", "optimizer.lr=null"], ["optimizer.lr=null", "a number in (0, ∞)"]),
+    (["run", "optimizer.lr=[0.1]"], ["optimizer.lr=[0.1]", "a number in (0, ∞)"]),
+    (["run", "optimizer.momentum=1"], ["optimizer.momentum=1", "a number in [0, 1)"]),
+    (["run", "optimizer.momentum=-0.1"], ["optimizer.momentum=-0.1", "a number in [0, 1)"]),
+    (["run", "optimizer.nesterov=perhaps"], ["optimizer.nesterov=perhaps", "true or false"]),
+    (["run", "optimizer.nesterov=true"], ["optimizer.nesterov=true", "momentum above 0"]),
+    (
+        ["run", "optimizer.nesterov=true", "optimizer.momentum=0.9", "optimizer.dampening=0.1"],
+        ["optimizer.nesterov=true", "dampening of 0"],
+    ),
+    (["run", "surface.dim=1"], ["surface.dim=1", "at least 2"]),
+    (["run", "surface=sphere", "surface.dim=0"], ["surface.dim=0", "at least 1"]),
+    (["run", "surface.b=0"], ["surface.b=0", "a number in (0, ∞)"]),
+    (["run", "surface=high_index", "surface.negative=9"], ["negative=9", "which is 4"]),
+    (["run", "stop.gradient=0"], ["stop.gradient=0", "a number in (0, ∞)"]),
+    (["run", "record.points=1"], ["record.points=1", "at least 2"]),
+    (["run", "record.tolerances=[1e-3,-1]"], ["record.tolerances[1]=-1", "(0, ∞)"]),
+    (["run", "record.what=all"], ["record.what=all", "trace, loss, metrics"]),
+    (["run", "dtype=float16"], ["dtype=float16", "float64, float32"]),
+    (["run", "engine.compile=sometimes"], ["engine.compile=sometimes", "auto, never"]),
+    (["run", "device=tpu"], ["device=tpu", "auto, cpu, cuda"]),
+    (["run", "device=null"], ["device=null", "a string"]),
+    # starts that do not fit
+    (["run", "init=point", "init.point=[1,2,3]"], ["init.point=[1.0, 2.0, 3.0]", "2 coordinates"]),
+    (["run", "init=point", "init.point=[1]"], ["init.point=[1.0]", "2 coordinates"]),
+    (["run", "init=point", "init.point=[1,nan]"], ["init.point[1]=nan", "a finite number"]),
+    (["run", "init=point", "init.point=3"], ["init.point=3", "must be a list"]),
+    (["run", "init=near_saddle"], ["init.index=0", "rosenbrock declares none of kind saddle"]),
+    (["run", "init.point=[1,2]"], ["init.point=[1,2]", "no such key"]),
+    # what does not go together
+    (["run", "optimizer=torch", "optimizer._target_=torch.optim.Adam"], ["engine=reference"]),
+    (
+        ["run", "optimizer._target_=gradexp.surfaces.convex.Sphere"],
+        ["optimizer.lr=0.001", "Sphere has no such key"],
+    ),
+    (["run", "surface._target_=gradexp.schedules.Constant", "~surface.dim", "~surface.b"],
+     ["surface", "group surface"]),
+    # the grammar
+    (["run", "surface"], ["surface", "EQUAL"]),
+    (["run", "optimizer.lr=1,2"], ["optimizer.lr=1,2", "add -m"]),
+    (["run", "optimizer.lr=range(3)"], ["optimizer.lr=range(3)", "add -m"]),
+    (["run", "optimizer.lr=${nowhere}"], ["optimizer.lr", "'nowhere' not found"]),
+    (["run", "~optimizer.lr"], ["optimizer.lr", "needs a value"]),
+    (["run", "~optimizer"], ["optimizer", "needs a value"]),
+    (["run", "surface=own"], ["surface._target_", "needs a value"]),
+    # folders
+    (["run", "hydra.run.dir=/dev/null/x"], ["hydra.run.dir=/dev/null/x", "cannot be written"]),
+    (["run", "hydra.run.dir=/proc/x"], ["hydra.run.dir=/proc/x", "cannot be written"]),
+    (["run", "-m", "hydra.sweep.dir=/proc/x"], ["hydra.sweep.dir=/proc/x", "cannot be written"]),
+    # one bad job stops a sweep before it begins
+    (["run", "-m", "optimizer.lr=1e-3,1e-2,-1"], ["optimizer.lr=-1", "a number in (0, ∞)"]),
+    (["run", "-m", "surface=sphere,spere"], ["surface=spere", "did you mean sphere?"]),
+    (["run", "-m", "hydra.sweep.dir=s/t", "steps=1,0"], ["steps=0", "at least 1"]),
+    # no pickles
+    (["run", "--experimental-rerun", "x"], ["--experimental-rerun", "pickles"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "parts"), MISTAKES, ids=lambda value: " ".join(value))
+def test_mistakes(arguments: list[str], parts: list[str], gradexp: Gradexp, tmp_path: Path) -> None:
+    status, out, err = gradexp(*arguments)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("gradexp: ")
+    assert err.count("\n") == 1
+    for part in parts:
+        assert part in err
+    assert left_behind(tmp_path) == []
+
+
+def test_cuda_is_refused_where_there_is_none(
+    gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for device in ("cuda", "cuda:0"):
+        status, _, err = gradexp("run", f"device={device}")
+        assert status == 2
+        assert err == f"gradexp: device={device}: there is no CUDA device here; use auto or cpu\n"
+    assert left_behind(tmp_path) == []
+
+
+# Code that a config may not import, wherever it hides. `touch` would leave a file.
+EVIL = "os.mkdir"
+HIDDEN = [
+    ["surface._target_=os.mkdir"],
+    ["surface._target_=gradexp.trust.os.mkdir"],
+    ["surface._target_=torch.optim.sgd.torch.hub.load"],
+    ["surface._target_=gradexp.cli.main"],
+    ["surface._target_=gradexp"],
+    ["surface._target_=gradexpo.Surface"],
+    ["surface._target_=7"],
+    ["+surface.inner={_target_:os.mkdir,path:evil}"],
+    ["+surface.inner.deeper={_target_:os.mkdir,path:evil}"],
+    ["+surface.inner=[1,{_target_:os.mkdir,path:evil}]"],
+    ["+surface.inner=[[{_target_:os.mkdir,path:evil}]]"],
+    ["+surface.name=os.mkdir", "surface._target_=${surface.name}"],
+    ["+surface.inner={_target_:os.mkdir,path:evil}", "optimizer=${surface.inner}"],
+    ["+surface._partial_=true"],
+    ["+surface._args_=[evil]"],
+    ["+surface._recursive_=false"],
+    ["optimizer=torch", "optimizer._target_=torch.hub.load"],
+    ["+hydra.callbacks.evil={_target_:os.mkdir,path:evil}"],
+    ["+hydra.callbacks.evil={_target_:hydra.utils.call,config:{_target_:os.mkdir,path:evil}}"],
+    ["+hydra.callbacks.evil=${steps}"],
+    ["hydra.launcher._target_=os.mkdir"],
+    ["hydra.sweeper._target_=hydra.utils.instantiate"],
+    ["+hydra.job_logging.handlers.evil={class:os.mkdir}"],
+    ["+hydra.job_logging.handlers.evil={\"()\":os.mkdir}"],
+    ["+hydra.job_logging.handlers.evil={class:logging.StreamHandler,stream:\"ext://os.mkdir\"}"],
+    ["+hydra.hydra_logging.formatters.evil={\"()\":os.mkdir}"],
+    ["hydra.searchpath=[pkg://evil]"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("overrides", HIDDEN, ids=lambda value: " ".join(value))
+@pytest.mark.parametrize("sweep", [False, True], ids=["run", "sweep"])
+def test_a_config_imports_nothing_that_is_not_allowed(
+    overrides: list[str], sweep: bool, gradexp: Gradexp, tmp_path: Path
+) -> None:
+    status, _, err = gradexp("run", *(["-m", "steps=1,2"] if sweep else []), *overrides)
+    assert status == 2, err
+    assert err.count("\n") == 1
+    assert left_behind(tmp_path) == []
+
+
+def test_a_config_file_imports_nothing_either(gradexp: Gradexp, tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text("open('imported', 'w').close()\n")
+    config = tmp_path / "mine" / "shared.yaml"
+    config.parent.mkdir()
+    for text in (
+        "defaults: [config, _self_]\nsurface: {_target_: evil.Surface}\n",
+        "defaults: [config, _self_]\nhydra: {searchpath: ['pkg://evil']}\n",
+        "defaults: [config, _self_]\nhydra: {callbacks: {x: {_target_: evil.X}}}\n",
+        "defaults: [config, _self_]\nhydra: {mode: MULTIRUN, sweeper: "
+        "{params: {surface._target_: 'evil.A,evil.B'}}}\n",
+    ):
+        config.write_text(text)
+        before = left_behind(tmp_path)
+        status, _, err = gradexp("run", "--config-dir", "mine", "-cn", "shared")
+        assert status == 2, err
+        assert err.count("\n") == 1
+        assert left_behind(tmp_path) == before

@@ -1,0 +1,133 @@
+"""Update rules against ``torch.optim``."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from gradexp import optimize
+from gradexp.config_files import CONF
+from gradexp.engine import Reference, Stop
+from gradexp.mistakes import Mistake
+from gradexp.optimizers import SGD, External
+from gradexp.schedules import Exponential
+from gradexp.surfaces import get
+
+NEVER = Stop(gradient=1e-300)
+START = (3.3, -2.4)
+
+OPTIONS = [
+    {
+        "momentum": momentum,
+        "dampening": dampening,
+        "nesterov": nesterov,
+        "weight_decay": weight_decay,
+        "maximize": maximize,
+    }
+    for momentum, dampening, nesterov, weight_decay, maximize in itertools.product(
+        (0.0, 0.5, 0.95), (0.0, 0.3, -0.5), (False, True), (0.0, 0.5), (False, True)
+    )
+    if not (nesterov and (momentum == 0 or dampening != 0))
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_sgd_is_torch_sgd_over_a_thousand_steps(options: dict[str, Any]) -> None:
+    # Rastrigin's waves hold the run in a bowl (uphill: under a crest), so that it stays stable.
+    surface = get("rastrigin")
+    lr = 1e-3
+    trace = optimize(surface, START, SGD(lr=lr, **options), steps=1000, stop=NEVER)
+    assert trace.point is not None
+    ours = trace.point[:, :, 0]
+
+    parameter = torch.tensor(START, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([parameter], lr=lr, **options)
+    theirs = [parameter.detach().clone()]
+    for _ in range(1000):
+        optimizer.zero_grad()
+        surface.value(parameter).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        theirs.append(parameter.detach().clone())
+
+    expected = torch.stack(theirs)
+    assert ours.shape == expected.shape
+    assert float(expected.norm(dim=1).max()) < 10
+    error = (ours - expected).norm(dim=1) / expected.norm(dim=1)
+    assert float(error.max()) <= 1e-12
+
+
+def test_a_batch_may_mix_runs_with_and_without_momentum() -> None:
+    surface = get("rastrigin")
+    momenta = torch.tensor([0.0, 0.5])
+    together = optimize(surface, START, SGD(1e-3, momenta, 0.3), steps=50, stop=NEVER)
+    assert together.point is not None
+    for i, momentum in enumerate(momenta.tolist()):
+        alone = optimize(surface, START, SGD(1e-3, momentum, 0.3), steps=50, stop=NEVER)
+        assert alone.point is not None
+        assert torch.equal(alone.point[:, :, 0], together.point[:, :, i])
+
+
+def test_config_mirrors_the_class() -> None:
+    settings = yaml.safe_load((CONF / "optimizer" / "sgd.yaml").read_text())
+    assert settings.pop("_target_") == "gradexp.optimizers.SGD"
+    fields = dataclasses.fields(SGD)
+    assert list(settings) == [field.name for field in fields]
+    for field in fields:
+        assert field.default in (dataclasses.MISSING, settings[field.name])
+
+
+def test_exponential_schedule_is_that_of_torch() -> None:
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([parameter], lr=0.3)
+    theirs = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.97)
+    ours = Exponential(gamma=0.97)
+    for step in range(200):
+        assert ours.learning_rate(0.3, step) == pytest.approx(theirs.get_last_lr()[0], rel=1e-12)
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize(
+    ("factory", "options"),
+    [
+        (torch.optim.Adam, {"lr": 0.05, "betas": (0.8, 0.99)}),
+        (torch.optim.LBFGS, {"lr": 0.5, "max_iter": 4}),
+        (torch.optim.Rprop, {}),
+    ],
+)
+def test_external_optimizers_are_run_as_torch_runs_them(
+    factory: type[torch.optim.Optimizer], options: dict[str, Any]
+) -> None:
+    surface = get("himmelblau")
+    trace = optimize(
+        surface,
+        (1.0, 1.0),
+        External(factory, tuple(options.items())),
+        steps=20,
+        stop=NEVER,
+        engine=Reference(),
+    )
+    parameter = torch.tensor((1.0, 1.0), dtype=torch.float64, requires_grad=True)
+    optimizer = factory([parameter], **options)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = surface.value(parameter)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    for _ in range(20):
+        optimizer.step(closure)
+    torch.testing.assert_close(trace.final_point[:, 0], parameter.detach(), rtol=1e-12, atol=0)
+
+
+def test_external_optimizers_need_the_reference_engine_and_known_options() -> None:
+    with pytest.raises(Mistake, match="engine=reference"):
+        optimize(get("sphere"), (1.0, 1.0), External(torch.optim.Adam), steps=1)
+    with pytest.raises(Mistake, match="did you mean lr"):
+        External(torch.optim.Adam, (("lrr", 0.1),))
+    with pytest.raises(Mistake, match="Invalid learning rate"):
+        External(torch.optim.Adam, (("lr", -0.1),))

@@ -1,0 +1,116 @@
+"""How runs are judged, on cases with a known answer."""
+
+import math
+
+import pytest
+import torch
+
+from gradexp import optimize
+from gradexp.analysis import Outcome, distance_to_minimizer, judge, metrics
+from gradexp.engine import End, Record, Stop
+from gradexp.optimizers import SGD
+from gradexp.surfaces import get
+
+# surface, its numbers, start, learning rate, momentum, steps, outcome, a part of the sentence
+CASES = [
+    ("himmelblau", {}, (1.0, 1.0), 0.01, 0.9, 1000, "converged", "declared minimizer (3, 2)"),
+    ("himmelblau", {}, (-4.0, -4.0), 0.01, 0.0, 1000, "converged", "minimizer (-3.779, -3.283)"),
+    ("rosenbrock", {}, (-1.2, 1.0), 1e-3, 0.95, 5000, "converged", "minimizer (1, 1)"),
+    ("rosenbrock", {}, (-1.2, 1.0), 1e-4, 0.0, 100, "budget", "is above 1e-08 after 100 steps"),
+    ("rosenbrock", {}, (-1.2, 1.0), 0.1, 0.0, 100, "diverged", "beyond 1e+12"),
+    ("rosenbrock", {}, (-1.2, 1.0), 1e300, 0.0, 100, "diverged", "no longer finite after 1 steps"),
+    # another well than the best one
+    ("rastrigin", {}, (3.1, 0.1), 1e-3, 0.0, 500, "converged", "Hessian is positive definite"),
+    ("three_hump_camel", {}, (2.0, -1.0), 0.05, 0.0, 500, "converged", "declared minimum (1.748"),
+    # a whole curve of minimizers: the Hessian is degenerate there
+    ("product", {}, (2.5, 0.5), 0.05, 0.0, 1000, "converged", "not declared"),
+    ("sum_of_powers", {}, (0.5, 0.0), 0.1, 0.0, 500, "converged", "declared minimizer"),
+    # on a saddle's stable manifold descent ends at the saddle
+    ("strict", {}, (1.5, 0.0), 0.1, 0.5, 500, "saddle", "declared saddle (0, 0)"),
+    ("hyperbolic", {}, (1.5, 0.0), 0.1, 0.0, 500, "saddle", "declared saddle (0, 0)"),
+    ("monkey", {}, (0.0, 0.0), 0.1, 0.0, 500, "saddle", "declared saddle (0, 0)"),
+    ("himmelblau", {}, (-0.2708445906673476, -0.9230385564799816), 1e-3, 0.0, 10, "saddle",
+     "declared maximum"),
+    # one that is not declared
+    ("rastrigin", {}, (0.0, 0.5025460365546747), 1e-3, 0.0, 10, "saddle", "negative eigenvalue"),
+    # far out in the flat
+    ("plateau", {}, (5.0, 5.0), 0.1, 0.9, 500, "plateau", "all but zero"),
+    ("easom", {}, (-50.0, 50.0), 0.1, 0.9, 500, "plateau", "all but zero"),
+    # a two-cycle at the edge of stability: gradient descent on ½ x² with lr = 2
+    ("quadratic", {"condition_number": 1.0}, (1.0, 1.0), 2.0, 0.0, 99, "budget", "after 99 steps"),
+]  # fmt: skip
+
+
+def outcome_of(
+    name: str,
+    numbers: dict[str, float],
+    start: tuple[float, ...],
+    lr: float,
+    momentum: float,
+    steps: int,
+) -> Outcome:
+    surface = get(name, **numbers)
+    stop = Stop(gradient=1e-6 if name == "rastrigin" else 1e-8)
+    trace = optimize(surface, start, SGD(lr, momentum), steps=steps, stop=stop)
+    end, made = End(int(trace.end[0])), int(trace.steps[0])
+    return judge(surface, trace.final_point[:, 0], end, made, stop)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "start", "lr", "momentum", "steps", "word", "because"), CASES
+)
+def test_outcomes(
+    name: str,
+    numbers: dict[str, float],
+    start: tuple[float, ...],
+    lr: float,
+    momentum: float,
+    steps: int,
+    word: str,
+    because: str,
+) -> None:
+    outcome = outcome_of(name, numbers, start, lr, momentum, steps)
+    assert outcome.word == word, outcome
+    assert because in outcome.because
+
+
+def test_evidence() -> None:
+    evidence = outcome_of("strict", {}, (1.5, 0.0), 0.1, 0.5, 500).evidence
+    assert evidence["hessian_eigenvalues"] == pytest.approx([-1.0, 1.0])
+    assert evidence["nearest"]["point"] == [0.0, 0.0]
+    assert evidence["nearest"]["kind"] == "saddle"
+    assert evidence["nearest"]["distance"] == pytest.approx(evidence["gradient_norm"])
+    lost = outcome_of("rosenbrock", {}, (-1.2, 1.0), 1e300, 0.0, 100).evidence
+    assert lost["hessian_eigenvalues"] is None
+
+
+def test_metrics() -> None:
+    record = Record(tolerances=(1.0, 1e-30))
+    surface = get("himmelblau")
+    trace = optimize(surface, (1.0, 1.0), SGD(0.01, 0.9), steps=50, record=record)
+    figures = metrics(surface, trace, 0, (1.0, 1e-30))
+    assert trace.loss is not None
+    losses = trace.loss[:, 0]
+    assert figures["steps"] == 50
+    assert figures["final_loss"] == figures["loss_gap"] == float(losses[-1])
+    assert figures["best_loss"] == float(losses.min())
+    assert figures["best_step"] == int(losses.argmin())
+    assert figures["steps_to_gap"] == {"1": int((losses <= 1).nonzero()[0]), "1e-30": None}
+    assert figures["distance"] == pytest.approx(
+        min(math.dist(trace.final_point[:, 0].tolist(), m) for m in surface.minimizers)
+    )
+    saddle = get("hyperbolic")
+    trace = optimize(saddle, (1.0, 0.1), SGD(0.01), steps=5, record=record)
+    figures = metrics(saddle, trace, 0, (1.0, 1e-30))
+    assert figures["distance"] is figures["loss_gap"] is None
+    assert figures["steps_to_gap"] == {"1": None, "1e-30": None}
+
+
+def test_distance_is_to_the_nearest_minimizer() -> None:
+    points = torch.tensor([[3.0, 2.0], [-3.0, 3.0], [0.0, 0.0]], dtype=torch.float64)
+    surface = get("himmelblau")
+    distances = distance_to_minimizer(surface, points)
+    assert distances is not None
+    for point, distance in zip(points.tolist(), distances.tolist(), strict=True):
+        assert distance == pytest.approx(min(math.dist(point, m) for m in surface.minimizers))
+    assert distance_to_minimizer(get("monkey"), points) is None

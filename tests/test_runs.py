@@ -1,0 +1,285 @@
+"""`gradexp run`: the folder it writes, the events in it, and what a person sees."""
+
+import hashlib
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from gradexp.results import read_run
+from gradexp.surfaces import get, names
+from tests.conftest import Gradexp, left_behind
+
+CONVERGES = ("surface=himmelblau", "optimizer.lr=0.01", "optimizer.momentum=0.9", "seed=3")
+
+
+def accumulated(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    return events.Reload()
+
+
+def only_run(folder: Path) -> Path:
+    (record,) = folder.rglob("run.json")
+    return record.parent
+
+
+def test_a_run_leaves_its_folder_and_says_what_it_came_to(gradexp: Gradexp, tmp_path: Path) -> None:
+    status, out, err = gradexp("run", *CONVERGES, "init=uniform")
+    assert status == 0
+    folder = only_run(tmp_path)
+    assert folder.relative_to(tmp_path).parts[0] == "outputs"
+    files = left_behind(folder)
+    assert [name for name in files if "tfevents" not in name] == [
+        ".hydra",
+        ".hydra/config.yaml",
+        ".hydra/hydra.yaml",
+        ".hydra/overrides.yaml",
+        "gradexp.log",
+        "run.json",
+        "trace.npz",
+        "trajectory.png",
+    ]
+    assert len([name for name in files if "tfevents" in name]) == 1
+
+    trace, record = read_run(folder)
+    assert record["outcome"] == "converged"
+    assert set(record) == {
+        "outcome", "evidence", "metrics", "digest", "identity", "engine", "device", "dtype",
+        "versions", "seconds",
+    }  # fmt: skip
+    assert {"steps", "final_loss", "best_loss", "gradient_norm", "distance"} <= set(
+        record["metrics"]
+    )
+    assert (record["engine"], record["device"], record["dtype"]) == ("batched", "cpu", "float64")
+    steps = record["metrics"]["steps"]
+    assert trace["step"].tolist() == list(range(steps + 1))
+    assert trace["point"].shape == (steps + 1, 2)
+    assert trace["loss"][-1] == record["metrics"]["final_loss"]
+    assert trace["gradient_norm"][-1] == record["metrics"]["gradient_norm"]
+
+    state = hashlib.sha256()
+    for name in sorted(trace):
+        state.update(f"{name} {trace[name].dtype.str} {trace[name].shape}\n".encode())
+        state.update(trace[name].tobytes())
+    assert record["digest"] == state.hexdigest()
+
+    for part in ("converged", str(steps), f"{record['metrics']['final_loss']:.6g}", "cpu"):
+        assert part in out
+    assert f"folder: {folder.relative_to(tmp_path)}" in out
+    assert re.search(rf"tensorboard --logdir {folder.relative_to(tmp_path)}$", out, re.MULTILINE)
+    assert "device: cpu" in err
+
+
+def test_tensorboard_gets_the_curves_the_image_and_the_hyperparameters(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    assert gradexp("run", *CONVERGES, "steps=100")[0] == 0
+    folder = only_run(tmp_path)
+    trace, record = read_run(folder)
+    events = accumulated(folder)
+    tags = events.Tags()
+    assert sorted(tags["scalars"]) == [
+        "distance", "gradient_norm", "learning_rate", "loss", "loss_gap",
+    ]  # fmt: skip
+    for name in ("loss", "gradient_norm"):
+        scalars = events.Scalars(name)
+        assert [scalar.step for scalar in scalars] == trace["step"].tolist()
+        np.testing.assert_array_equal(
+            [scalar.value for scalar in scalars], trace[name].astype(np.float32)
+        )
+    (image,) = events.Images("trajectory")
+    assert image.encoded_image_string == (folder / "trajectory.png").read_bytes()
+    assert (image.width, image.height) == (990, 462)
+    settings = hyperparameters(events)
+    assert settings["surface"] == "himmelblau"
+    assert settings["optimizer.lr"] == 0.01
+    assert settings["optimizer.nesterov"] is False
+    assert settings["seed"] == 3.0
+    assert "None" not in settings.values()
+    assert float(events.Scalars("loss")[-1].value) == pytest.approx(record["metrics"]["final_loss"])
+
+
+def hyperparameters(events: EventAccumulator) -> dict[str, Any]:
+    tags = events.PluginTagToContent("hparams")
+    assert set(tags) == {"_hparams_/session_start_info", "_hparams_/session_end_info"}
+    data = plugin_data_pb2.HParamsPluginData.FromString(tags["_hparams_/session_start_info"])
+    hparams = data.session_start_info.hparams
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in hparams.items()}
+
+
+def test_long_runs_are_thinned_for_tensorboard_only(gradexp: Gradexp, tmp_path: Path) -> None:
+    arguments = ("steps=2500", "optimizer.lr=1e-4", "log.trajectory=never")
+    assert gradexp("run", *arguments)[0] == 0
+    folder = only_run(tmp_path)
+    scalars = accumulated(folder).Scalars("loss")
+    steps = [scalar.step for scalar in scalars]
+    assert len(steps) == 1000
+    assert (steps[0], steps[-1]) == (0, 2500)
+    assert set(np.diff(steps)) == {2, 3}
+    assert len(read_run(folder)[0]["step"]) == 2501
+
+
+def test_a_diverged_run_is_a_result_in_strict_json(gradexp: Gradexp, tmp_path: Path) -> None:
+    status, out, _ = gradexp("run", "optimizer.lr=1e300")
+    assert status == 0
+    assert "diverged" in out
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    folder = only_run(tmp_path)
+    record = json.loads((folder / "run.json").read_text(), parse_constant=refuse)
+    assert record["outcome"] == "diverged"
+    assert record["metrics"]["final_loss"] is None
+    assert record["metrics"]["best_loss"] == pytest.approx(24.2)
+    assert len(accumulated(folder).Scalars("loss")) == 1
+
+
+@pytest.mark.parametrize("surface", names())
+def test_every_surface_runs(surface: str, gradexp: Gradexp, tmp_path: Path) -> None:
+    status, _, err = gradexp(
+        "run", f"surface={surface}", "init=uniform", "seed=3", "optimizer.lr=0.01",
+        "optimizer.momentum=0.9", "steps=50",
+    )  # fmt: skip
+    assert status == 0, err
+    folder = only_run(tmp_path)
+    assert (folder / "trajectory.png").stat().st_size > 10_000
+    low, high = zip(*get(surface).domain, strict=True)
+    start = read_run(folder)[0]["point"][0]
+    assert bool(((low <= start) & (start <= high)).all())
+
+
+CHOICES = [
+    *(("init", name) for name in ("point", "standard", "uniform", "normal", "ring", "near_saddle")),
+    *(("schedule", name) for name in ("constant", "exponential")),
+    *(("noise", name) for name in ("none", "gaussian")),
+    *(("engine", name) for name in ("batched", "reference")),
+    *(("record", name) for name in ("trace", "loss", "metrics")),
+    *(("log", name) for name in ("standard", "none")),
+]
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_runs(group: str, name: str, gradexp: Gradexp, tmp_path: Path) -> None:
+    status, _, err = gradexp("run", "surface=himmelblau", f"{group}={name}", "steps=20")
+    assert status == 0, err
+    trace, record = read_run(only_run(tmp_path))
+    kept = {"trace": 4, "loss": 2, "metrics": 1}.get(name, 4)
+    assert len(trace) == kept
+    assert record["engine"] == (name if group == "engine" else "batched")
+
+
+def test_equal_settings_give_equal_numbers_and_identities(gradexp: Gradexp, tmp_path: Path) -> None:
+    arguments = ("surface=levy", "init=uniform", "noise=gaussian", "steps=50", "log=none")
+    records = []
+    for folder, *more in (("a", ""), ("b", "seed=0"), ("c", "seed=1"), ("d", "dtype=float32")):
+        overrides = [override for override in more if override]
+        assert gradexp("run", *arguments, *overrides, f"hydra.run.dir={folder}")[0] == 0
+        records.append(read_run(tmp_path / folder)[1])
+    same, other = records[:2], records[2:]
+    for key in ("digest", "identity"):
+        assert same[0][key] == same[1][key]
+        assert len({record[key] for record in records}) == 1 + len(other)
+
+
+def test_a_run_is_repeated_from_its_own_config(gradexp: Gradexp, tmp_path: Path) -> None:
+    assert gradexp("run", *CONVERGES, "init=normal", "log=none", "hydra.run.dir=first")[0] == 0
+    again = ("--config-path", "first/.hydra", "--config-name", "config", "hydra.run.dir=again")
+    assert gradexp("run", *again)[0] == 0
+    first, second = (read_run(tmp_path / name)[1] for name in ("first", "again"))
+    assert first["digest"] == second["digest"]
+    assert first["identity"] == second["identity"]
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(gradexp: Gradexp, tmp_path: Path) -> None:
+    assert gradexp("run", "steps=5", "log=none", "hydra.run.dir=here")[0] == 0
+    before = (tmp_path / "here" / "run.json").read_text()
+    status, _, err = gradexp("run", "steps=6", "log=none", "hydra.run.dir=here")
+    assert status == 2
+    assert "holds a run or a sweep already" in err
+    assert (tmp_path / "here" / "run.json").read_text() == before
+
+
+@pytest.mark.slow
+def test_a_killed_run_never_looks_whole(tmp_path: Path) -> None:
+    # Killed at moments spread over the time that one run takes: what has run.json is complete.
+    def command(folder: str) -> list[str]:
+        return [sys.executable, "-m", "gradexp", "run", *CONVERGES, f"hydra.run.dir={folder}"]
+
+    def run(folder: str, patience: float | None) -> float:
+        began = time.monotonic()
+        with subprocess.Popen(command(folder), cwd=tmp_path, stderr=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL) as process:  # fmt: skip
+            try:
+                process.wait(patience)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+        return time.monotonic() - began
+
+    took = run("whole", None)
+    expected, record = read_run(tmp_path / "whole")
+    for part in range(4):
+        run(f"killed{part}", took * (0.82 + 0.05 * part))
+    for folder in tmp_path.iterdir():
+        if (folder / "run.json").exists():
+            trace, other = read_run(folder)
+            assert other["digest"] == record["digest"]
+            assert all(np.array_equal(trace[name], expected[name]) for name in expected)
+            accumulated(folder).Scalars("loss")
+
+
+def test_every_stage_before_the_last_leaves_a_folder_that_is_not_whole(
+    gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*args: object, **kwargs: object) -> None:
+        raise Killed
+
+    for stage in (
+        "gradexp.plots.draw_trajectory",
+        "gradexp.tensorboard.write_events",
+        "gradexp.job.write_run",
+        "numpy.savez",
+        "gradexp.results.run_folder.digest",
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(stage, die)
+            with pytest.raises(Killed):
+                gradexp("run", "steps=5", f"hydra.run.dir={stage}")
+        assert (tmp_path / stage / ".hydra" / "config.yaml").exists()
+        assert not (tmp_path / stage / "run.json").exists()
+
+
+def test_sweeps_make_a_folder_per_job_and_end_in_a_table(gradexp: Gradexp, tmp_path: Path) -> None:
+    status, out, _ = gradexp(
+        "run", "-m", "surface=sphere,himmelblau", "optimizer.lr=0.01,0.02", "steps=30"
+    )
+    assert status == 0
+    (sweep,) = tmp_path.glob("multirun/*/*")
+    assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "2", "3", "multirun.yaml"]
+    rows = [line.split() for line in out.splitlines() if re.match(r"^ +\d+ ", line)]
+    for number, row in enumerate(rows):
+        _, record = read_run(sweep / str(number))
+        overrides = yaml.safe_load((sweep / str(number) / ".hydra/overrides.yaml").read_text())
+        assert overrides[2:] == ["steps=30"]  # the same in every job, so not in the table
+        figures = ["30", f"{record['metrics']['final_loss']:.6g}"]
+        assert row == [str(number), *overrides[:2], record["outcome"], *figures]
+    assert len(rows) == 4
+
+
+def test_later_jobs_of_a_sweep_get_no_figure_unless_asked(gradexp: Gradexp, tmp_path: Path) -> None:
+    assert gradexp("run", "-m", "seed=range(18)", "steps=2", "hydra.sweep.dir=s")[0] == 0
+    drawn = {int(path.parent.name) for path in (tmp_path / "s").rglob("trajectory.png")}
+    assert drawn == set(range(16))

@@ -1,0 +1,344 @@
+"""Every surface keeps what it promises. New ones are found by themselves."""
+
+import dataclasses
+import math
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from gradexp import stack
+from gradexp.config_files import CONF
+from gradexp.mistakes import Mistake
+from gradexp.numbers import Number, in_lanes, map_numbers
+from gradexp.surfaces import Surface, get, hessian, names, value_and_gradient
+from gradexp.surfaces.catalogue import SURFACES
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in names()),
+    *((name, {"dim": 5}) for name in names() if "dim" in SURFACES[name].__dataclass_fields__),
+    *(("rosenbrock", {"dim": dim}) for dim in (4, 6, 7)),
+    ("rosenbrock", {"b": 3.0}),
+    ("quadratic", {"dim": 1}),
+    ("quadratic", {"dim": 2, "condition_number": 1e4, "angle": 0.7}),
+    ("quadratic", {"dim": 5, "condition_number": 50.0, "angle": -2.0}),
+    ("michalewicz", {"dim": 10}),
+    ("high_index", {"dim": 6, "negative": 4}),
+    ("high_index", {"dim": 1, "negative": 1}),
+    ("two_bowls", {"left_depth": 0.3, "right_width": 0.5}),
+    ("two_bowls", {"left_width": 1.5, "right_width": 1.5}),
+    ("log_sum_exp", {"smoothing": 0.1}),
+    ("plateau", {"dim": 1, "width": 0.5}),
+]
+
+# Where a formula is not differentiable at what it declares, or only to low order.
+NOT_SMOOTH_AT_MINIMIZER = {"ackley"}
+
+
+def sides(surface: Surface) -> tuple[Tensor, Tensor]:
+    low, high = zip(*surface.domain, strict=True)
+    return at(low)[:, None], at(high)[:, None]
+
+
+def in_domain(surface: Surface, count: int, seed: int = 0) -> Tensor:
+    """Random points ``(dim, count)`` in the domain, the same ones each time."""
+    draws = np.random.default_rng(seed).random((surface.dim, count))
+    low, high = sides(surface)
+    return low + (high - low) * torch.as_tensor(draws)
+
+
+def at(point: tuple[Number, ...]) -> Tensor:
+    return torch.tensor(point, dtype=torch.float64)
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: f"{variant[0]}{variant[1] or ''}")
+def surface(request: pytest.FixtureRequest) -> Surface:
+    name, numbers = request.param
+    return get(name, **numbers)
+
+
+def test_facts_have_the_right_shape(surface: Surface) -> None:
+    assert len(surface.domain) == len(surface.start) == surface.dim
+    for low, high in surface.domain:
+        assert low < high
+    points = [*surface.minimizers, *(s.point for s in surface.stationary_points)]
+    for point in points:
+        assert len(point) == surface.dim
+    assert len(set(points)) == len(points)
+    for (low, high), x in zip(surface.domain, surface.start, strict=True):
+        assert low <= x <= high
+    assert (surface.minimum is None) or bool(surface.minimizers)
+    assert "Source: " in (type(surface).__doc__ or "")
+
+
+def test_all_ways_to_hold_a_point_agree_to_the_bit(surface: Surface) -> None:
+    points = in_domain(surface, 32)
+    together = surface.value(points)
+    assert together.shape == (32,)
+    assert torch.equal(surface.value(tuple(points)), together)
+    lanes = in_lanes(surface, 32, torch.float64, torch.device("cpu"))
+    stacked = in_lanes(stack([surface] * 32), 32, torch.float64, torch.device("cpu"))
+    assert torch.equal(stacked.value(points), lanes.value(points))
+    assert torch.equal(stacked.value(tuple(points)), lanes.value(points))
+    torch.testing.assert_close(lanes.value(points), together, rtol=1e-13, atol=1e-13)
+    alone = torch.stack([surface.value(points[:, i]) for i in range(32)])
+    # alone, a point goes through scalar code, whose cos and exp differ in the last bit
+    torch.testing.assert_close(alone, together, rtol=1e-12, atol=1e-12)
+    grid = surface.value(points.reshape(surface.dim, 4, 8))
+    torch.testing.assert_close(grid.flatten(), together, rtol=1e-13, atol=1e-13)
+
+
+def test_each_run_of_a_stack_has_its_own_numbers(surface: Surface) -> None:
+    def scaled(factor: float) -> Surface:
+        return map_numbers(surface, lambda number, name: number * factor)
+
+    runs = [scaled(factor) for factor in (1.0, 1.25, 2.0)]
+    points = in_domain(surface, 3)
+    expected = torch.stack([run.value(points[:, i]) for i, run in enumerate(runs)])
+    torch.testing.assert_close(stack(runs).value(points), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_gradient_is_that_of_central_differences(surface: Surface) -> None:
+    points = in_domain(surface, 64)
+    _, gradient = value_and_gradient(surface, points)
+    low, high = sides(surface)
+    step = (high - low) * 1e-6
+    close = torch.zeros(64, dtype=torch.bool)
+    for i in range(surface.dim):
+        shift = torch.zeros_like(points)
+        shift[i] = step[i]
+        above, below = surface.value(points + shift), surface.value(points - shift)
+        quotient = (above - below) / (2 * step[i])
+        noise = 1e-15 * (above.abs() + below.abs()) / step[i]
+        scale = gradient.abs().amax(0) + surface.value(points).abs() / (high - low).max()
+        error = (gradient[i] - quotient).abs()
+        close = error <= 1e-5 * scale + 10 * noise + 1e-12
+        # next to a kink, or where waves are as short as the step, the quotient is no derivative
+        assert float(close.double().mean()) > 0.95, f"coordinate {i}: {error[~close]}"
+
+
+def test_hessian_is_that_of_differences_of_the_gradient(surface: Surface) -> None:
+    points = in_domain(surface, 16)
+    matrix = hessian(surface, points)
+    torch.testing.assert_close(matrix, matrix.transpose(0, 1), rtol=1e-8, atol=1e-8)
+    low, high = sides(surface)
+    step = (high - low) * 1e-7
+    for i in range(surface.dim):
+        shift = torch.zeros_like(points)
+        shift[i] = step[i]
+        _, above = value_and_gradient(surface, points + shift)
+        _, below = value_and_gradient(surface, points - shift)
+        quotient = (above - below) / (2 * step[i])
+        scale = matrix.abs().amax() + above.abs().amax() / (high - low).max()
+        assert float(((matrix[i] - quotient).abs() <= 1e-4 * scale).double().mean()) > 0.95
+
+
+def test_minimizers_have_the_declared_value_and_nothing_lower_is_found(surface: Surface) -> None:
+    if surface.minimum is None:
+        return
+    minimum = float(surface.minimum)
+    scale = max(1.0, abs(minimum))
+    for minimizer in surface.minimizers:
+        assert float(surface.value(at(minimizer))) == pytest.approx(minimum, abs=1e-12 * scale)
+    centers = [at(minimizer)[:, None] for minimizer in surface.minimizers]
+    near = [center + 1e-3 * (in_domain(surface, 200) - center) for center in centers]
+    everywhere = torch.cat([in_domain(surface, 20000), *near], dim=1)
+    low, high = sides(surface)
+    values = surface.value(everywhere.clamp(low, high))
+    assert float(values.min()) >= minimum - 1e-12 * scale
+
+
+def test_minimizers_are_stationary_with_no_way_down(surface: Surface) -> None:
+    if type(surface).name() in NOT_SMOOTH_AT_MINIMIZER:
+        return
+    for minimizer in surface.minimizers:
+        point = at(minimizer)
+        _, gradient = value_and_gradient(surface, point)
+        matrix = hessian(surface, point)
+        scale = max(1.0, float(matrix.abs().max()))
+        low, high = (side[:, 0] for side in sides(surface))
+        # On an edge of the domain, of a surface with no minimum beyond, the way out may lead down.
+        edge = (point <= low) | (point >= high)
+        outwards = torch.where(point >= high, -gradient, gradient)
+        assert _largest(gradient[~edge]) <= 1e-12 * scale
+        assert bool((outwards[edge] >= -1e-12 * scale).all())
+        free = matrix[~edge][:, ~edge]
+        assert float(torch.linalg.eigvalsh(free)[0]) >= -1e-12 * scale
+
+
+def _largest(values: Tensor) -> float:
+    return float(values.abs().max()) if len(values) else 0.0
+
+
+def test_stationary_points_are_of_their_kind(surface: Surface) -> None:
+    for stationary in surface.stationary_points:
+        point = at(stationary.point)
+        value, gradient = value_and_gradient(surface, point)
+        eigenvalues = torch.linalg.eigvalsh(hessian(surface, point))
+        scale = max(1.0, float(eigenvalues.abs().max()))
+        assert _largest(gradient) <= 1e-12 * scale
+        low, high = float(eigenvalues[0]), float(eigenvalues[-1])
+        if stationary.kind == "minimum":
+            assert low > 0
+            assert surface.minimum is None or float(value) > float(surface.minimum)
+        elif stationary.kind == "maximum":
+            assert high < 0
+        else:
+            assert low < 0 < high or abs(low) <= 1e-12 * scale or abs(high) <= 1e-12 * scale
+        if stationary.descent is not None:
+            assert float(surface.value(point + 0.01 * at(stationary.descent))) < float(value)
+
+
+def midpoint_violations(surface: Surface) -> int:
+    """Of many pairs, near and far, those whose midpoint lies above their chord."""
+    low, high = sides(surface)
+    centers = [at(surface.start)[:, None]]
+    centers += [at(minimizer)[:, None] for minimizer in surface.minimizers]
+    centers += [at(s.point)[:, None] for s in surface.stationary_points]
+    found = 0
+    for scale in (1.0, 0.1, 0.01):
+        for index, center in enumerate([(low + high) / 2, *centers]):
+            seeds = 2 * index + 1
+            a, b = (in_domain(surface, 4000, seed) for seed in (seeds, seeds + 1))
+            a, b = (center + scale * (points - (low + high) / 2) for points in (a, b))
+            chord = (surface.value(a) + surface.value(b)) / 2
+            middle = surface.value((a + b) / 2)
+            rounding = 1e-13 * (chord.abs() + middle.abs())
+            found += int((middle > chord + rounding).sum())
+    return found
+
+
+def test_family_is_a_promise(surface: Surface) -> None:
+    assert surface.family in ("convex", "multi_minima", "saddle")
+    if surface.family == "convex":
+        assert midpoint_violations(surface) == 0
+    else:
+        assert midpoint_violations(surface) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"), [v for v in VARIANTS if v[0] == "quadratic"], ids=lambda v: str(v)
+)
+def test_condition_number_of_quadratic_is_exact(name: str, numbers: dict[str, Any]) -> None:
+    surface = get(name, **numbers)
+    eigenvalues = torch.linalg.eigvalsh(hessian(surface, in_domain(surface, 1)[:, 0]))
+    n, kappa = surface.dim, numbers.get("condition_number", 10.0)
+    spectrum = [kappa ** (i / max(n - 1, 1)) for i in range(n)]
+    torch.testing.assert_close(eigenvalues, at(tuple(spectrum)), rtol=1e-12, atol=0)
+
+
+def test_high_index_saddles_have_the_promised_number_of_ways_down() -> None:
+    surface = get("high_index", dim=6, negative=4)
+    counts = [
+        int((torch.linalg.eigvalsh(hessian(surface, at(s.point))) < 0).sum())
+        for s in surface.stationary_points
+    ]
+    assert counts == [4, 1, 1, 2, 2, 3, 3]
+
+
+# BoTorch's synthetic functions, written by others from the same sources.
+BOTORCH: dict[str, str] = {
+    "ackley": "Ackley",
+    "beale": "Beale",
+    "branin": "Branin",
+    "drop_wave": "DropWave",
+    "eggholder": "EggHolder",
+    "griewank": "Griewank",
+    "holder_table": "HolderTable",
+    "levy": "Levy",
+    "michalewicz": "Michalewicz",
+    "rastrigin": "Rastrigin",
+    "rosenbrock": "Rosenbrock",
+    "six_hump_camel": "SixHumpCamel",
+    "styblinski_tang": "StyblinskiTang",
+    "three_hump_camel": "ThreeHumpCamel",
+}
+
+
+@pytest.mark.parametrize("name", BOTORCH)
+@pytest.mark.parametrize("dim", [2, 5])
+def test_values_are_those_of_botorch(name: str, dim: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of at import is not ours
+        from botorch.test_functions import synthetic
+    fields = {"dim": dim} if "dim" in SURFACES[name].__dataclass_fields__ else {}
+    if dim != 2 and not fields:
+        return
+    surface = get(name, **fields)
+    oracle = getattr(synthetic, BOTORCH[name])(**fields, dtype=torch.float64)
+    points = in_domain(surface, 500)
+    low, high = oracle.bounds.double()
+    points = points.clamp(low[:, None], high[:, None])
+    theirs = oracle.evaluate_true(points.T.contiguous())
+    # BoTorch keeps some constants, such as π, in single precision
+    torch.testing.assert_close(surface.value(points), theirs, rtol=1e-6, atol=1e-6)
+    assert surface.minimum is None or float(surface.minimum) == pytest.approx(
+        oracle.optimal_value, rel=1e-4, abs=1e-6
+    )
+
+
+# Values from the literature for what BoTorch lacks: name, point, value.
+PUBLISHED = [
+    ("sphere", (1.0, 2.0), 5.0),
+    ("booth", (0.0, 0.0), 74.0),
+    ("matyas", (1.0, 1.0), 0.04),
+    ("zakharov", (1.0, 1.0), 2 + 1.5**2 + 1.5**4),
+    ("sum_of_powers", (0.5, -0.5), 0.375),
+    ("goldstein_price", (-0.6, -0.4), 30.0),
+    ("goldstein_price", (1.8, 0.2), 84.0),
+    ("goldstein_price", (1.2, 0.8), 840.0),
+    ("freudenstein_roth", (0.5, -2.0), 400.5),
+    ("freudenstein_roth", (11.412779, -0.896805), 48.98425),
+    ("muller_brown", (0.623, 0.028), -108.167),
+    ("muller_brown", (-0.050, 0.467), -80.768),
+    ("muller_brown", (-0.822, 0.624), -40.665),
+    ("himmelblau", (-0.270845, -0.923039), 181.617),
+    ("schwefel", (0.0, 0.0), 2 * 418.9829),
+    ("bohachevsky", (1.0, 0.0), 1 + 0.3 + 0.7 - 0.4),
+    ("shubert", (-7.0835, 4.8580), -186.7309),
+    ("cross_in_tray", (1.34941, -1.34941), -2.06261),
+    ("easom", (math.pi, math.pi), -1.0),
+    ("michalewicz", (2.2029, 1.5708), -1.8013),
+    ("strict", (0.0, 1.0), -0.25),
+    ("monkey", (1.0, 1.0), -2.0),
+]
+
+
+@pytest.mark.parametrize(("name", "point", "value"), PUBLISHED)
+def test_values_are_those_published(name: str, point: tuple[float, ...], value: float) -> None:
+    assert float(get(name).value(at(point))) == pytest.approx(value, rel=2e-5, abs=2e-5)
+
+
+@pytest.mark.parametrize("name", names())
+def test_config_mirrors_the_class(name: str) -> None:
+    path = CONF / "surface" / f"{name}.yaml"
+    text = path.read_text()
+    settings = yaml.safe_load(text)
+    target = settings.pop("_target_")
+    cls = SURFACES[name]
+    assert target.split(".")[-1] == cls.__name__
+    assert target.split(".")[2] == get(name).family
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    assert settings == defaults
+    assert text.startswith("# ")
+    for key in settings:
+        assert re.search(rf"^{key}: \S+ +# ", text, re.MULTILINE), f"{key} has no comment"
+
+
+def test_there_is_a_config_for_every_surface_and_none_besides() -> None:
+    files = {path.stem for path in (CONF / "surface").glob("*.yaml")}
+    assert files - {"own"} == set(names())
+
+
+def test_unknown_names_and_fields_are_mistakes() -> None:
+    with pytest.raises(Mistake, match="did you mean rosenbrock"):
+        get("rosenbrok")
+    with pytest.raises(Mistake, match="known: b, dim"):
+        get("rosenbrock", c=1.0)
+    with pytest.raises(Mistake, match="at most dim"):
+        get("high_index", dim=2, negative=3)
