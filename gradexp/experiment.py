@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from torch import Tensor
 
 from gradexp.engine import Batched, Record, Reference, Stop, choose_device
 from gradexp.initializations import Initialization, starts
@@ -105,14 +106,32 @@ def build(config: DictConfig) -> Experiment:
     experiment = Experiment(**parts)
     choose_device(experiment.device)  # a device that is not there is a mistake, too
     try:
-        starts(experiment.init, experiment.surface, batch=1)
+        start = starts(experiment.init, experiment.surface, batch=1)
     except Mistake as mistake:
         raise mistake.under("init") from None
+    _check_value(experiment.surface, start)
     if isinstance(experiment.optimizer, External) and isinstance(experiment.engine, Batched):
         name = experiment.optimizer.factory.__name__
         reason = "has no batched rule; engine=reference runs it, one run at a time"
         raise Mistake("optimizer._target_", name, reason)
     return experiment
+
+
+def _check_value(surface: Surface, start: Tensor) -> None:
+    """Evaluates the surface once: one of a person's own may not work.
+
+    Raises:
+        Mistake: it raised an exception, or gave something else than a value for each run.
+    """
+    name = type(surface).__name__
+    try:
+        value = surface.value(start)
+    except Exception as error:
+        raise Mistake("surface", name, f"its value at the start failed: {error!r}") from error
+    if not isinstance(value, Tensor) or value.shape != start.shape[1:]:
+        shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        reason = f"its value must be a tensor of shape {list(start.shape[1:])}, not {shape}"
+        raise Mistake("surface", name, reason)
 
 
 def _make(key: str, found: Any, settings: dict[str, Any]) -> Any:

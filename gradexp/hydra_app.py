@@ -189,14 +189,14 @@ def _run(hydra: Hydra, name: str, args: Namespace) -> Runs:
     overrides = list(args.overrides)
     config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
     if args.multirun or (not args.run and config.hydra.mode == RunMode.MULTIRUN):
-        overrides.append("hydra.mode=MULTIRUN")
-        return _run_sweep(hydra, name, overrides)
-    overrides.append("hydra.mode=RUN")
-    return _run_one(hydra, name, overrides)
+        return _run_sweep(hydra, name, [*overrides, "hydra.mode=MULTIRUN"])
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    GatedLoader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+    config.hydra.mode = RunMode.RUN
+    return _run_one(hydra, name, config)
 
 
-def _run_one(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
-    config = hydra.compose_config(name, overrides, RunMode.RUN)
+def _run_one(hydra: Hydra, name: str, config: DictConfig) -> Runs:
     check_job(config)
     HydraConfig.instance().set_config(config)
     with _claimed("hydra.run.dir", Path(config.hydra.run.dir)):

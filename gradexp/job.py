@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from gradexp.analysis import distance_to_minimizer, judge, metrics
+from gradexp.analysis import coordinates, distance_to_minimizer, judge, metrics
 from gradexp.engine import End, Record, choose_device, optimize
 from gradexp.experiment import Experiment, build, settings_of
 from gradexp.initializations import starts
@@ -35,6 +35,8 @@ class Result:
 
     outcome: str
     because: str
+    place: str
+    """The declared stationary point that the run came to rest at, or nothing."""
     metrics: dict[str, Any]
     device: str
     folder: Path
@@ -117,7 +119,8 @@ def perform(
             "seconds": round(time.perf_counter() - clock, 4),
         },
     )
-    return Result(outcome.word, outcome.because, figures, device.type, folder)
+    place = coordinates(outcome.evidence["nearest"]["point"]) if outcome.evidence["reached"] else ""
+    return Result(outcome.word, outcome.because, place, figures, device.type, folder)
 
 
 def hyperparameters(

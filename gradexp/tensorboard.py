@@ -56,16 +56,18 @@ def write_events(
             writer.write(event.SerializeToString())
 
         write(Event(wall_time=started, file_version="brain.Event:2"))
-        session = hparams_pb(dict(settings), trial_id=str(folder), start_time_secs=started)
+        trial = f"{folder.parent.name}/{folder.name}"
+        session = hparams_pb(dict(settings), trial_id=trial, start_time_secs=started)
         write(Event(wall_time=started, summary=session))
+        times = np.linspace(started, now, len(step))  # when each step was made is not recorded
         for row in _rows(len(step)):
             values = [
                 Summary.Value(tag=tag, simple_value=column[row])
                 for tag, column in scalars.items()
                 if np.isfinite(column[row])
             ]
-            event = Event(wall_time=now, step=int(step[row]), summary=Summary(value=values))
-            write(event)
+            summary = Summary(value=values)
+            write(Event(wall_time=times[row], step=int(step[row]), summary=summary))
         for tag, png in images.items():
             value = Summary.Value(tag=tag, image=_image(png))
             last = int(step[-1]) if len(step) else 0

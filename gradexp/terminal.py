@@ -84,7 +84,8 @@ def show_sweep(folder: Path, jobs: Sequence[tuple[Sequence[str], Result]]) -> No
         swept = " ".join(override for override in overrides if override not in shared)
         figures = result.metrics
         steps, loss = str(figures["steps"]), _number(figures["final_loss"])
-        table.add_row(str(number), swept, _outcome(result.outcome), steps, loss)
+        ended = f"{_outcome(result.outcome)} {result.place}"
+        table.add_row(str(number), swept, ended.rstrip(), steps, loss)
     _print(table)
     print(f"folder: {_short(folder)}")
     print(f"look:   {tensorboard_command(folder)}")

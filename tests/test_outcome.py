@@ -79,8 +79,10 @@ def test_evidence() -> None:
     assert evidence["hessian_eigenvalues"] == pytest.approx([-1.0, 1.0])
     assert evidence["nearest"]["point"] == [0.0, 0.0]
     assert evidence["nearest"]["kind"] == "saddle"
+    assert evidence["reached"] is True
     assert evidence["nearest"]["distance"] == pytest.approx(evidence["gradient_norm"])
     lost = outcome_of("rosenbrock", {}, (-1.2, 1.0), 1e300, 0.0, 100).evidence
+    assert lost["reached"] is False
     assert lost["hessian_eigenvalues"] is None
 
 

@@ -264,7 +264,7 @@ def test_every_stage_before_the_last_leaves_a_folder_that_is_not_whole(
 
 def test_sweeps_make_a_folder_per_job_and_end_in_a_table(gradexp: Gradexp, tmp_path: Path) -> None:
     status, out, _ = gradexp(
-        "run", "-m", "surface=sphere,himmelblau", "optimizer.lr=0.01,0.02", "steps=30"
+        "run", "-m", "surface=sphere,himmelblau", "optimizer.lr=0.5,0.02", "steps=30"
     )
     assert status == 0
     (sweep,) = tmp_path.glob("multirun/*/*")
@@ -274,8 +274,9 @@ def test_sweeps_make_a_folder_per_job_and_end_in_a_table(gradexp: Gradexp, tmp_p
         _, record = read_run(sweep / str(number))
         overrides = yaml.safe_load((sweep / str(number) / ".hydra/overrides.yaml").read_text())
         assert overrides[2:] == ["steps=30"]  # the same in every job, so not in the table
-        figures = ["30", f"{record['metrics']['final_loss']:.6g}"]
-        assert row == [str(number), *overrides[:2], record["outcome"], *figures]
+        figures = [str(record["metrics"]["steps"]), f"{record['metrics']['final_loss']:.6g}"]
+        place = ["(0,", "0)"] if record["evidence"]["reached"] else []
+        assert row == [str(number), *overrides[:2], record["outcome"], *place, *figures]
     assert len(rows) == 4
 
 

@@ -1,6 +1,6 @@
 """What runs mean: how they ended, and the figures that sum them up."""
 
 from gradexp.analysis.metrics import distance_to_minimizer, metrics
-from gradexp.analysis.outcome import Outcome, judge
+from gradexp.analysis.outcome import Outcome, coordinates, judge
 
-__all__ = ["Outcome", "distance_to_minimizer", "judge", "metrics"]
+__all__ = ["Outcome", "coordinates", "distance_to_minimizer", "judge", "metrics"]

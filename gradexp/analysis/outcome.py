@@ -17,6 +17,7 @@ kind is decided in this order:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -46,7 +47,8 @@ class Outcome:
         because: the sentence that a person sees.
         evidence: the figures behind it: ``gradient_norm``, ``hessian_eigenvalues`` (ascending, or
             None where there are none to be had), ``nearest`` (the nearest declared stationary
-            point with its ``kind`` and ``distance``, or None).
+            point with its ``kind`` and ``distance``, or None), ``reached`` (whether the run came
+            to rest there).
     """
 
     word: Word
@@ -70,6 +72,7 @@ def judge(surface: Surface, point: Tensor, end: End, steps: int, stop: Stop) -> 
     nearest = _nearest(surface, point)
     eigenvalues = None if end is End.DIVERGED else _eigenvalues(surface, point)
     word: Word
+    reached = False
     if end is End.DIVERGED:
         word, because = (
             "diverged",
@@ -81,7 +84,11 @@ def judge(surface: Surface, point: Tensor, end: End, steps: int, stop: Stop) -> 
             f"gradient norm {gradient_norm:.2g} is above {stop.gradient:g} after {steps} steps"
         )
     else:
-        word, because = _at_rest(surface, point, float(value), eigenvalues, nearest)
+        reached = nearest is not None and nearest[1] <= NEAR * (1 + _length(nearest[0]))
+        if reached and nearest is not None:
+            word, because = _at_declared(surface, *nearest)
+        else:
+            word, because = _at_rest(surface, point, float(value), eigenvalues)
     found = None
     if nearest is not None:
         stationary, distance = nearest
@@ -90,6 +97,7 @@ def judge(surface: Surface, point: Tensor, end: End, steps: int, stop: Stop) -> 
         "gradient_norm": gradient_norm,
         "hessian_eigenvalues": eigenvalues,
         "nearest": found,
+        "reached": reached,
     }
     return Outcome(word, because, evidence)
 
@@ -123,22 +131,32 @@ def _how_diverged(point: Tensor, value: float, steps: int, limit: float) -> str:
     return f"{what} is beyond {limit:g} after {steps} steps"
 
 
+def _length(stationary: StationaryPoint) -> float:
+    return math.hypot(*map(float, stationary.point))
+
+
+def coordinates(point: Sequence[float]) -> str:
+    """A point as people write it, shortened."""
+    shown = ", ".join(f"{float(x):.4g}" for x in point[:4])
+    return f"({shown}, …)" if len(point) > 4 else f"({shown})"
+
+
+def _at_declared(
+    surface: Surface, stationary: StationaryPoint, distance: float
+) -> tuple[Word, str]:
+    word: Word = "converged" if stationary.kind == "minimum" else "saddle"
+    which = "minimizer" if stationary.point in surface.minimizers else stationary.kind
+    place = coordinates([float(x) for x in stationary.point])
+    return word, f"{distance:.2g} from the declared {which} {place}"
+
+
 def _at_rest(
     surface: Surface,
     point: Tensor,
     value: float,
     eigenvalues: list[float] | None,
-    nearest: tuple[StationaryPoint, float] | None,
 ) -> tuple[Word, str]:
-    """The kind of a point where the gradient is all but zero, by the order given above."""
-    if nearest is not None:
-        stationary, distance = nearest
-        place = ", ".join(f"{float(x):.4g}" for x in stationary.point[:4])
-        place += ", …" if len(stationary.point) > 4 else ""
-        if distance <= NEAR * (1 + math.hypot(*map(float, stationary.point))):
-            word: Word = "converged" if stationary.kind == "minimum" else "saddle"
-            which = "minimizer" if stationary.point in surface.minimizers else stationary.kind
-            return word, f"{distance:.2g} from the declared {which} ({place})"
+    """What a point is that is not declared and has all but no gradient: 2 to 4 of the above."""
     minimum = surface.minimum
     if minimum is not None and value - float(minimum) <= AT_MINIMUM * max(1.0, abs(float(minimum))):
         return "converged", "the loss is at its minimum, at a point that is not declared"

@@ -28,10 +28,7 @@ def columns(point: Iterable[Number]) -> Tensor:
     """Coordinates that are floats or tensors ``(B,)`` as one float64 tensor ``(dim,)`` or
     ``(dim, B)``."""
     tensors = [torch.as_tensor(x, dtype=torch.float64) for x in point]
-    shape = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
-        *(tensor.shape for tensor in tensors)
-    )
-    return torch.stack([tensor.expand(shape) for tensor in tensors])
+    return torch.stack(torch.broadcast_tensors(*tensors))  # type: ignore[no-untyped-call]
 
 
 def each(function: Callable[..., Any], *points: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -11,6 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import SymmetricalLogLocator
 
 from gradexp.plots import style
 from gradexp.surfaces import Surface
@@ -18,6 +20,7 @@ from gradexp.surfaces import Surface
 _GRID = 160
 _LEVELS = 22
 _MARGIN = 0.08
+_DOT = 0.05
 
 
 def draw_trajectory(
@@ -42,9 +45,11 @@ def draw_trajectory(
         title: of the whole figure.
     """
     with matplotlib.rc_context(style.STYLE):
-        figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+        figure = Figure(figsize=(9.0, 4.2))
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
+        # A layout engine would draw everything twice.
+        figure.subplots_adjust(left=0.085, right=0.985, bottom=0.22, top=0.86, wspace=0.19)
         finite = np.isfinite(point).all(axis=1)
         path = point[finite]
         if surface.dim == 1:
@@ -64,19 +69,29 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _view(surface: Surface, path: np.ndarray, axis: int) -> tuple[float, float]:
-    """The domain, widened to hold the path, but to no more than thrice its width."""
-    low, high = surface.domain[axis]
-    width = high - low
-    bottom, top = (path[:, axis].min(), path[:, axis].max()) if len(path) else (low, high)
-    margin = _MARGIN * width
-    view_low = low if bottom >= low else max(bottom - margin, low - width)
-    view_high = high if top <= high else min(top + margin, high + width)
-    return view_low, view_high
+def _view(surface: Surface, path: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """What part of each axis to show: rows ``(low, high)``.
+
+    The domain, widened to hold the path, but to no more than thrice its width; or, where the path
+    would be a dot in it, the neighbourhood of the path.
+    """
+    domain = np.array([surface.domain[axis] for axis in axes])
+    if not len(path):
+        return domain
+    low, high = domain.T
+    bottom, top = path[:, axes].min(axis=0), path[:, axes].max(axis=0)
+    width, margin = high - low, _MARGIN * (high - low)
+    reach = float(((top - bottom) / width).max())
+    if 0 < reach < _DOT:
+        middle = (bottom + top) / 2
+        return np.stack([middle - 1.5 * reach * width, middle + 1.5 * reach * width], axis=1)
+    view_low = np.where(bottom < low, np.maximum(bottom - margin, low - width), low)
+    view_high = np.where(top > high, np.minimum(top + margin, high + width), high)
+    return np.stack([view_low, view_high], axis=1)
 
 
 def _draw_graph(axes: Axes, surface: Surface, path: np.ndarray) -> None:
-    low, high = _view(surface, path[:, None], 0)
+    ((low, high),) = _view(surface, path[:, None], [0])
     x = torch.linspace(low, high, 600, dtype=torch.float64)
     axes.plot(x, surface.value((x,)), color=style.INK, linewidth=1)
     at = torch.as_tensor(path).clamp(low, high)
@@ -88,7 +103,8 @@ def _draw_graph(axes: Axes, surface: Surface, path: np.ndarray) -> None:
 def _draw_slice(axes: Axes, surface: Surface, path: np.ndarray) -> None:
     moved = np.ptp(path, axis=0) if len(path) else np.zeros(surface.dim)
     i, j = sorted(np.argsort(-moved, kind="stable")[:2])
-    (x_low, x_high), (y_low, y_high) = (_view(surface, path, axis) for axis in (i, j))
+    view = _view(surface, path, [i, j])
+    (x_low, x_high), (y_low, y_high) = view
     x = torch.linspace(x_low, x_high, _GRID, dtype=torch.float64)
     y = torch.linspace(y_low, y_high, _GRID, dtype=torch.float64)
     through = torch.as_tensor(path[-1] if len(path) else surface.start, dtype=torch.float64)
@@ -102,8 +118,7 @@ def _draw_slice(axes: Axes, surface: Surface, path: np.ndarray) -> None:
         order = matplotlib.colors.BoundaryNorm(levels, 256)
         axes.contourf(x, y, values, levels, cmap=style.SURFACE, norm=order, alpha=0.55)
         axes.contour(x, y, values, levels, colors="white", linewidths=0.4)
-    span = np.array([x_high - x_low, y_high - y_low])
-    middle = np.array([x_low, y_low]) + span / 2
+    span, middle = view[:, 1] - view[:, 0], view.mean(axis=1)
     way = np.clip(path[:, [i, j]], middle - 3 * span, middle + 3 * span)
     axes.plot(*way.T, color=style.RUN, linewidth=1, alpha=0.8, zorder=3)
     axes.plot(*way.T, ".", color=style.RUN, markersize=2.5, zorder=3)
@@ -118,15 +133,16 @@ def _draw_slice(axes: Axes, surface: Surface, path: np.ndarray) -> None:
             name = "local minimum" if kind == "minimum" else kind
             marks.append((points, marker, colour, name, 6))
     for points, marker, colour, name, size in marks:
-        if len(points):
+        inside = [p for p in np.array(points) if bool((abs(p - middle) <= span / 2).all())]
+        if inside:
             edge: Any = {"markeredgecolor": "white", "markeredgewidth": 0.6}
-            at = np.array(points).T
+            at = np.array(inside).T
             axes.plot(*at, marker, color=colour, markersize=size, label=name, zorder=4, **edge)
     axes.set(xlim=(x_low, x_high), ylim=(y_low, y_high))
     axes.set(xlabel=f"$x_{{{i + 1}}}$", ylabel=f"$x_{{{j + 1}}}$")
     slice_note = "" if surface.dim == 2 else ", sliced through the end"
     axes.set_title(f"trajectory{slice_note}")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5, columnspacing=1.2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=5, columnspacing=1.2)
 
 
 def _draw_curves(
@@ -140,6 +156,7 @@ def _draw_curves(
         axes.plot(step, np.where(np.isfinite(values), values, np.nan), color=colour, label=label)
     if minimum is None and bool((gap <= 0).any()):
         axes.set_yscale("symlog")
+        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1e3))
     else:
         axes.set_yscale("log", nonpositive="mask")
     axes.set(xlabel="step", title="convergence")

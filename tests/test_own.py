@@ -1,0 +1,122 @@
+"""Surfaces of a person's own, and the README's words about them."""
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from gradexp.mistakes import Mistake
+from gradexp.results import read_run
+from gradexp.surfaces import from_function
+from tests.conftest import Gradexp
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+_modules = (f"mine{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module of a person's own, in the folder where they work."""
+    name = next(_modules)
+    (tmp_path / f"{name}.py").write_text(
+        "from dataclasses import dataclass\n"
+        "import os\n"
+        "from gradexp.numbers import Number\n"
+        "from gradexp.surfaces import Surface\n"
+        "def bowl(point, depth=2.0):\n"
+        "    x, y = point\n"
+        "    return depth * (x**2 + 3 * y**2)\n"
+        "def broken(point):\n"
+        "    return 1 / 0\n"
+        "def scalar(point):\n"
+        "    return 3.0\n"
+        "@dataclass(frozen=True)\n"
+        "class Cubic(Surface):\n"
+        "    family = 'saddle'\n"
+        "    dim = 1\n"
+        "    start = (1.0,)\n"
+        "    slope: Number\n"
+        "    domain: tuple[tuple[float, float], ...] = ((-2.0, 2.0),)\n"
+        "    def value(self, point):\n"
+        "        return self.slope * point[0] ** 3\n"
+    )
+    return name
+
+
+def test_a_function_and_a_class(
+    module: str, gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADEXP_TRUST", f"other, {module}")
+    bowl = (f"surface._target_={module}.bowl", "+surface.depth=0.5", "optimizer.lr=0.1")
+    cubic = (f"surface._target_={module}.Cubic", "+surface.slope=2", "steps=7")
+    for folder, arguments in (("bowl", bowl), ("cubic", cubic)):
+        status, _, err = gradexp("run", "surface=own", *arguments, f"hydra.run.dir={folder}")
+        assert status == 0, err
+    trace, record = read_run(tmp_path / "bowl")
+    assert record["outcome"] == "converged"
+    assert trace["point"][1].tolist() == pytest.approx([3.0 * 0.9, 3.0 * 0.7])
+    assert read_run(tmp_path / "cubic")[0]["point"].shape == (8, 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "part"),
+    [
+        ("nothing", (), "has no nothing"),
+        ("os.getcwd", (), "GRADEXP_TRUST"),
+        ("bowl", ("+surface.deph=1",), "did you mean depth?"),
+        ("bowl", ("+surface.depth=deep",), "a finite number"),
+        ("bowl", ("+surface.dim=3",), "too many values to unpack"),
+        ("Cubic", (), "surface.slope: Cubic needs a value here"),
+        ("broken", (), "ZeroDivisionError"),
+        ("scalar", (), "must be a tensor of shape [1], not float"),
+    ],
+)
+def test_mistakes(
+    target: str,
+    more: tuple[str, ...],
+    part: str,
+    module: str,
+    gradexp: Gradexp,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRADEXP_TRUST", module)
+    status, _, err = gradexp("run", "surface=own", f"surface._target_={module}.{target}", *more)
+    assert status == 2
+    assert part in err
+    assert err.count("\n") == 1
+
+
+def test_nothing_is_imported_without_trust(module: str, gradexp: Gradexp) -> None:
+    status, _, err = gradexp("run", "surface=own", f"surface._target_={module}.bowl")
+    assert status == 2
+    assert "GRADEXP_TRUST=package" in err
+
+
+def test_what_is_no_formula_is_refused() -> None:
+    def nothing() -> torch.Tensor:
+        return torch.zeros(1)
+
+    def anything(point: torch.Tensor, *numbers: float) -> torch.Tensor:
+        return point[0]
+
+    for function in (nothing, anything):
+        with pytest.raises(Mistake):
+            from_function(function)
+
+
+def test_the_readme_example_of_a_surface_of_ones_own(
+    gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = README.split("## A surface of your own")[1]
+    code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
+    (tmp_path / "mysurfaces.py").write_text(code)
+    commands = re.findall(r"^GRADEXP_TRUST=mysurfaces gradexp (.*)$", section, re.MULTILINE)
+    assert commands
+    monkeypatch.setenv("GRADEXP_TRUST", "mysurfaces")
+    for command in commands:
+        status, out, err = gradexp(*command.split())
+        assert status == 0, err
+        assert "converged" in out
