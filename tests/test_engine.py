@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradexp import optimize, stack
 from gradexp.engine import End, Record, Reference, Stop, Trace
-from gradexp.initializations import Uniform, starts
+from gradexp.initializations import Normal, starts
 from gradexp.mistakes import Mistake
 from gradexp.noises import Gaussian
 from gradexp.optimizers import SGD
@@ -179,9 +179,10 @@ def same(one: Tensor | None, other: Tensor | None) -> bool:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", names())
 def test_a_run_does_not_depend_on_who_shares_its_batch(name: str, dtype: str) -> None:
-    # From all over the domain, some too fast, some slow.
+    # From all around the start, some too fast, some slow.
     surface, count = get(name), 1000
-    start = starts(stack([Uniform(seed) for seed in range(count)]), surface, count)
+    std = 0.1 * (surface.domain[0][1] - surface.domain[0][0])
+    start = starts(stack([Normal(std=std, seed=seed) for seed in range(count)]), surface, count)
     rates = torch.logspace(-5, 0, count, dtype=torch.float64)
     momenta = torch.linspace(0.99, 0, count, dtype=torch.float64)
 

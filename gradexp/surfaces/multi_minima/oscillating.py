@@ -327,8 +327,9 @@ class CrossInTray(MultiMinima):
 
     def value(self, point: Point) -> Tensor:
         x, y = point
-        growth = (100 - norm((x, y)) / math.pi).abs().exp()
-        return -1e-4 * ((x.sin() * y.sin() * growth).abs() + 1) ** 0.1
+        growth = (100 - norm((x, y)) / math.pi).abs()
+        # e^growth taken out of the brackets: in single precision it would overflow
+        return -1e-4 * (growth / 10).exp() * ((x.sin() * y.sin()).abs() + (-growth).exp()) ** 0.1
 
 
 _SHUBERT_LOW = (-7.7083137354993474, -1.4251284283197610, 4.8580568788598255)
