@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
+from rich.console import Console
 from rich.progress import Progress
 
 _PATIENCE = 1.0
@@ -12,10 +13,11 @@ _PATIENCE = 1.0
 
 
 class StepProgress:
-    """Shows how many of `steps` were made; on the standard error, gone when done."""
+    """Shows how many of `steps` were made; on the terminal's standard error, gone when done."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
+        self._console = Console(stderr=True)
         self._started = time.monotonic()
         self._bar: Progress | None = None
 
@@ -25,11 +27,10 @@ class StepProgress:
     def advance(self, step: int) -> None:
         """Tells it that `step` steps were made."""
         if self._bar is None:
-            if time.monotonic() - self._started < _PATIENCE:
+            waited = time.monotonic() - self._started
+            if waited < _PATIENCE or not self._console.is_terminal:
                 return
-            from rich.console import Console
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar = Progress(console=self._console, transient=True)
             self._task = self._bar.add_task("steps", total=self._steps)
             self._bar.start()
         self._bar.update(self._task, completed=step)
