@@ -1,18 +1,12 @@
 """Surfaces with several minima, or with one at the end of a road that is not convex."""
 
-from gradexp.surfaces.multi_minima.oscillating import (
-    Ackley,
+from gradexp.surfaces.multi_minima.planar_waves import (
     Bohachevsky,
     Branin,
     CrossInTray,
     DropWave,
     Eggholder,
-    Griewank,
     HolderTable,
-    Levy,
-    Michalewicz,
-    Rastrigin,
-    Schwefel,
     Shubert,
 )
 from gradexp.surfaces.multi_minima.polynomial import (
@@ -24,6 +18,14 @@ from gradexp.surfaces.multi_minima.polynomial import (
     SixHumpCamel,
     StyblinskiTang,
     ThreeHumpCamel,
+)
+from gradexp.surfaces.multi_minima.waves import (
+    Ackley,
+    Griewank,
+    Levy,
+    Michalewicz,
+    Rastrigin,
+    Schwefel,
 )
 from gradexp.surfaces.multi_minima.wells import Easom, MullerBrown, TwoBowls
 
