@@ -15,7 +15,7 @@ import torch
 from omegaconf import DictConfig
 
 from gradexp.analysis import coordinates, distance_to_minimizer, judge, metrics
-from gradexp.engine import End, Record, choose_device, optimize
+from gradexp.engine import End, Trace, choose_device, optimize
 from gradexp.experiment import Experiment, build, settings_of
 from gradexp.initializations import starts
 from gradexp.progress import StepProgress
@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 _FIGURES = 16
 """So many jobs of a sweep get a figure of their own unless told otherwise: one costs 0.2 s."""
-
-_HYPERPARAMETERS = ("surface", "init", "optimizer", "schedule", "noise", "engine")
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,55 @@ def perform(
     device = choose_device(experiment.device)
     if experiment.device == "auto" and number is None:
         log.info(f"device: {device.type}" + ("" if device.type == "cuda" else " (no CUDA found)"))
+    trace = _optimize(experiment)
+    outcome = judge(
+        experiment.surface,
+        trace.final_point[:, 0],
+        End(int(trace.end[0])),
+        int(trace.steps[0]),
+        experiment.stop,
+    )
+    tolerances = tuple(float(tolerance) for tolerance in experiment.record.tolerances)
+    figures = metrics(experiment.surface, trace, 0, tolerances)
+    parts = trace.run(0)._asdict()
+    arrays = {name: part.numpy() for name, part in parts.items() if part is not None}
 
-    record = experiment.record
+    images = {}
+    if "point" in arrays and _wants_figure(experiment, number):
+        name = choices.get("surface", experiment.surface.name())
+        title = f"{name}: {outcome.word} after {figures['steps']} steps"
+        images["trajectory"] = _drawn(experiment, arrays, title, folder)
+    if experiment.log.tensorboard:
+        from gradexp.tensorboard import hyperparameters, write_events
+
+        write_events(
+            folder,
+            started=started,
+            settings=hyperparameters(settings, choices),
+            step=arrays["step"],
+            scalars=_curves(experiment, arrays),
+            images=images,
+        )
+    decisive = {name: value for name, value in settings.items() if name not in ("log", "device")}
+    record = {
+        "outcome": outcome.word,
+        "evidence": {"because": outcome.because, **outcome.evidence},
+        "metrics": figures,
+        "identity": identity({**decisive, "device": device.type}),
+        "engine": type(experiment.engine).__name__.lower(),
+        "device": device.type,
+        "dtype": experiment.dtype,
+        "versions": _versions(),
+        "seconds": round(time.perf_counter() - clock, 4),
+    }
+    write_run(folder, arrays, record)
+    place = coordinates(outcome.evidence["nearest"]["point"]) if outcome.evidence["reached"] else ""
+    return Result(outcome.word, outcome.because, place, figures, device.type, folder)
+
+
+def _optimize(experiment: Experiment) -> Trace:
     with StepProgress(experiment.steps) as progress:
-        trace = optimize(
+        return optimize(
             experiment.surface,
             starts(experiment.init, experiment.surface, batch=1),
             experiment.optimizer,
@@ -72,82 +115,12 @@ def perform(
             schedule=experiment.schedule,
             noise=experiment.noise,
             stop=experiment.stop,
-            record=record,
+            record=experiment.record,
             dtype=experiment.dtype,
-            device=device.type if device.index is None else str(device),
+            device=experiment.device,
             engine=experiment.engine,
             progress=progress.advance,
         )
-    end, steps = End(int(trace.end[0])), int(trace.steps[0])
-    outcome = judge(experiment.surface, trace.final_point[:, 0], end, steps, experiment.stop)
-    figures = metrics(experiment.surface, trace, 0, _tolerances(record))
-    run = trace.run(0)
-    arrays = {name: part.numpy() for name, part in run._asdict().items() if part is not None}
-
-    images = {}
-    if _wants_figure(experiment, number) and run.point is not None:
-        from gradexp.plots import draw_trajectory, png
-
-        name = choices.get("surface", experiment.surface.name())
-        title = f"{name}: {outcome.word} after {steps} steps"
-        images["trajectory"] = png(draw_trajectory(experiment.surface, **arrays, title=title))
-        (folder / "trajectory.png").write_bytes(images["trajectory"])
-    if experiment.log.tensorboard:
-        from gradexp.tensorboard import write_events
-
-        write_events(
-            folder,
-            started=started,
-            settings=hyperparameters(settings, choices),
-            step=arrays["step"],
-            scalars=_scalars(experiment, arrays),
-            images=images,
-        )
-    decisive = {name: value for name, value in settings.items() if name not in ("log", "device")}
-    write_run(
-        folder,
-        arrays,
-        {
-            "outcome": outcome.word,
-            "evidence": {"because": outcome.because, **outcome.evidence},
-            "metrics": figures,
-            "identity": identity({**decisive, "device": device.type}),
-            "engine": type(experiment.engine).__name__.lower(),
-            "device": device.type,
-            "dtype": experiment.dtype,
-            "versions": _versions(),
-            "seconds": round(time.perf_counter() - clock, 4),
-        },
-    )
-    place = coordinates(outcome.evidence["nearest"]["point"]) if outcome.evidence["reached"] else ""
-    return Result(outcome.word, outcome.because, place, figures, device.type, folder)
-
-
-def hyperparameters(
-    settings: dict[str, Any], choices: dict[str, str]
-) -> dict[str, bool | int | float | str]:
-    """What TensorBoard lists of a run: names chosen and plain values by config path."""
-    found: dict[str, bool | int | float | str] = {}
-
-    def flatten(path: str, node: Any) -> None:
-        if isinstance(node, dict):
-            for name, value in node.items():
-                if name != "_target_":
-                    flatten(f"{path}.{name}", value)
-        elif isinstance(node, list):
-            found[path] = str(node)
-        elif node is not None:
-            found[path] = node
-
-    for name in (*_HYPERPARAMETERS, "steps", "seed", "dtype"):
-        if name in choices:
-            found[name] = choices[name]
-        flatten(name, settings[name])
-    return found
-
-
-def _tolerances(record: Record) -> tuple[float, ...]:
-    return tuple(float(tolerance) for tolerance in record.tolerances)
 
 
 def _wants_figure(experiment: Experiment, number: int | None) -> bool:
@@ -155,7 +128,18 @@ def _wants_figure(experiment: Experiment, number: int | None) -> bool:
     return wish == "always" or (wish == "auto" and (number is None or number < _FIGURES))
 
 
-def _scalars(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _drawn(
+    experiment: Experiment, arrays: dict[str, np.ndarray], title: str, folder: Path
+) -> bytes:
+    """The trajectory's figure, as it was written into the folder."""
+    from gradexp.plots import draw_trajectory, png  # matplotlib takes 0.4 s to import
+
+    image = png(draw_trajectory(experiment.surface, **arrays, title=title))
+    (folder / "trajectory.png").write_bytes(image)
+    return image
+
+
+def _curves(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The curves that TensorBoard shows, by tag; what was not recorded is left out."""
     scalars: dict[str, np.ndarray] = {
         name: arrays[name] for name in ("loss", "gradient_norm") if name in arrays
@@ -168,11 +152,9 @@ def _scalars(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str,
         distance = distance_to_minimizer(experiment.surface, points)
         if distance is not None:
             scalars["distance"] = distance.numpy()
-    lr = [
-        float(experiment.schedule.learning_rate(experiment.optimizer.lr, step))
-        for step in arrays["step"].tolist()
-    ]
-    return {**scalars, "learning_rate": np.array(lr)}
+    schedule, lr = experiment.schedule, experiment.optimizer.lr
+    rates = [float(schedule.learning_rate(lr, step)) for step in arrays["step"].tolist()]
+    return {**scalars, "learning_rate": np.array(rates)}
 
 
 def _versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
@@ -17,6 +18,9 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 Setting = bool | int | float | str
+
+_HYPERPARAMETERS = ("surface", "init", "optimizer", "schedule", "noise", "engine")
+_PLAIN = ("steps", "seed", "dtype")
 
 _POINTS = 1000
 """TensorBoard keeps at most so many points of a scalar, and drops the rest unseen."""
@@ -75,6 +79,32 @@ def write_events(
         write(Event(wall_time=now, summary=_session_end(now)))
         writer.flush()
     return path
+
+
+def hyperparameters(settings: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Setting]:
+    """What is listed of a run: the names chosen, and plain values by their config path.
+
+    Args:
+        settings: the composed config as plain values.
+        choices: the name chosen in each config group.
+    """
+    found: dict[str, Setting] = {}
+
+    def flatten(path: str, node: Any) -> None:
+        if isinstance(node, dict):
+            for name, value in node.items():
+                if name != "_target_":
+                    flatten(f"{path}.{name}", value)
+        elif isinstance(node, list):
+            found[path] = str(node)
+        elif node is not None:
+            found[path] = node
+
+    for name in (*_HYPERPARAMETERS, *_PLAIN):
+        if name in choices:
+            found[name] = choices[name]
+        flatten(name, settings[name])
+    return found
 
 
 def _rows(count: int) -> list[int]:
