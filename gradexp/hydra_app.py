@@ -218,6 +218,10 @@ def _run_sweep(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
     config = hydra.compose_config(name, overrides, RunMode.MULTIRUN)
     HydraConfig.instance().set_config(config)
     folder = Path(config.hydra.sweep.dir)
+    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload, index]
+    if "${" not in str(subdir):
+        reason = "must differ from job to job, as ${hydra.job.num} does"
+        raise Mistake("hydra.sweep.subdir", subdir, reason)
     with _claimed("hydra.sweep.dir", folder):
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         callbacks = Callbacks(config)

@@ -86,6 +86,7 @@ MISTAKES = [
     (["run", "hydra.run.dir=/dev/null/x"], ["hydra.run.dir=/dev/null/x", "cannot be written"]),
     (["run", "hydra.run.dir=/proc/x"], ["hydra.run.dir=/proc/x", "cannot be written"]),
     (["run", "-m", "hydra.sweep.dir=/proc/x"], ["hydra.sweep.dir=/proc/x", "cannot be written"]),
+    (["run", "-m", "steps=1,2", "hydra.sweep.subdir=same"], ["hydra.sweep.subdir=same", "differ"]),
     # one bad job stops a sweep before it begins
     (["run", "-m", "optimizer.lr=1e-3,1e-2,-1"], ["optimizer.lr=-1", "a number in (0, ∞)"]),
     (["run", "-m", "surface=sphere,spere"], ["surface=spere", "did you mean sphere?"]),
