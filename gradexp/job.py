@@ -15,7 +15,7 @@ import torch
 from omegaconf import DictConfig
 
 from gradexp.analysis import coordinates, distance_to_minimizer, judge, metrics
-from gradexp.engine import End, Trace, choose_device, optimize
+from gradexp.engine import Trace, choose_device, optimize
 from gradexp.experiment import Experiment, build, settings_of
 from gradexp.initializations import starts
 from gradexp.progress import StepProgress
@@ -60,13 +60,7 @@ def perform(
     if experiment.device == "auto" and number is None:
         log.info(f"device: {device.type}" + ("" if device.type == "cuda" else " (no CUDA found)"))
     trace = _optimize(experiment)
-    outcome = judge(
-        experiment.surface,
-        trace.final_point[:, 0],
-        End(int(trace.end[0])),
-        int(trace.steps[0]),
-        experiment.stop,
-    )
+    outcome = judge(experiment.surface, experiment.stop, trace)
     tolerances = tuple(float(tolerance) for tolerance in experiment.record.tolerances)
     figures = metrics(experiment.surface, trace, 0, tolerances)
     parts = trace.run(0)._asdict()

@@ -8,6 +8,7 @@ if the person running allows its package by name, ``GRADEXP_TRUST=mypackage,othe
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -16,7 +17,16 @@ from typing import Any
 from gradexp.mistakes import Mistake
 
 _RESERVED = ("_partial_", "_args_", "_recursive_", "_convert_")
-_LOGGING = ("logging.", "sys.", "colorlog.", "hydra.")
+_LOGGING = (
+    "logging.StreamHandler",
+    "logging.FileHandler",
+    "logging.NullHandler",
+    "logging.Formatter",
+    "colorlog.ColoredFormatter",
+    "ext://sys.stdout",
+    "ext://sys.stderr",
+)
+_PLAIN_INTERPOLATION = re.compile(r"\$\{(hydra[.:][\w.]+|now:[^${}]*)\}")
 
 
 def trusted_packages() -> tuple[str, ...]:
@@ -97,6 +107,18 @@ def mappings(node: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from mappings(value, f"{key}[{index}]")
 
 
+def leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every plain value in a plain config, with its path."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from leaves(value, f"{key}.{name}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from leaves(value, f"{key}[{index}]")
+    else:
+        yield key, node
+
+
 def construct(key: str, node: Any, make: Callable[[str, Any, dict[str, Any]], Any]) -> Any:
     """The config below `key` with each mapping that has a `_target_` replaced by its object.
 
@@ -129,7 +151,9 @@ def check_hydra(node: dict[str, Any]) -> None:
     """Checks what Hydra itself will import: its launcher, its sweeper, callbacks and logging.
 
     Args:
-        node: the config below ``hydra``, interpolations not resolved.
+        node: the config below ``hydra``, interpolations not resolved. Where something could be
+            imported only interpolations of Hydra's own plain values are let through, so that what
+            is checked here is what is used later.
 
     Raises:
         Mistake: something there is not allowed.
@@ -137,19 +161,39 @@ def check_hydra(node: dict[str, Any]) -> None:
     for key, mapping in mappings(node, "hydra"):
         if "_target_" in mapping:
             _check_plugin(f"{key}._target_", mapping["_target_"])
-        if not key.startswith(("hydra.job_logging", "hydra.hydra_logging")):
-            continue
-        for name, value in mapping.items():
-            imports = name in ("class", "()", "factory") or str(value).startswith("ext://")
-            if imports and not str(value).removeprefix("ext://").startswith(_LOGGING):
-                allowed = ", ".join(f"{prefix}*" for prefix in _LOGGING)
-                raise Mistake(f"{key}.{name}", value, f"must be one of {allowed}")
-    for group in ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging"):
+    for group in ("launcher", "sweeper"):
         if isinstance(node.get(group), str):
             raise Mistake(f"hydra.{group}", node[group], "must be written out")
-    for name, callback in (node.get("callbacks") or {}).items():
+        _check_interpolations(f"hydra.{group}", node.get(group))
+    callbacks = node.get("callbacks") or {}
+    for name, callback in callbacks.items() if isinstance(callbacks, dict) else [("", callbacks)]:
         if not isinstance(callback, dict):
             raise Mistake(f"hydra.callbacks.{name}", callback, "must be written out")
+        _check_interpolations(f"hydra.callbacks.{name}", callback)
+    for group in ("job_logging", "hydra_logging"):
+        _check_logging(f"hydra.{group}", node.get(group))
+
+
+def _check_interpolations(key: str, node: Any) -> None:
+    """Lets interpolations through that can only give a plain value of Hydra's own."""
+    for place, value in leaves(node, key):
+        if "${" in _PLAIN_INTERPOLATION.sub("", str(value)):
+            raise Mistake(place, value, "must be written out")
+
+
+def _check_logging(key: str, node: Any) -> None:
+    """Checks a config of `logging.config.dictConfig`, which imports classes and ``ext://`` names,
+    in the value of any key."""
+    for place, value in leaves(node, key):
+        if not isinstance(value, str):
+            continue
+        name = place.rpartition(".")[2]
+        rest = value.removeprefix("${hydra.runtime.output_dir}/")  # it begins with a slash
+        if "${" in _PLAIN_INTERPOLATION.sub("", rest) or (value.startswith("${") and rest == value):
+            raise Mistake(place, value, "must be written out")
+        imports = name in ("class", "()", "factory") or value.startswith("ext://")
+        if imports and value not in _LOGGING and not _inside(value, trusted_packages()):
+            raise Mistake(place, value, f"must be one of {', '.join(_LOGGING)}")
 
 
 def check_search_path(entry: str) -> None:

@@ -64,7 +64,7 @@ def test_config_dir_adds_choices_and_experiments(gradexp: Gradexp, tmp_path: Pat
     mine = tmp_path / "mine"
     (mine / "surface").mkdir(parents=True)
     (mine / "surface" / "gentle.yaml").write_text(
-        "_target_: gradexp.surfaces.multi_minima.Rosenbrock\ndim: 2\nb: 1.0\n"
+        "_target_: gradexp.surfaces.multi_minima.polynomial.Rosenbrock\ndim: 2\nb: 1.0\n"
     )
     (mine / "slow.yaml").write_text(
         "defaults: [config, override surface: gentle, _self_]\nsteps: 3\n".replace(

@@ -29,7 +29,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("high_index", {"dim": 6, "negative": 4}),
     ("high_index", {"dim": 1, "negative": 1}),
     ("two_bowls", {"left_depth": 0.3, "right_width": 0.5}),
-    ("two_bowls", {"left_width": 1.5, "right_width": 1.5}),
+    ("two_bowls", {"left_width": 1.0, "right_width": 1.0}),
+    ("two_bowls", {"left_width": 2.0, "right_width": 2.0}),
+    ("two_bowls", {"left_width": 5.0, "right_width": 5.0}),
     ("log_sum_exp", {"smoothing": 0.1}),
     ("plateau", {"dim": 1, "width": 0.5}),
 ]
@@ -167,6 +169,38 @@ def test_minimizers_are_stationary_with_no_way_down(surface: Surface) -> None:
         assert bool((outwards[edge] >= -1e-12 * scale).all())
         free = matrix[~edge][:, ~edge]
         assert float(torch.linalg.eigvalsh(free)[0]) >= -1e-12 * scale
+
+
+KINKED = {"ackley", "sum_of_powers", "eggholder"}
+"""Where second derivatives jump at a minimizer, or the domain ends there."""
+
+
+def test_curvature_at_minimizers_is_that_of_differences(surface: Surface) -> None:
+    if type(surface).name() in KINKED:
+        return
+    for minimizer in surface.minimizers:
+        point = at(minimizer)
+        matrix = hessian(surface, point)
+        for i in range(surface.dim):
+            shift = torch.zeros_like(point)
+            shift[i] = 1e-6 * max(1.0, abs(float(point[i])))
+            _, above = value_and_gradient(surface, point + shift)
+            _, below = value_and_gradient(surface, point - shift)
+            quotient = (above - below) / (2 * shift[i])
+            scale = 1e-4 * float(matrix.abs().max()) + 1e-9
+            torch.testing.assert_close(matrix[i], quotient, rtol=1e-4, atol=scale)
+
+
+def test_facts_are_the_same_for_one_run_and_for_many(surface: Surface) -> None:
+    stacked = stack([surface, surface])
+
+    def numbers(facts: Surface) -> list[float]:
+        points = [*facts.minimizers, *(s.point for s in facts.stationary_points)]
+        values = [x for point in [*points, facts.start] for x in point]
+        values += [] if facts.minimum is None else [facts.minimum]
+        return [float(x[0]) if isinstance(x, Tensor) else float(x) for x in values]
+
+    assert numbers(stacked) == pytest.approx(numbers(surface), abs=1e-12)
 
 
 def _largest(values: Tensor) -> float:

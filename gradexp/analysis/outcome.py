@@ -3,12 +3,14 @@
 A run whose gradient norm fell below ``stop.gradient`` is at a stationary point, or near one. Which
 kind is decided in this order:
 
-1. A declared stationary point is within `NEAR` · (1 + its norm): ``converged`` if it is a
-   minimum, ``saddle`` if it is a saddle or a maximum.
+1. A declared stationary point is within `NEAR` · (1 + its norm) and the losses differ by no more
+   than `NEAR` · (1 + the loss there): ``converged`` if it is a minimum, ``saddle`` if it is a
+   saddle or a maximum (which is where going uphill ends, too).
 2. The loss is within `AT_MINIMUM` · max(1, |minimum|) of the surface's minimum: ``converged``, to
    a minimizer that is not declared.
 3. The curvature is so small that even across the whole domain it would change the loss by less
-   than `FLAT` times what the loss has still to fall: ``plateau``.
+   than `FLAT` times what the loss has still to fall: ``plateau``. Where the minimum is unknown
+   only a Hessian of zeros counts.
 4. Eigenvalues of the Hessian, against `DEGENERATE` times the largest in size: one is clearly
    negative, ``saddle``; all are clearly positive, ``converged``, to a minimum that is not
    declared; otherwise ``plateau``.
@@ -24,9 +26,9 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from gradexp.engine import End, Stop
-from gradexp.numbers import norm
-from gradexp.surfaces import StationaryPoint, Surface, hessian, value_and_gradient
+from gradexp.engine import End, Stop, Trace
+from gradexp.numbers import Number
+from gradexp.surfaces import StationaryPoint, Surface, hessian
 
 NEAR = 1e-3
 AT_MINIMUM = 1e-9
@@ -56,19 +58,19 @@ class Outcome:
     evidence: dict[str, Any]
 
 
-def judge(surface: Surface, point: Tensor, end: End, steps: int, stop: Stop) -> Outcome:
+def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome:
     """The outcome of one run.
 
     Args:
         surface: of that run.
-        point: where it ended, ``(dim,)``.
-        end: why it ended.
-        steps: how many it made.
         stop: when it was to end.
+        trace: of its batch.
+        index: which run of the batch.
     """
-    point = point.double()
-    value, gradient = value_and_gradient(surface, point)
-    gradient_norm = float(norm(gradient))
+    end, steps = End(int(trace.end[index])), int(trace.steps[index])
+    gradient_norm = float(trace.final_gradient_norm[index])
+    point = trace.final_point[:, index].double()
+    value = surface.value(point)
     nearest = _nearest(surface, point)
     eigenvalues = None if end is End.DIVERGED else _eigenvalues(surface, point)
     word: Word
@@ -80,11 +82,9 @@ def judge(surface: Surface, point: Tensor, end: End, steps: int, stop: Stop) -> 
         )
     elif end is End.BUDGET:
         word = "budget"
-        because = (
-            f"gradient norm {gradient_norm:.2g} is above {stop.gradient:g} after {steps} steps"
-        )
+        because = f"the gradient norm is {gradient_norm:.2g} after {steps} steps"
     else:
-        reached = nearest is not None and nearest[1] <= NEAR * (1 + _length(nearest[0]))
+        reached = nearest is not None and _is_at(surface, float(value), *nearest)
         if reached and nearest is not None:
             word, because = _at_declared(surface, *nearest)
         else:
@@ -131,8 +131,16 @@ def _how_diverged(point: Tensor, value: float, steps: int, limit: float) -> str:
     return f"{what} is beyond {limit:g} after {steps} steps"
 
 
-def _length(stationary: StationaryPoint) -> float:
-    return math.hypot(*map(float, stationary.point))
+def _scale(minimum: Number) -> float:
+    return max(1.0, abs(float(minimum)))
+
+
+def _is_at(surface: Surface, value: float, stationary: StationaryPoint, distance: float) -> bool:
+    """Whether a run that rests at this distance rests there."""
+    place = torch.tensor(stationary.point, dtype=torch.float64)
+    there = float(surface.value(place))
+    close = distance <= NEAR * (1 + float(place.norm()))
+    return close and abs(value - there) <= NEAR * (1 + abs(there))
 
 
 def coordinates(point: Sequence[float]) -> str:
@@ -158,15 +166,15 @@ def _at_rest(
 ) -> tuple[Word, str]:
     """What a point is that is not declared and has all but no gradient: 2 to 4 of the above."""
     minimum = surface.minimum
-    if minimum is not None and value - float(minimum) <= AT_MINIMUM * max(1.0, abs(float(minimum))):
+    if minimum is not None and abs(value - float(minimum)) <= AT_MINIMUM * _scale(minimum):
         return "converged", "the loss is at its minimum, at a point that is not declared"
     if eigenvalues is None:
         return "plateau", "the gradient is all but zero; the Hessian is not to be had"
     low, high = eigenvalues[0], eigenvalues[-1]
     largest = max(abs(low), abs(high))
     diameter = math.hypot(*(top - bottom for bottom, top in surface.domain))
-    to_fall = abs(value) if minimum is None else value - float(minimum)
-    if largest * diameter**2 <= FLAT * to_fall:
+    flat = minimum is not None and largest * diameter**2 <= FLAT * (value - float(minimum))
+    if flat or largest == 0:
         return "plateau", f"gradient and curvature (at most {largest:.2g}) are all but zero"
     if low < -DEGENERATE * largest:
         return "saddle", f"the Hessian has a negative eigenvalue, {low:.2g}"

@@ -44,7 +44,7 @@ class Recorder:
             where it is stays ended.
         """
         size = torch.maximum(loss.abs(), point.abs().amax(dim=0))
-        self._diverged = ~(size <= self._stop.divergence)  # true of NaN, too
+        self._diverged = ~(size.isfinite() & (size <= self._stop.divergence))
         ended = self._diverged | (gradient_norm < self._stop.gradient)
         if step < self._steps:
             self._made = self._made + ~ended

@@ -86,7 +86,7 @@ def safe_sqrt(value: Tensor) -> Tensor:
     As for ``torch.linalg.vector_norm``: at its tip a cone's gradient is taken to be 0.
     """
     positive = value > 0
-    return torch.where(positive, torch.where(positive, value, 1.0).sqrt(), value)
+    return torch.where(positive, torch.where(positive, value, 1.0).sqrt(), value.detach())
 
 
 def norm(values: Point) -> Tensor:

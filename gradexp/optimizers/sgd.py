@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradexp.mistakes import Mistake
-from gradexp.numbers import NonNegative, Number, Point, Positive, UnitInterval, each
+from gradexp.numbers import NonNegative, Number, Point, Positive, UnitInterval, each, like
 from gradexp.optimizers.optimizer import Optimizer
 
 
@@ -39,6 +39,15 @@ class SGD(Optimizer):
 
     Source: Polyak (1964); Sutskever et al., "On the importance of initialization and momentum in
     deep learning" (2013).
+
+    >>> rule, point, gradient = SGD(lr=0.5, momentum=0.5), torch.tensor([4.0]), torch.tensor([2.0])
+    >>> state = rule.init(point)
+    >>> for step in range(3):
+    ...     point, state = rule.update(point, gradient, state, step)
+    ...     print(point.item(), state.velocity.item())
+    3.0 2.0
+    1.5 3.0
+    -0.25 3.5
     """
 
     lr: Positive
@@ -60,7 +69,7 @@ class SGD(Optimizer):
     def update(
         self, point: Point, gradient: Point, state: SGDState, step: int | Tensor
     ) -> tuple[Point, SGDState]:
-        momentum, dampening = torch.as_tensor(self.momentum), torch.as_tensor(self.dampening)
+        momentum, dampening = like(self.momentum, point), like(self.dampening, point)
         undamped = (momentum == 0) | torch.as_tensor(step == 0, device=momentum.device)
         gain = torch.where(undamped, 1.0, 1.0 - dampening)
 

@@ -1,21 +1,32 @@
-"""The surfaces by their names in the config."""
+"""The surfaces by their names in the config: every dataclass of this package that has a value."""
 
 from __future__ import annotations
 
+import pkgutil
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from gradexp.mistakes import Mistake, nearest
-from gradexp.surfaces import convex, multi_minima, saddle
+from gradexp.surfaces.own import Formula
 from gradexp.surfaces.surface import Surface
 
-SURFACES: dict[str, type[Surface]] = {
-    found.name(): found
-    for module in (convex, multi_minima, saddle)
-    for found in vars(module).values()
-    if isinstance(found, type)
-    and issubclass(found, Surface)
-    and found.__module__.startswith(module.__name__)
-}
+
+def _found() -> dict[str, type[Surface]]:
+    found: dict[str, type[Surface]] = {}
+    for info in pkgutil.walk_packages([str(Path(__file__).parent)], "gradexp.surfaces."):
+        if info.name == __name__:
+            continue
+        for thing in vars(import_module(info.name)).values():
+            if not isinstance(thing, type) or thing.__module__ != info.name:
+                continue
+            if issubclass(thing, Surface) and "__dataclass_fields__" in vars(thing):
+                found[thing.name()] = thing
+    del found[Formula.name()]
+    return found
+
+
+SURFACES = _found()
 
 
 def names() -> list[str]:

@@ -153,7 +153,10 @@ class SumOfPowers(AnyDimension, Convex):
     dim: Dimension = 2
 
     def value(self, point: Point) -> Tensor:
-        return total(each(lambda x, i: x.abs() ** (i + 1), point, indices(point)))
+        def term(x: Tensor, i: Tensor) -> Tensor:
+            return torch.where(i == 1, x**2, x.abs() ** (i + 1))  # |x|² has no curvature at 0
+
+        return total(each(term, point, indices(point)))
 
 
 @dataclass(frozen=True)

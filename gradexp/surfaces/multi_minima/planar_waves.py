@@ -6,6 +6,7 @@ import itertools
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from gradexp.numbers import (
@@ -22,7 +23,7 @@ class Branin(MultiMinima):
     """f(x, y) = (y - 5.1x²/4π² + 5x/π - 6)² + 10 (1 - 1/8π) cos x + 10: three equal minima.
 
     Domain [-5, 10] × [0, 15]. Minimum 0.3978… at (-π, 12.275), (π, 2.275), (3π, 2.475); saddles
-    at (0, 6) and (2π, 1.1).
+    at (0, 6) and (2π, 1.1). Outside its domain there are more of both.
     Source: Branin, "Widely convergent method for finding multiple solutions of simultaneous
     nonlinear equations" (1972); Dixon and Szegő (1978).
     """
@@ -81,7 +82,10 @@ class DropWave(MultiMinima):
     def value(self, point: Point) -> Tensor:
         x, y = point
         square = x**2 + y**2
-        return -(1 + (12 * safe_sqrt(square)).cos()) / (0.5 * square + 2)
+        # At its centre the wave is smooth, but √ has no derivative: there cos 12r = 1 - 72r².
+        center = square < 1e-10
+        wave = (12 * torch.where(center, 1.0, square).sqrt()).cos()
+        return -(1 + torch.where(center, 1 - 72 * square, wave)) / (0.5 * square + 2)
 
 
 @dataclass(frozen=True)
@@ -138,9 +142,9 @@ class HolderTable(MultiMinima):
 class CrossInTray(MultiMinima):
     """f(x, y) = -10⁻⁴ (|sin x sin y exp |100 - r/π|| + 1)^0.1, r = ‖(x, y)‖: flat, with a cross.
 
-    Not differentiable where sin x sin y = 0.
+    Unbounded below far outside its domain; not differentiable where sin x sin y = 0.
 
-    Domain [-10, 10]². Minimum -2.0626… at (±1.3494…, ±1.3494…).
+    Domain [-10, 10]², with minimum -2.0626… at (±1.3494…, ±1.3494…).
     Source: Surjanovic and Bingham (2013).
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
 from gradexp.numbers import AtLeast, Dimension, Point, Positive, each, total
@@ -65,7 +66,7 @@ class Rosenbrock(AnyDimension, MultiMinima):
     @property
     def stationary_points(self) -> tuple[StationaryPoint, ...]:
         second = _ROSENBROCK_SECOND.get(self.dim)
-        if second is None or not isinstance(self.b, float) or self.b != 100.0:
+        if second is None or bool((torch.as_tensor(self.b) != 100.0).any()):
             return ()
         return (StationaryPoint(second, "minimum"),)
 
@@ -111,8 +112,9 @@ class Himmelblau(MultiMinima):
 class StyblinskiTang(AnyDimension, MultiMinima):
     """f(x) = ½ Σ xᵢ⁴ - 16 xᵢ² + 5 xᵢ: two minima along each axis, one of them deeper.
 
-    Domain [-5, 5]ⁿ. Minimum -39.166… n at (-2.9035…, …); of the 3ⁿ stationary points those with
-    equal coordinates are listed.
+    Domain [-5, 5]ⁿ. Minimum -39.166… n at (-2.9035…, …). Of the 3ⁿ stationary points those with
+    equal coordinates are listed, and the saddle between the best minimum and its neighbour along
+    the first axis.
     Source: Styblinski and Tang, "Experiments in nonconvex optimization" (1990).
     """
 
@@ -127,9 +129,12 @@ class StyblinskiTang(AnyDimension, MultiMinima):
 
     @property
     def stationary_points(self) -> tuple[StationaryPoint, ...]:
+        crest, best = 0.1567312567803401, -2.903534027771177
+        saddle = StationaryPoint((crest, *(best,) * (self.dim - 1)), "saddle")
         return (
             StationaryPoint((2.746802770990837,) * self.dim, "minimum"),
-            StationaryPoint((0.1567312567803401,) * self.dim, "maximum"),
+            StationaryPoint((crest,) * self.dim, "maximum"),
+            *([saddle] if self.dim > 1 else []),
         )
 
     def value(self, point: Point) -> Tensor:

@@ -158,8 +158,8 @@ _MICHALEWICZ = (
 class Michalewicz(AnyDimension, MultiMinima):
     """f(x) = -Σ sin(xᵢ) sin²ᵐ(i xᵢ²/π): narrow valleys, n! of them, between flat regions.
 
-    Domain [0, π]ⁿ. The minimum is taken one coordinate at a time; it is listed for m = 10 and
-    n ≤ 10: -1.8013… for n = 2, -4.6876… for n = 5, -9.6601… for n = 10.
+    Domain [0, π]ⁿ. The minimum there is taken one coordinate at a time (outside are lower ones);
+    it is listed for m = 10 and n ≤ 10: -1.8013… for n = 2, -4.6876… for n = 5, -9.6601… for n = 10.
     Source: Michalewicz, *Genetic Algorithms + Data Structures = Evolution Programs* (1992).
 
     Args:

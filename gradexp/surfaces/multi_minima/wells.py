@@ -76,7 +76,7 @@ class TwoBowls(MultiMinima):
     depends on the start, and on whether the step is too large for the narrow one.
 
     Domain [-5, 5]². The minima lie on the x-axis, near (-2, 0) and (2, 0), each drawn a little
-    to the other.
+    to the other; where wide wells have grown together, or nearly so, none is listed.
     Source: a sharp against a flat minimum, as in Hochreiter and Schmidhuber, "Flat minima" (1997).
 
     Args:
@@ -95,17 +95,23 @@ class TwoBowls(MultiMinima):
     right_width: Positive = 1.2
 
     @property
-    def minimum(self) -> Number:
-        left, right = (self._on_axis(x) for x in self._bottoms())
-        return _plain(torch.minimum(left, right))
+    def minimum(self) -> Number | None:
+        known = self._bottoms()
+        return _plain(torch.minimum(*map(self._on_axis, known))) if known else None
 
     @property
     def minimizers(self) -> tuple[Coordinates, ...]:
-        return ((self._deepest(first=True), 0.0),)
+        known = self._bottoms()
+        return ((_plain(self._deeper(*known)), 0.0),) if known else ()
 
     @property
     def stationary_points(self) -> tuple[StationaryPoint, ...]:
-        return (StationaryPoint((self._deepest(first=False), 0.0), "minimum"),)
+        known = self._bottoms()
+        if not known:
+            return ()
+        left, right = known
+        other = torch.where(self._deeper(left, right) == left, right, left)
+        return (StationaryPoint((_plain(other), 0.0), "minimum"),)
 
     def value(self, point: Point) -> Tensor:
         x, y = point
@@ -116,26 +122,35 @@ class TwoBowls(MultiMinima):
     def _on_axis(self, x: Tensor) -> Tensor:
         return self.value((x, torch.zeros_like(x)))
 
-    def _deepest(self, first: bool) -> Number:
-        """Where on the x-axis the deeper (or the shallower) of the two minima lies."""
-        left, right = self._bottoms()
-        left_first = self._on_axis(left) <= self._on_axis(right)
-        return _plain(torch.where(left_first == first, left, right))
+    def _deeper(self, left: Tensor, right: Tensor) -> Tensor:
+        """Whichever of two places on the x-axis lies lower."""
+        return torch.where(self._on_axis(left) <= self._on_axis(right), left, right)
 
-    def _bottoms(self) -> tuple[Tensor, Tensor]:
-        """The two minima's places on the x-axis, by mean shift (Fukunaga and Hostetler, 1975):
-        each is the average of the centres, weighted by the pull of their wells there."""
+    def _bottoms(self) -> tuple[Tensor, Tensor] | None:
+        """The two minima's places on the x-axis, or None where a well is so wide, or so shallow,
+        that they are not two.
+
+        By mean shift (Fukunaga and Hostetler, 1975): each is the average of the centres, weighted
+        by the pull of their wells there.
+        """
         shapes = (self.left_depth, self.left_width, self.right_depth, self.right_width)
         d1, w1, d2, w2 = (torch.as_tensor(number, dtype=torch.float64) for number in shapes)
+
+        def shifted(x: Tensor) -> Tensor:
+            left = d1 / w1**2 * (-((x + 2) ** 2) / (2 * w1**2)).exp()
+            right = d2 / w2**2 * (-((x - 2) ** 2) / (2 * w2**2)).exp()
+            return 2 * (right - left) / (right + left)
+
         ends = []
         for end in (-2.0, 2.0):
             x = torch.full_like(d1 + w1 + d2 + w2, end)
-            for _ in range(200):
-                left = d1 / w1**2 * (-((x + 2) ** 2) / (2 * w1**2)).exp()
-                right = d2 / w2**2 * (-((x - 2) ** 2) / (2 * w2**2)).exp()
-                x = 2 * (right - left) / (right + left)
+            for _ in range(100):
+                x = shifted(x)
             ends.append(x)
-        return ends[0], ends[1]
+        left, right = ends
+        found = [(x - shifted(x)).abs() <= 1e-14 for x in ends]
+        apart = bool((found[0] & found[1] & (left < -1) & (right > 1)).all())
+        return (left, right) if apart else None
 
 
 def _plain(number: Tensor) -> Number:
