@@ -69,7 +69,7 @@ def _list(what: str | None) -> int:
 
     folders = {group: config_files.CONF / group for group in config_files.groups()}
     folders["experiment"] = config_files.EXPERIMENTS
-    plurals = {("log" if name == "log" else f"{name}s"): name for name in folders}
+    plurals = {f"{name}s": name for name in folders}
     if what is None:
         counts = {name: len(list(folder.glob("*.yaml"))) for name, folder in folders.items()}
         terminal.show_groups(counts)

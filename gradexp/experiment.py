@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from inspect import isfunction
 from typing import Annotated, Any, Literal
 
@@ -11,14 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import Tensor
 
-from gradexp.engine import Batched, Record, Reference, Stop, choose_device
+from gradexp.engine import DTYPES, Batched, Record, Reference, Stop, choose_device
 from gradexp.initializations import Initialization, starts
 from gradexp.mistakes import Mistake, nearest
 from gradexp.noises import Noise
-from gradexp.numbers import AtLeast, Component, Count
+from gradexp.numbers import AtLeast, Component, Count, in_lanes, padded, snake_case
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
-from gradexp.surfaces import Surface, from_function
+from gradexp.surfaces import Surface, from_function, value_and_gradient
 from gradexp.trust import construct
 
 
@@ -53,6 +53,33 @@ class Experiment(Component):
     seed: Annotated[int, AtLeast(0)]
     dtype: Literal["float64", "float32"]
     device: str
+
+    def labels(self) -> dict[str, str]:
+        """What was chosen in each config group, by the name of its class."""
+        parts = {group: getattr(self, group) for group in _KINDS}
+        return {
+            group: snake_case(part.factory.__name__) if isinstance(part, External) else part.label()
+            for group, part in parts.items()
+        }
+
+    def decisive(self) -> dict[str, Any]:
+        """What decides the run's numbers: classes and their fields, as plain values."""
+        chosen = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: _plain(part) for name, part in chosen.items() if name not in ("log", "device")
+        }
+
+
+def _plain(value: Any) -> Any:
+    """Components as mappings with their class, so that 0 and 0.0 in a config are the same."""
+    if isinstance(value, Component):
+        inside = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {"_target_": f"{type(value).__module__}.{type(value).__qualname__}", **inside}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    return value
 
 
 _KINDS: dict[str, Any] = {
@@ -109,7 +136,7 @@ def build(config: DictConfig) -> Experiment:
         start = starts(experiment.init, experiment.surface, batch=1)
     except Mistake as mistake:
         raise mistake.under("init") from None
-    _check_value(experiment.surface, start)
+    _check_value(experiment.surface, start.to(DTYPES[experiment.dtype]))
     if isinstance(experiment.optimizer, External) and isinstance(experiment.engine, Batched):
         name = experiment.optimizer.factory.__name__
         reason = "has no batched rule; engine=reference runs it, one run at a time"
@@ -118,20 +145,24 @@ def build(config: DictConfig) -> Experiment:
 
 
 def _check_value(surface: Surface, start: Tensor) -> None:
-    """Evaluates the surface once: one of a person's own may not work.
+    """Evaluates the surface as the engine does: one of a person's own may not work.
 
     Raises:
         Mistake: it raised an exception, or gave something else than a value for each run.
     """
-    name = type(surface).__name__
+    name, point = type(surface).__name__, padded(start)
+    lanes = in_lanes(surface, start.shape[1], start.dtype, start.device)
     try:
-        value = surface.value(start)
+        value = lanes.value(point)
+        if isinstance(value, Tensor) and value.shape == point.shape[1:]:
+            value_and_gradient(lanes, point)
     except Exception as error:
-        raise Mistake("surface", name, f"its value at the start failed: {error!r}") from error
-    if not isinstance(value, Tensor) or value.shape != start.shape[1:]:
-        shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        reason = f"its value must be a tensor of shape {list(start.shape[1:])}, not {shape}"
-        raise Mistake("surface", name, reason)
+        reason = f"its value or gradient at the start failed: {error!r}"
+        raise Mistake("surface", name, reason) from error
+    if not isinstance(value, Tensor) or value.shape != point.shape[1:]:
+        given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        reason = f"its value must be a tensor of the coordinates' shape, {tuple(point.shape[1:])}"
+        raise Mistake("surface", name, f"{reason}, not {given}")
 
 
 def _make(key: str, found: Any, settings: dict[str, Any]) -> Any:
@@ -140,6 +171,11 @@ def _make(key: str, found: Any, settings: dict[str, Any]) -> Any:
         if isfunction(found):
             return from_function(found).from_settings(settings)
         if isinstance(found, type) and issubclass(found, Component):
+            parameters = vars(found).get("__dataclass_params__")
+            if parameters is None or not parameters.frozen:
+                raise Mistake(
+                    "_target_", found.__name__, "must be decorated @dataclass(frozen=True)"
+                )
             return found.from_settings(settings)
         if isinstance(found, type) and issubclass(found, torch.optim.Optimizer):
             return External(factory=found, options=tuple(settings.items()))

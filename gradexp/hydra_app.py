@@ -27,6 +27,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, configure_log, run_job
+from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -55,10 +56,15 @@ class GatedLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        self._check_search_path(config_name, overrides)
-        config = super().load_configuration(
-            config_name, overrides, run_mode, from_shell, validate_sweep_overrides
-        )
+        try:
+            self._check_search_path(config_name, overrides)
+            config = super().load_configuration(
+                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+            )
+        except (HydraException, Mistake):
+            raise
+        except Exception as error:  # broken YAML, values that Hydra's own code stumbles over
+            raise Mistake("", "", f"cannot be composed: {type(error).__name__}: {error}") from error
         plain = OmegaConf.to_container(config.hydra, resolve=False)
         assert isinstance(plain, dict)
         check_hydra({str(name): node for name, node in plain.items()})
@@ -104,11 +110,8 @@ def task(config: DictConfig) -> Result:
     from gradexp.job import perform
 
     hydra = HydraConfig.get()
-    choices = {
-        group: name for group, name in hydra.runtime.choices.items() if "hydra/" not in group
-    }
     number = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
-    return perform(config, choices, Path(hydra.runtime.output_dir), number)
+    return perform(config, Path(hydra.runtime.output_dir), number)
 
 
 class Runs(NamedTuple):
@@ -131,10 +134,13 @@ def main(arguments: Sequence[str]) -> Runs | None:
     parser = get_args_parser()
     parser.prog = "gradexp run"
     parser.error = _refuse  # type: ignore[method-assign]
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
     if args.experimental_rerun:
         raise Mistake("--experimental-rerun", args.experimental_rerun, "pickles are not used here")
-    name = (args.config_name or "config").removesuffix(".yaml")
+    name = ("config" if args.config_name is None else args.config_name).removesuffix(".yaml")
+    if args.config_path is not None:
+        _check_primary(Path(args.config_path).absolute(), name)
+        args.overrides = [*_folders(args.overrides), *args.overrides]
     loader = GatedLoader(_search_path(args))
     hydra = Hydra(task_name="gradexp", config_loader=loader)
     GlobalHydra.instance().clear()
@@ -149,6 +155,23 @@ def main(arguments: Sequence[str]) -> Runs | None:
         GlobalHydra.instance().clear()
 
 
+def _check_primary(folder: Path, name: str) -> None:
+    """Checks that a person's config is there: the search path would go on to gradexp's own."""
+    if not folder.is_dir():
+        raise Mistake("--config-path", folder, "there is no such folder")
+    if not (folder / f"{name}.yaml").is_file():
+        raise Mistake("--config-path", folder, f"there is no {name}.yaml in it")
+
+
+def _folders(overrides: Sequence[str]) -> list[str]:
+    """Where a primary config that is not gradexp's writes to, unless the overrides say it."""
+    ours = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False)
+    assert isinstance(ours, dict)
+    chosen = {f"hydra.{part}.dir": ours["hydra"][part]["dir"] for part in ("run", "sweep")}
+    given = {override.partition("=")[0] for override in overrides}
+    return [f"{key}='{folder}'" for key, folder in chosen.items() if key not in given]
+
+
 def _refuse(message: str) -> NoReturn:
     raise Mistake("", "", f"{message}; see gradexp run --help")
 
@@ -157,7 +180,9 @@ def _search_path(args: Namespace) -> ConfigSearchPath:
     """gradexp's configs, or those of ``--config-path``; a person's own; the experiments."""
     main = Path(args.config_path).absolute() if args.config_path else CONF
     path = create_config_search_path(f"file://{main}")
-    extra = [("command-line", Path(args.config_dir).absolute())] if args.config_dir else []
+    extra = []
+    if args.config_dir is not None:
+        extra.append(("command-line", Path(args.config_dir or "nothing given").absolute()))
     if args.config_path:
         extra.append(("gradexp", CONF))
     for provider, folder in (*extra, ("experiments", EXPERIMENTS)):
@@ -199,7 +224,7 @@ def _run(hydra: Hydra, name: str, args: Namespace) -> Runs:
 def _run_one(hydra: Hydra, name: str, config: DictConfig) -> Runs:
     check_job(config)
     HydraConfig.instance().set_config(config)
-    with _claimed("hydra.run.dir", Path(config.hydra.run.dir)):
+    with _claimed("hydra.run.dir", Path(config.hydra.run.dir), config.hydra.overrides.task):
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         callbacks = Callbacks(config)
         callbacks.on_run_start(config=config, config_name=name)
@@ -222,7 +247,7 @@ def _run_sweep(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
     if "${" not in str(subdir):
         reason = "must differ from job to job, as ${hydra.job.num} does"
         raise Mistake("hydra.sweep.subdir", subdir, reason)
-    with _claimed("hydra.sweep.dir", folder):
+    with _claimed("hydra.sweep.dir", folder, config.hydra.overrides.task):
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         callbacks = Callbacks(config)
         callbacks.on_multirun_start(config=config, config_name=name)
@@ -231,6 +256,8 @@ def _run_sweep(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
             config=config, hydra_context=context, task_function=task
         )
         batches = sweeper.sweep(arguments=list(config.hydra.overrides.task))
+        if batches is not None and not any(batches):
+            raise Mistake("", "", "the sweep has no jobs: one of its axes has no values")
         callbacks.on_multirun_end(config=config, config_name=name)
     jobs = [_outcome(job) for batch in batches or () for job in batch]
     return Runs(sweep=folder, jobs=jobs)
@@ -240,30 +267,45 @@ def _outcome(job: JobReturn) -> tuple[list[str], Result]:
     return list(job.overrides or ()), job.return_value
 
 
+def _made(key: str, folder: Path) -> list[Path]:
+    """Makes an output folder, and gives those of its parents and itself that were not there."""
+    missing: list[Path] = []
+    try:
+        if any((folder / mark).exists() for mark in ("run.json", ".hydra", "multirun.yaml")):
+            raise Mistake(key, folder, "holds a run or a sweep already; choose another folder")
+        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Of two runs that find the folder missing, one makes it.
+        folder.mkdir(exist_ok=folder not in missing)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(None, "Permission denied")
+    except OSError as error:
+        _remove_empty(missing)
+        raise Mistake(key, folder, f"cannot be written: {error.strerror}") from None
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 @contextmanager
-def _claimed(key: str, folder: Path) -> Iterator[None]:
-    """Makes an output folder; after a mistake it is as it was before.
+def _claimed(key: str, folder: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Makes an output folder; after a mistake nothing of ours is left there.
 
     Raises:
         Mistake: it cannot be written, or holds a run or a sweep already.
     """
-    if any((folder / mark).exists() for mark in ("run.json", ".hydra", "multirun.yaml")):
-        raise Mistake(key, folder, "holds a run or a sweep already; choose another folder")
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    before = set(folder.iterdir()) if folder.is_dir() else set()
+    missing = _made(key, folder)
     try:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(None, "Permission denied")
-        except OSError as error:
-            raise Mistake(key, folder, f"cannot be written: {error.strerror}") from None
-        yield
+        with explained(overrides):
+            yield
     except Mistake:
-        if folder.is_dir() and not any(folder.rglob("run.json")):
-            for path in set(folder.iterdir()) - before:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for made in missing:
-            if made.is_dir() and not any(made.iterdir()):
-                made.rmdir()
+        if not (folder / "run.json").exists():
+            shutil.rmtree(folder / ".hydra", ignore_errors=True)
+            for name in ("multirun.yaml", "gradexp.log"):
+                (folder / name).unlink(missing_ok=True)
+        _remove_empty(missing)
         raise

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -34,7 +34,8 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
     unknown = _unknown_key(error)
     if unknown is not None:
         key, known = unknown
-        return Mistake(key, _value_of(key, overrides), f"no such key; {nearest(_last(key), known)}")
+        advice = nearest(_last(key), known) if known else f"+{key}=… adds one"
+        return Mistake(key, _value_of(key, overrides), f"no such key; {advice}")
     text = _one_line(error)
     match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)
     if match:
@@ -44,12 +45,18 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
     if match:
         reason = "several values make a sweep: add -m; a list is written [a,b]"
         return Mistake(match[1], match[2], reason)
+    if isinstance(error, OverrideParseException) or "LexerNoViableAlt" in text:
+        return Mistake("", "", f"{text}; what follows gradexp run is written key=value")
     return Mistake("", "", text)
 
 
 def _missing_config(error: MissingConfigException) -> Mistake:
     """A choice that a group does not have, or a config file that is not there."""
-    missing = PurePosixPath(error.missing_cfg_file or "")
+    path = error.missing_cfg_file or ""
+    if error.options and path.endswith("/"):
+        group = path.rstrip("/")
+        return Mistake(group, "", f"needs a name; {nearest('', error.options)}")
+    missing = PurePosixPath(path)
     if error.options:
         group = str(missing.parent)
         return Mistake(

@@ -147,7 +147,7 @@ def _stationary(surface: Surface, kind: str, index: int) -> StationaryPoint:
     minima = [StationaryPoint(point, "minimum") for point in surface.minimizers]
     found = [s for s in (*minima, *surface.stationary_points) if s.kind == kind]
     if index >= len(found):
-        reason = f"{surface.name()} declares {len(found) or 'none'} of kind {kind}"
+        reason = f"{surface.label()} declares {len(found) or 'none'} of kind {kind}"
         raise Mistake("index", index, f"{reason}{', counted from 0' if found else ''}")
     return found[index]
 

@@ -40,14 +40,11 @@ class Result:
     folder: Path
 
 
-def perform(
-    config: DictConfig, choices: dict[str, str], folder: Path, number: int | None
-) -> Result:
+def perform(config: DictConfig, folder: Path, number: int | None) -> Result:
     """Makes the run of a config and writes its folder.
 
     Args:
         config: composed.
-        choices: the name chosen in each config group.
         folder: exists.
         number: the job's number in a sweep, or None.
 
@@ -55,7 +52,7 @@ def perform(
         Mistake: something in the config is not allowed; nothing was written.
     """
     started, clock = time.time(), time.perf_counter()
-    experiment, settings = build(config), settings_of(config)
+    experiment = build(config)
     device = choose_device(experiment.device)
     if experiment.device == "auto" and number is None:
         log.info(f"device: {device.type}" + ("" if device.type == "cuda" else " (no CUDA found)"))
@@ -68,7 +65,7 @@ def perform(
 
     images = {}
     if "point" in arrays and _wants_figure(experiment, number):
-        name = choices.get("surface", experiment.surface.name())
+        name = experiment.surface.label()
         title = f"{name}: {outcome.word} after {figures['steps']} steps"
         images["trajectory"] = _drawn(experiment, arrays, title, folder)
     if experiment.log.tensorboard:
@@ -77,17 +74,16 @@ def perform(
         write_events(
             folder,
             started=started,
-            settings=hyperparameters(settings, choices),
+            settings=hyperparameters(settings_of(config), experiment.labels()),
             step=arrays["step"],
             scalars=_curves(experiment, arrays),
             images=images,
         )
-    decisive = {name: value for name, value in settings.items() if name not in ("log", "device")}
     record = {
         "outcome": outcome.word,
         "evidence": {"because": outcome.because, **outcome.evidence},
         "metrics": figures,
-        "identity": identity({**decisive, "device": device.type}),
+        "identity": identity({**experiment.decisive(), "device": device.type}),
         "engine": type(experiment.engine).__name__.lower(),
         "device": device.type,
         "dtype": experiment.dtype,

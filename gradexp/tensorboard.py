@@ -81,12 +81,12 @@ def write_events(
     return path
 
 
-def hyperparameters(settings: Mapping[str, Any], choices: Mapping[str, str]) -> dict[str, Setting]:
+def hyperparameters(settings: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Setting]:
     """What is listed of a run: the names chosen, and plain values by their config path.
 
     Args:
         settings: the composed config as plain values.
-        choices: the name chosen in each config group.
+        labels: what was chosen in each config group.
     """
     found: dict[str, Setting] = {}
 
@@ -101,8 +101,8 @@ def hyperparameters(settings: Mapping[str, Any], choices: Mapping[str, str]) -> 
             found[path] = node
 
     for name in (*_HYPERPARAMETERS, *_PLAIN):
-        if name in choices:
-            found[name] = choices[name]
+        if name in labels:
+            found[name] = labels[name]
         flatten(name, settings[name])
     return found
 

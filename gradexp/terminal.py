@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gradexp.config_files import Choice
@@ -64,7 +65,7 @@ def show_run(result: Result) -> None:
     """Prints what one run came to and where to look."""
     figures = result.metrics
     table = _table("", "", show_header=False)
-    table.add_row("outcome", f"{_outcome(result.outcome)}: {result.because}")
+    table.add_row("outcome", f"{_outcome(result.outcome)}: {escape(result.because)}")
     table.add_row("steps", str(figures["steps"]))
     table.add_row("final loss", _number(figures["final_loss"]))
     table.add_row("distance to minimizer", _number(figures["distance"]))
@@ -85,7 +86,7 @@ def show_sweep(folder: Path, jobs: Sequence[tuple[Sequence[str], Result]]) -> No
         figures = result.metrics
         steps, loss = str(figures["steps"]), _number(figures["final_loss"])
         ended = f"{_outcome(result.outcome)} {result.place}"
-        table.add_row(str(number), swept, ended.rstrip(), steps, loss)
+        table.add_row(str(number), escape(swept), ended.rstrip(), steps, loss)
     _print(table)
     print(f"folder: {_short(folder)}")
     print(f"look:   {tensorboard_command(folder)}")
@@ -107,7 +108,7 @@ def show_choices(choices: Sequence[Choice]) -> None:
     for choice in sorted(choices, key=lambda choice: (choice.family or "~", choice.name)):
         keys = ", ".join(f"{key}={_default(value)}" for key, value in choice.settings.items())
         row = [choice.name, *([choice.family] if families else []), keys, choice.description]
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*(escape(cell) for cell in row))
     _print(table)
 
 

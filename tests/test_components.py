@@ -9,17 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gradexp import stack
-from gradexp.initializations import Point
+from gradexp import initializations, stack
 from gradexp.mistakes import Mistake
 from gradexp.numbers import (
     Component,
     Interval,
     Number,
+    Point,
     Seed,
     batch_size,
     in_lanes,
     numbers,
+    safe_sqrt,
     select,
     structure,
 )
@@ -65,7 +66,7 @@ def test_select_undoes_stack(rates: list[float], momentum: float) -> None:
         (SGD(lr=1.0), SGD(lr=1.0, maximize=True)),
         (get("rosenbrock"), get("rosenbrock", dim=3)),
         (get("sphere"), get("plateau")),
-        (Point((1.0, 2.0)), Point((1.0, 2.0, 3.0))),
+        (initializations.Point((1.0, 2.0)), initializations.Point((1.0, 2.0, 3.0))),
     ],
 )
 def test_what_differs_in_structure_does_not_stack(first: Component, second: Component) -> None:
@@ -137,4 +138,25 @@ def test_one_bad_number_in_a_batch_is_a_mistake() -> None:
 
 def test_whole_numbers_are_taken_for_numbers_and_lists_for_tuples() -> None:
     assert SGD(lr=1) == SGD(lr=1.0)
-    assert Point([1, 2]) == Point((1.0, 2.0))  # type: ignore[arg-type]
+    assert initializations.Point([1, 2]) == initializations.Point((1.0, 2.0))  # type: ignore[arg-type]
+
+
+def test_safe_sqrt_is_flat_at_zero_and_a_root_elsewhere() -> None:
+    x = torch.tensor([0.0, 4.0], dtype=torch.float64, requires_grad=True)
+    root = safe_sqrt(x)
+    root.sum().backward()  # type: ignore[no-untyped-call]
+    assert root.tolist() == [0.0, 2.0]
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 0.25]
+
+
+@pytest.mark.parametrize("momentum", [0.9, torch.tensor([0.9], dtype=torch.float64)])
+def test_rules_keep_the_precision_of_the_point(momentum: Number) -> None:
+    rule = SGD(lr=0.1, momentum=momentum)
+    point: Point = torch.zeros(2, 1, dtype=torch.float64)
+    ones = torch.ones(2, 1, dtype=torch.float64)
+    state = rule.init(point)
+    for step in range(2):
+        point, state = rule.update(point, ones, state, step)
+    assert isinstance(state.velocity, Tensor)
+    assert state.velocity[0].item() == 1.9

@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 
 from gradexp import optimize, stack
-from gradexp.engine import End, Record, Reference, Stop, Trace
+from gradexp.engine import Batched, End, Record, Reference, Stop, Trace
 from gradexp.initializations import Normal, starts
 from gradexp.mistakes import Mistake
 from gradexp.noises import Gaussian
+from gradexp.numbers import normals
+from gradexp.numbers.philox import Stream
 from gradexp.optimizers import SGD
+from gradexp.schedules import Exponential
 from gradexp.surfaces import get, names
 
 NEVER = Stop(gradient=1e-300)
@@ -89,6 +92,47 @@ def test_heavy_ball_contracts_at_the_spectral_radius(lr: float, momentum: float)
 def _heavy_ball(lr: float, momentum: float, eigenvalue: float) -> Tensor:
     rows = [[momentum, eigenvalue], [-lr * momentum, 1 - lr * eigenvalue]]
     return torch.tensor(rows, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("engine", [Batched(), Reference()])
+def test_the_schedule_sets_the_learning_rate_of_each_step(engine: Batched | Reference) -> None:
+    surface, start = get("himmelblau"), (1.0, 1.0)
+    schedule = Exponential(gamma=0.9)
+    sgd = SGD(lr=0.01, momentum=0.5)
+    trace = optimize(surface, start, sgd, steps=50, schedule=schedule, engine=engine)
+    parameter = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([parameter], lr=0.01, momentum=0.5)
+    theirs = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
+    for _ in range(50):
+        optimizer.zero_grad()
+        surface.value(parameter).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        theirs.step()
+    torch.testing.assert_close(trace.final_point[:, 0], parameter.detach(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("engine", [Batched(), Reference()])
+def test_the_noise_is_that_of_its_seed_and_step(engine: Batched | Reference) -> None:
+    # On a sphere with lr 1, x' = x - (2x + noise), so the noise can be read off the trace.
+    noise = Gaussian(std=0.3, seed=5)
+    trace = optimize(
+        get("sphere"), (1.0, -1.0), SGD(lr=1.0), steps=400, noise=noise, stop=NEVER, engine=engine
+    )
+    path = recorded(trace.point)[:, :, 0]
+    drawn = -(path[1:] + path[:-1]) / 0.3
+    seeds = torch.full((400,), 5)
+    expected = normals(seeds, Stream.NOISE, 2, torch.arange(400)).T
+    torch.testing.assert_close(drawn, expected, rtol=1e-9, atol=1e-9)
+    assert float(drawn.std()) == pytest.approx(1.0, rel=0.1)
+    assert abs(float(torch.corrcoef(drawn.T)[0, 1])) < 0.2
+    assert abs(float((drawn[1:] * drawn[:-1]).mean())) < 0.2
+
+
+def test_what_is_not_finite_has_diverged_even_where_the_limit_is_not() -> None:
+    stop = Stop(divergence=1e300)
+    trace = optimize(get("sphere"), (1.0, 1.0), SGD(lr=1e10), steps=50, stop=stop, dtype="float32")
+    assert End(int(trace.end[0])) is End.DIVERGED
+    assert not bool(trace.final_loss.isfinite())
 
 
 def test_a_stopped_run_stays_exactly_where_it_stopped() -> None:

@@ -1,14 +1,11 @@
 """Where runs begin."""
 
-import dataclasses
 import math
 
 import pytest
 import torch
-import yaml
 
 from gradexp import stack
-from gradexp.config_files import CONF
 from gradexp.initializations import (
     Initialization,
     NearSaddle,
@@ -21,15 +18,6 @@ from gradexp.initializations import (
 )
 from gradexp.mistakes import Mistake
 from gradexp.surfaces import get, hessian
-
-CHOICES = {
-    "point": Point,
-    "standard": Standard,
-    "uniform": Uniform,
-    "normal": Normal,
-    "ring": Ring,
-    "near_saddle": NearSaddle,
-}
 
 
 def test_point_and_standard() -> None:
@@ -129,21 +117,3 @@ def test_what_does_not_fit_the_surface_is_a_mistake(
     with pytest.raises(Mistake) as caught:
         starts(initialization, get("himmelblau"), 1)
     assert caught.value.key == key
-
-
-@pytest.mark.parametrize("name", CHOICES)
-def test_config_mirrors_the_class(name: str) -> None:
-    settings = yaml.safe_load((CONF / "init" / f"{name}.yaml").read_text())
-    cls = CHOICES[name]
-    assert settings.pop("_target_") == f"gradexp.initializations.{cls.__name__}"
-    fields = dataclasses.fields(cls)
-    assert list(settings) == [field.name for field in fields]
-    for field in fields:
-        if field.name == "seed":
-            assert settings["seed"] == "${seed}"
-        elif field.default is not dataclasses.MISSING:
-            assert settings[field.name] == field.default
-
-
-def test_there_is_a_config_for_every_initialization() -> None:
-    assert {path.stem for path in (CONF / "init").glob("*.yaml")} == set(CHOICES)

@@ -1,15 +1,12 @@
 """Update rules against ``torch.optim``."""
 
-import dataclasses
 import itertools
 from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from gradexp import optimize
-from gradexp.config_files import CONF
 from gradexp.engine import Reference, Stop
 from gradexp.mistakes import Mistake
 from gradexp.optimizers import SGD, External
@@ -68,15 +65,6 @@ def test_a_batch_may_mix_runs_with_and_without_momentum() -> None:
         alone = optimize(surface, START, SGD(1e-3, momentum, 0.3), steps=50, stop=NEVER)
         assert alone.point is not None
         assert torch.equal(alone.point[:, :, 0], together.point[:, :, i])
-
-
-def test_config_mirrors_the_class() -> None:
-    settings = yaml.safe_load((CONF / "optimizer" / "sgd.yaml").read_text())
-    assert settings.pop("_target_") == "gradexp.optimizers.SGD"
-    fields = dataclasses.fields(SGD)
-    assert list(settings) == [field.name for field in fields]
-    for field in fields:
-        assert field.default in (dataclasses.MISSING, settings[field.name])
 
 
 def test_exponential_schedule_is_that_of_torch() -> None:

@@ -71,7 +71,7 @@ def test_a_function_and_a_class(
         ("bowl", ("+surface.dim=3",), "too many values to unpack"),
         ("Cubic", (), "surface.slope: Cubic needs a value here"),
         ("broken", (), "ZeroDivisionError"),
-        ("scalar", (), "must be a tensor of shape [1], not float"),
+        ("scalar", (), "must be a tensor of the coordinates' shape, (32,), not 3.0"),
     ],
 )
 def test_mistakes(

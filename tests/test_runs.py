@@ -1,5 +1,6 @@
 """`gradexp run`: the folder it writes, the events in it, and what a person sees."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -12,12 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from gradexp.analysis import distance_to_minimizer
+from gradexp.config_files import CONF
 from gradexp.results import read_run
 from gradexp.surfaces import get, names
+from gradexp.trust import locate
 from tests.conftest import Gradexp, left_behind
 
 CONVERGES = ("surface=himmelblau", "optimizer.lr=0.01", "optimizer.momentum=0.9", "seed=3")
@@ -91,17 +96,28 @@ def test_tensorboard_gets_the_curves_the_image_and_the_hyperparameters(
     assert sorted(tags["scalars"]) == [
         "distance", "gradient_norm", "learning_rate", "loss", "loss_gap",
     ]  # fmt: skip
-    for name in ("loss", "gradient_norm"):
+    points = torch.as_tensor(trace["point"])
+    distances = distance_to_minimizer(get("himmelblau"), points)
+    assert distances is not None
+    curves = {
+        "loss": trace["loss"],
+        "loss_gap": trace["loss"],  # Himmelblau's minimum is 0
+        "gradient_norm": trace["gradient_norm"],
+        "distance": distances.numpy(),
+        "learning_rate": np.full(101, 0.01),
+    }
+    for name, curve in curves.items():
         scalars = events.Scalars(name)
         assert [scalar.step for scalar in scalars] == trace["step"].tolist()
         np.testing.assert_array_equal(
-            [scalar.value for scalar in scalars], trace[name].astype(np.float32)
+            [scalar.value for scalar in scalars], curve.astype(np.float32)
         )
     (image,) = events.Images("trajectory")
     assert image.encoded_image_string == (folder / "trajectory.png").read_bytes()
     assert (image.width, image.height) == (990, 462)
     settings = hyperparameters(events)
     assert settings["surface"] == "himmelblau"
+    assert settings["optimizer"] == "sgd"
     assert settings["optimizer.lr"] == 0.01
     assert settings["optimizer.nesterov"] is False
     assert settings["seed"] == 3.0
@@ -159,24 +175,79 @@ def test_every_surface_runs(surface: str, gradexp: Gradexp, tmp_path: Path) -> N
     assert bool(((low <= start) & (start <= high)).all())
 
 
-CHOICES = [
-    *(("init", name) for name in ("point", "standard", "uniform", "normal", "ring", "near_saddle")),
-    *(("schedule", name) for name in ("constant", "exponential")),
-    *(("noise", name) for name in ("none", "gaussian")),
-    *(("engine", name) for name in ("batched", "reference")),
-    *(("record", name) for name in ("trace", "loss", "metrics")),
-    *(("log", name) for name in ("standard", "none")),
-]
+CHOICES = sorted(
+    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "surface"
+)
+NEEDS = {
+    "torch": ["engine=reference", "optimizer._target_=torch.optim.Adam"],
+    "point": ["init.point=[0.5,0.5]"],
+}
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_runs(group: str, name: str, gradexp: Gradexp, tmp_path: Path) -> None:
-    status, _, err = gradexp("run", "surface=himmelblau", f"{group}={name}", "steps=20")
+    more = NEEDS.get(name, [])
+    status, _, err = gradexp("run", "surface=himmelblau", f"{group}={name}", *more, "steps=20")
     assert status == 0, err
     trace, record = read_run(only_run(tmp_path))
-    kept = {"trace": 4, "loss": 2, "metrics": 1}.get(name, 4)
-    assert len(trace) == kept
-    assert record["engine"] == (name if group == "engine" else "batched")
+    assert len(trace) == {"loss": 2, "metrics": 1}.get(name, 4)
+    expected = "reference" if "reference" in f"{name} {more}" else "batched"
+    assert record["engine"] == expected
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_mirrors_its_class(group: str, name: str) -> None:
+    text = (CONF / group / f"{name}.yaml").read_text()
+    assert text.startswith("# ")
+    settings = yaml.safe_load(text)
+    target = settings.pop("_target_")
+    if target == "???":
+        assert not settings
+        return
+    cls = locate("_target_", target)
+    declared = {field.name: field.default for field in dataclasses.fields(cls)}
+    assert list(settings) == list(declared)
+    for key, value in settings.items():
+        assert re.search(rf"^{key}: .+ # \w", text, re.MULTILINE), f"{key} has no comment"
+        if key == "seed":
+            assert value == "${seed}"
+        elif declared[key] is not dataclasses.MISSING and group not in ("record", "log"):
+            assert value == declared[key], key
+
+
+def test_the_gap_is_to_the_minimum_and_the_rate_follows_the_schedule(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    overrides = ("surface=branin", "schedule=exponential", "schedule.gamma=0.5", "steps=3")
+    assert gradexp("run", *overrides, "log.trajectory=never")[0] == 0
+    folder = only_run(tmp_path)
+    events, (trace, _) = accumulated(folder), read_run(folder)
+    gaps = [scalar.value for scalar in events.Scalars("loss_gap")]
+    minimum = get("branin").minimum
+    assert minimum is not None
+    assert gaps == pytest.approx((trace["loss"] - float(minimum)).tolist(), rel=1e-6)
+    rates = [scalar.value for scalar in events.Scalars("learning_rate")]
+    assert rates == pytest.approx([1e-3, 5e-4, 2.5e-4, 1.25e-4])
+
+
+def test_optimizers_and_surfaces_without_a_config_are_told_apart(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    for name in ("Adam", "RMSprop"):
+        target = ("optimizer=torch", f"optimizer._target_=torch.optim.{name}")
+        assert (
+            gradexp("run", "engine=reference", *target, "steps=2", f"hydra.run.dir={name}")[0] == 0
+        )
+        assert hyperparameters(accumulated(tmp_path / name))["optimizer"] == name.lower()
+
+
+def test_numbers_written_in_other_ways_are_the_same_run(gradexp: Gradexp, tmp_path: Path) -> None:
+    for folder, *overrides in (("a", "optimizer.momentum=0"), ("b", "surface.b=100"), ("c",)):
+        arguments = (*overrides, "steps=2", "log=none", f"hydra.run.dir={folder}")
+        assert gradexp("run", *arguments)[0] == 0
+    records = [read_run(tmp_path / folder)[1] for folder in "abc"]
+    assert len({record["identity"] for record in records}) == 1
+    assert len({record["digest"] for record in records}) == 1
 
 
 def test_equal_settings_give_equal_numbers_and_identities(gradexp: Gradexp, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ written for one run serves a batch unchanged.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, ClassVar, TypeVar, get_type_hints
@@ -35,6 +36,11 @@ class Component:
             object.__setattr__(self, name, value)
 
     @classmethod
+    def label(cls) -> str:
+        """The class's name as it stands in configs: ``SixHumpCamel`` is ``six_hump_camel``."""
+        return snake_case(cls.__name__)
+
+    @classmethod
     def from_settings(cls: type[C], settings: dict[str, Any]) -> C:
         """The component with these fields.
 
@@ -52,6 +58,11 @@ class Component:
             if required and field.name not in settings:
                 raise Mistake(field.name, "", f"{cls.__name__} needs a value here")
         return cls(**settings)
+
+
+def snake_case(name: str) -> str:
+    """``SixHumpCamel`` as ``six_hump_camel``, ``SGD`` as ``sgd``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 C = TypeVar("C", bound=Component)

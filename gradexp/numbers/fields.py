@@ -42,9 +42,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class AtLeast:
-    """The whole numbers from `low` on."""
+    """The whole numbers from `low` to `high`."""
 
     low: int
+    high: int = 2**63 - 1
 
     def __str__(self) -> str:
         return f"a whole number, at least {self.low}"
@@ -59,7 +60,7 @@ Positive: TypeAlias = Annotated[Number, Interval(low=0.0)]
 NonNegative: TypeAlias = Annotated[Number, Interval(low=0.0, closed="left")]
 UnitInterval: TypeAlias = Annotated[Number, Interval(0.0, 1.0, closed="left")]
 Count: TypeAlias = Annotated[int, AtLeast(1)]
-Dimension: TypeAlias = Annotated[int, AtLeast(1)]
+Dimension: TypeAlias = Annotated[int, AtLeast(1, 10**6)]
 Seed: TypeAlias = Annotated[int | Tensor, _SeedRange(0)]
 """A run's seed, 0 to 2^63 - 1, or an int64 tensor of shape ``(B,)`` with the seeds of B runs."""
 
@@ -143,6 +144,8 @@ def _checked_integer(name: str, value: Any, allowed: AtLeast | None) -> int | Te
         return value.to(torch.int64)
     if isinstance(value, bool) or not isinstance(value, int):
         raise Mistake(name, value, reason)
-    if (allowed and value < allowed.low) or abs(value) >= 2**63:
+    if allowed and value > allowed.high:
+        raise Mistake(name, value, f"{reason} and at most {allowed.high}")
+    if allowed and value < allowed.low:
         raise Mistake(name, value, reason)
     return value

@@ -33,10 +33,13 @@ class External(Component):
             if name not in known:
                 reason = f"{self.factory.__name__} has no such option; {nearest(name, known)}"
                 raise Mistake(name, value, reason)
-        try:
-            self.reference([torch.zeros(2, requires_grad=True)])
-        except (TypeError, ValueError) as error:
-            raise Mistake("", "", f"{self.factory.__name__}: {error}") from None
+        try:  # once, on a point of its own
+            point = torch.ones(2, requires_grad=True)
+            optimizer = self.reference([point])
+            optimizer.step(lambda: _slope(point))
+        except Exception as error:
+            name = self.factory.__name__
+            raise Mistake("", "", f"{name} cannot make a step: {error}") from error
 
     @property
     def lr(self) -> float:
@@ -47,3 +50,9 @@ class External(Component):
     def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
         """The optimizer over these parameters."""
         return self.factory(parameters, **dict(self.options))
+
+
+def _slope(point: Tensor) -> float:
+    """The value of a sphere at a point; leaves the gradient there."""
+    point.grad = 2 * point.detach()
+    return float(point.detach().square().sum())

@@ -21,6 +21,7 @@ _GRID = 160
 _LEVELS = 22
 _MARGIN = 0.08
 _DOT = 0.05
+_HUGE = 1e150  # beyond, the ticks of a logarithmic axis overflow
 
 
 def draw_trajectory(
@@ -153,11 +154,12 @@ def _draw_curves(
     name = "loss" if minimum is None else "loss - minimum"
     curves = ((gap, name, style.RUN), (gradient_norm, "gradient norm", style.SECOND))
     for values, label, colour in curves:
-        axes.plot(step, np.where(np.isfinite(values), values, np.nan), color=colour, label=label)
+        shown = np.where(np.abs(values) < _HUGE, values, np.nan)
+        axes.plot(step, shown, color=colour, label=label)
     if minimum is None and bool((gap <= 0).any()):
         axes.set_yscale("symlog")
         axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1e3))
-    else:
+    elif bool((gap > 0).any() | (gradient_norm > 0).any()):
         axes.set_yscale("log", nonpositive="mask")
     axes.set(xlabel="step", title="convergence")
     axes.grid(True, linewidth=0.3, color="#cccccc")

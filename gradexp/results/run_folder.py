@@ -10,9 +10,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -33,14 +34,22 @@ def write_run(folder: Path, trace: Mapping[str, np.ndarray], record: Mapping[str
         trace: arrays by name.
         record: plain values; numbers that are not finite become null.
     """
-    partial = folder / f".{_TRACE}.partial"
-    with partial.open("wb") as file:
+    with _whole(folder / _TRACE) as file:
         np.savez(file, allow_pickle=False, **trace)
-    os.replace(partial, folder / _TRACE)
     text = json.dumps(_plain({**record, "digest": digest(trace)}), indent=2, allow_nan=False)
-    partial = folder / f".{_RECORD}.partial"
-    partial.write_text(text + "\n")
-    os.replace(partial, folder / _RECORD)
+    with _whole(folder / _RECORD) as file:
+        file.write(f"{text}\n".encode())
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that comes to its name when it is complete, and on the disk."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
 
 
 def read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

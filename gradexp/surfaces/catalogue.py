@@ -21,8 +21,8 @@ def _found() -> dict[str, type[Surface]]:
             if not isinstance(thing, type) or thing.__module__ != info.name:
                 continue
             if issubclass(thing, Surface) and "__dataclass_fields__" in vars(thing):
-                found[thing.name()] = thing
-    del found[Formula.name()]
+                found[thing.label()] = thing
+    del found[Formula.label()]
     return found
 
 

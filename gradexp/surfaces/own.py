@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradexp.mistakes import Mistake
 from gradexp.numbers import Dimension, Number, Point
-from gradexp.surfaces.surface import Coordinates, Domain, Surface
+from gradexp.surfaces.surface import Coordinates, Domain, Surface, check_domain
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Formula(Surface):
     def __post_init__(self) -> None:
         if not self.domain:
             object.__setattr__(self, "domain", ((-5.0, 5.0),) * self.dim)
+        check_domain(self.domain)
         if not self.start:
             object.__setattr__(self, "start", tuple(0.6 * high for _, high in self.domain))
         super().__post_init__()
@@ -65,6 +66,9 @@ def from_function(function: Callable[..., Tensor]) -> type[Formula]:
     for parameter in parameters[1:]:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise Mistake("_target_", function.__name__, "must name each of its numbers")
+        if parameter.name in Formula.__dataclass_fields__:
+            reason = f"must not call a number {parameter.name}: a surface has such a field"
+            raise Mistake("_target_", function.__name__, reason)
         if parameter.default is parameter.empty:
             named.append((parameter.name, Number, field(kw_only=True)))
         else:

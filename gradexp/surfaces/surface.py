@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from torch import Tensor
 
@@ -31,10 +31,21 @@ class StationaryPoint:
 class Surface(Component):
     """A function R^dim → R that is minimized, with what is known about it.
 
-    A surface is a frozen dataclass that subclasses this one; its facts are class attributes,
-    properties or fields. They are stated for the whole space. Where the function has no least
-    value there (it is unbounded below), `minimum` and `minimizers` are those of the domain, or
-    None and empty.
+    A surface is a frozen dataclass that subclasses this one and defines `value`. Its numbers are
+    fields annotated `gradexp.numbers.Number`; its facts are class attributes, properties or fields:
+
+    - `family`: ``"convex"``, ``"multi_minima"``, ``"saddle"`` or ``"network"``.
+    - `dim`: the number of coordinates.
+    - `domain`: a ``(low, high)`` pair per coordinate: what is plotted, and where uniform starts are
+      drawn. Descent may leave it.
+    - `start`: the conventional starting point.
+    - `minimum`: the least value; None, the default, where there is none or it is unknown.
+    - `minimizers`: all known points where it is taken; none by default.
+    - `stationary_points`: other known ones, each a `StationaryPoint`; none by default.
+
+    They are stated for the whole space. Where the function has no least value there (it is
+    unbounded below), or takes it again and again, `minimum` and `minimizers` are those of the
+    domain.
     """
 
     family: ClassVar[Family]
@@ -42,29 +53,22 @@ class Surface(Component):
     if TYPE_CHECKING:  # read-only facts; at run time a subclass may state them in any form
 
         @property
-        def dim(self) -> int:
-            """The number of coordinates."""
+        def dim(self) -> int: ...
 
         @property
-        def domain(self) -> Domain:
-            """A ``(low, high)`` pair per coordinate: what is plotted, where uniform starts are
-            drawn. Descent may leave it."""
+        def domain(self) -> Domain: ...
 
         @property
-        def start(self) -> Coordinates:
-            """The conventional starting point."""
+        def start(self) -> Coordinates: ...
 
         @property
-        def minimum(self) -> Number | None:
-            """The least value, or None where there is none or it is unknown."""
+        def minimum(self) -> Number | None: ...
 
         @property
-        def minimizers(self) -> tuple[Coordinates, ...]:
-            """All known points where `minimum` is taken."""
+        def minimizers(self) -> tuple[Coordinates, ...]: ...
 
         @property
-        def stationary_points(self) -> tuple[StationaryPoint, ...]:
-            """Other known stationary points."""
+        def stationary_points(self) -> tuple[StationaryPoint, ...]: ...
 
     else:
         minimum = None
@@ -82,17 +86,30 @@ class Surface(Component):
             The values, of the batch shape.
         """
 
-    @classmethod
-    def name(cls) -> str:
-        """The name in the config: ``SixHumpCamel`` is ``six_hump_camel``."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-
     def __post_init__(self) -> None:
         super().__post_init__()
+        for fact in ("family", "dim", "domain", "start"):
+            if not hasattr(self, fact):
+                raise Mistake(fact, "", f"{type(self).__name__} must state its {fact}")
+        check_domain(self.domain)
         for fact in ("domain", "start"):
             if len(getattr(self, fact)) != self.dim:
                 reason = f"must have an entry for each of the {self.dim} dimensions"
                 raise Mistake(fact, getattr(self, fact), reason)
+
+
+def check_domain(domain: Any) -> None:
+    """Checks that a domain is made of pairs of numbers, the lower one first.
+
+    Raises:
+        Mistake: it is not.
+    """
+    for pair in domain if isinstance(domain, list | tuple) else [domain]:
+        fits = isinstance(pair, list | tuple) and len(pair) == 2
+        if not fits or not all(isinstance(end, int | float) for end in pair):
+            raise Mistake("domain", domain, "must be a list of pairs [low, high], one a dimension")
+        if not -math.inf < pair[0] < pair[1] < math.inf:
+            raise Mistake("domain", domain, "each low must be below its high, both finite")
 
 
 class Convex(Surface):
