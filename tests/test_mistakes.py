@@ -91,6 +91,21 @@ MISTAKES = [
     (["run", "-m", "optimizer.lr=1e-3,1e-2,-1"], ["optimizer.lr=-1", "a number in (0, ∞)"]),
     (["run", "-m", "surface=sphere,spere"], ["surface=spere", "did you mean sphere?"]),
     (["run", "-m", "hydra.sweep.dir=s/t", "steps=1,0"], ["steps=0", "at least 1"]),
+    # configs of one's own
+    (["run", "--config-path", "/nowhere"], ["--config-path=/nowhere", "no such folder"]),
+    (["run", "--config-path", "/"], ["--config-path=/", "no config.yaml"]),
+    (["run", "-cn", ""], ["no such experiment"]),
+    (["run", "surface=null"], ["string"]),
+    (["run", "surface="], ["surface: needs a name", "rosenbrock"]),
+    (["run", "somefolder"], ["key=value"]),
+    (["run", "surface.b=∞"], ["key=value"]),
+    (["run", "surface.dim=1000000000000"], ["surface.dim=1000000000000", "at most 1000000"]),
+    (["run", "surface=own", "surface.height=1"], ["surface.height=1", "+surface.height"]),
+    # torch.optim's own mistakes
+    (["run", "engine=reference", "optimizer=torch", "optimizer._target_=torch.optim.SparseAdam"],
+     ["optimizer", "SparseAdam cannot make a step"]),
+    (["run", "engine=reference", "optimizer=torch", "optimizer._target_=torch.optim.Adam",
+      "+optimizer.betas=[0.9]"], ["optimizer", "Adam cannot make a step"]),
     # no pickles
     (["run", "--experimental-rerun", "x"], ["--experimental-rerun", "pickles"]),
 ]  # fmt: skip
@@ -105,6 +120,13 @@ def test_mistakes(arguments: list[str], parts: list[str], gradexp: Gradexp, tmp_
     assert err.count("\n") == 1
     for part in parts:
         assert part in err
+    assert left_behind(tmp_path) == []
+
+
+def test_a_sweep_without_jobs_leaves_nothing(gradexp: Gradexp, tmp_path: Path) -> None:
+    status, _, err = gradexp("run", "-m", "seed=range(0,0)")
+    assert status == 2
+    assert "the sweep has no jobs" in err
     assert left_behind(tmp_path) == []
 
 
@@ -145,7 +167,6 @@ HIDDEN = [
     ["hydra.launcher._target_=os.mkdir"],
     ["hydra.sweeper._target_=hydra.utils.instantiate"],
     ["+hydra.job_logging.handlers.evil={class:os.mkdir}"],
-    ["+hydra.job_logging.handlers.evil={\"()\":os.mkdir}"],
     ["+hydra.job_logging.handlers.evil={class:logging.StreamHandler,stream:\"ext://os.mkdir\"}"],
     ["+hydra.hydra_logging.formatters.evil={\"()\":os.mkdir}"],
     ["hydra.searchpath=[pkg://evil]"],
@@ -161,6 +182,66 @@ def test_a_config_imports_nothing_that_is_not_allowed(
     assert status == 2, err
     assert err.count("\n") == 1
     assert left_behind(tmp_path) == []
+
+
+# Below `hydra:` in a config file; each would import or call something of the module `evil`.
+CALLBACK = "hydra.experimental.callbacks.LogJobReturnCallback"
+HIDDEN_IN_HYDRA = [
+    ("searchpath: ['pkg://evil']", "hydra.searchpath"),
+    ("callbacks: {x: {_target_: evil.X}}", "hydra.callbacks.x._target_"),
+    ("callbacks: {x: '${oc.create:{_target_:evil.X}}'}", "hydra.callbacks.x"),
+    (f"callbacks: {{x: {{_target_: {CALLBACK}, a: '${{oc.create:{{_target_:evil.X}}}}'}}}}", "a"),
+    (f"callbacks: {{x: {{_target_: {CALLBACK}, a: {{_target_: evil.X}}}}}}", ".x.a._target_"),
+    ("launcher: {_target_: '${hydra.help.footer}'}\n  help: {footer: evil.X}", "launcher._target_"),
+    ("sweeper: {params: {a: '${oc.env:HOME}'}}", "hydra.sweeper.params.a"),
+    ("job_logging: {formatters: {x: {'()': hydra.utils.get_object, path: evil.X}}}", "x.()"),
+    ("job_logging: {formatters: {x: {'()': logging.os.mkdir, path: evil}}}", "x.()"),
+    ("hydra_logging: {handlers: {x: {class: evil.X}}}", "x.class"),
+    ("job_logging: {handlers: {x: {class: logging.handlers.QueueHandler, queue: evil.X}}}", ""),
+    ("job_logging: {handlers: {console: {stream: 'ext://evil.X'}}}", "console.stream"),
+    ("job_logging: {handlers: {console: {stream: '${oc.env:NO,ext://evil.X}'}}}", "console.stream"),
+    ("job_logging: {handlers: {console: {stream: '${hydra.help.footer}'}}}\n"
+     "  help: {footer: 'ext://evil.X'}", "console.stream"),
+    ("job_logging: {root: {handlers: ['ext://evil.X']}}", "root.handlers[0]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "key"), HIDDEN_IN_HYDRA, ids=lambda value: str(value))
+def test_the_hydra_node_of_a_config_file_imports_nothing(
+    text: str, key: str, gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil.py").write_text("open('imported', 'w').close()\nX = list\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = tmp_path / "mine" / "shared.yaml"
+    config.parent.mkdir()
+    config.write_text(f"defaults: [config, _self_]\nsteps: 2\nhydra:\n  {text}\n")
+    before = left_behind(tmp_path)
+    status, _, err = gradexp("run", "--config-dir", "mine", "-cn", "shared")
+    assert status == 2, err
+    assert err.count("\n") == 1
+    assert key in err.split("=")[0]
+    assert left_behind(tmp_path) == before
+
+
+BROKEN = [
+    "defaults: [config",
+    "defaults: [config, _self_]\nsteps: 1\nsteps: 2\n",
+    "defaults: [shared, _self_]\n",
+    "hydra: null\n",
+    "- a list\n",
+    "defaults: [config, _self_]\nsteps: !!python/object/apply:os.getcwd []\n",
+]
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_broken_config_file_is_a_mistake(text: str, gradexp: Gradexp, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "shared.yaml").write_text(text)
+    before = left_behind(tmp_path)
+    status, _, err = gradexp("run", "--config-dir", "mine", "-cn", "shared")
+    assert status == 2, err
+    assert err.count("\n") == 1
+    assert left_behind(tmp_path) == before
 
 
 def test_a_config_file_imports_nothing_either(gradexp: Gradexp, tmp_path: Path) -> None:

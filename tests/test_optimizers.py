@@ -1,17 +1,19 @@
 """Update rules against ``torch.optim``."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from gradexp import optimize
-from gradexp.engine import Reference, Stop
+from gradexp.engine import Batched, Reference, Stop
 from gradexp.mistakes import Mistake
-from gradexp.optimizers import SGD, External
+from gradexp.optimizers import SGD, External, Optimizer
 from gradexp.schedules import Exponential
 from gradexp.surfaces import get
+from gradexp.trust import locate
 
 NEVER = Stop(gradient=1e-300)
 START = (3.3, -2.4)
@@ -119,3 +121,23 @@ def test_external_optimizers_need_the_reference_engine_and_known_options() -> No
         External(torch.optim.Adam, (("lrr", 0.1),))
     with pytest.raises(Mistake, match="Invalid learning rate"):
         External(torch.optim.Adam, (("lr", -0.1),))
+
+
+RULES = [path for path in sorted((CONF / "optimizer").glob("*.yaml")) if path.stem != "torch"]
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", ["himmelblau", "rosenbrock", "quadratic"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-11), ("float32", 1e-4)])
+def test_every_rule_agrees_with_its_reference(
+    path: Path, name: str, dtype: str, tolerance: float
+) -> None:
+    settings = yaml.safe_load(path.read_text())
+    rule = locate("_target_", settings.pop("_target_"))
+    assert issubclass(rule, Optimizer)
+    surface, optimizer = get(name), rule.from_settings({**settings, "lr": 1e-3})
+    ours, theirs = (
+        optimize(surface, surface.start, optimizer, steps=50, dtype=dtype, engine=engine)
+        for engine in (Batched(), Reference())
+    )
+    torch.testing.assert_close(ours.final_point, theirs.final_point, rtol=tolerance, atol=tolerance)

@@ -33,6 +33,19 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "    return 1 / 0\n"
         "def scalar(point):\n"
         "    return 3.0\n"
+        "def branching(point):\n"
+        "    return point[0] ** 2 if point[0] > 0 else -point[0]\n"
+        "def detached(point):\n"
+        "    return point[0].detach() ** 2\n"
+        "def named(point, dim=2.0):\n"
+        "    return point[0] * dim\n"
+        "class Bare(Surface):\n"
+        "    family, dim, domain, start = 'convex', 1, ((0.0, 1.0),), (0.5,)\n"
+        "@dataclass(frozen=True)\n"
+        "class Silent(Surface):\n"
+        "    dim = 1\n"
+        "    def value(self, point):\n"
+        "        return point[0] ** 2\n"
         "@dataclass(frozen=True)\n"
         "class Cubic(Surface):\n"
         "    family = 'saddle'\n"
@@ -71,6 +84,15 @@ def test_a_function_and_a_class(
         ("bowl", ("+surface.dim=3",), "too many values to unpack"),
         ("Cubic", (), "surface.slope: Cubic needs a value here"),
         ("broken", (), "ZeroDivisionError"),
+        ("branching", (), "ambiguous"),
+        ("detached", (), "does not require grad"),
+        ("named", (), "must not call a number dim"),
+        ("Bare", (), "@dataclass(frozen=True)"),
+        ("Silent", (), "Silent must state its family"),
+        ("bowl", ("+surface.domain=5",), "pairs [low, high]"),
+        ("bowl", ("+surface.domain=[[1],[2]]",), "pairs [low, high]"),
+        ("bowl", ("+surface.domain=[[1,-1],[1,2]]",), "below its high"),
+        ("bowl", ("+surface.domain=[[1,2]]",), "each of the 2 dimensions"),
         ("scalar", (), "must be a tensor of the coordinates' shape, (32,), not 3.0"),
     ],
 )
@@ -111,8 +133,8 @@ def test_the_readme_example_of_a_surface_of_ones_own(
     gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = README.split("## A surface of your own")[1]
-    code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
-    (tmp_path / "mysurfaces.py").write_text(code)
+    function, cls = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[:2]
+    (tmp_path / "mysurfaces.py").write_text(f"{cls}\n\n{function}")
     commands = re.findall(r"^GRADEXP_TRUST=mysurfaces gradexp (.*)$", section, re.MULTILINE)
     assert commands
     monkeypatch.setenv("GRADEXP_TRUST", "mysurfaces")
@@ -120,3 +142,7 @@ def test_the_readme_example_of_a_surface_of_ones_own(
         status, out, err = gradexp(*command.split())
         assert status == 0, err
         assert "converged" in out
+    bowl = "surface=own surface._target_=mysurfaces.Bowl +surface.depth=0.5 optimizer.lr=0.1"
+    status, out, err = gradexp("run", *bowl.split())
+    assert status == 0, err
+    assert "declared minimizer (0, 0)" in out

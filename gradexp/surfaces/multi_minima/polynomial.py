@@ -60,7 +60,7 @@ class Rosenbrock(AnyDimension, MultiMinima):
     start_cycle = (-1.2, 1.0)
     minimum = 0.0
     minimizer_each = 1.0
-    dim: Annotated[int, AtLeast(2)] = 2
+    dim: Annotated[int, AtLeast(2, 10**6)] = 2
     b: Positive = 100.0
 
     @property

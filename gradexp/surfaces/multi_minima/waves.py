@@ -106,7 +106,7 @@ class Levy(AnyDimension, MultiMinima):
     start_cycle = (-7.0, 6.0)
     minimum = 0.0
     minimizer_each = 1.0
-    dim: Annotated[int, AtLeast(2)] = 2
+    dim: Annotated[int, AtLeast(2, 10**6)] = 2
 
     def value(self, point: Point) -> Tensor:
         w = each(lambda x: 1 + (x - 1) / 4, point)
