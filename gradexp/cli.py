@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ _DESCRIPTION = "Experiments on what decides whether, where and how fast optimize
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program `gradexp`; returns its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # a terminal without Greek letters still gets the rest
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         return _dispatch(given)
     except Mistake as mistake:

@@ -34,8 +34,17 @@ class Choice:
 
 def groups() -> list[str]:
     """The config groups, in the order of the defaults list."""
-    defaults = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
-    return [group for entry in defaults if isinstance(entry, dict) for group in entry]
+    return [group for entry in _primary()["defaults"] if entry != "_self_" for group in entry]
+
+
+def keys() -> list[str]:
+    """The config groups and the plain keys beside them."""
+    return [*groups(), *(key for key in _primary() if key not in ("defaults", "hydra"))]
+
+
+def _primary() -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((CONF / "config.yaml").read_text())
+    return config
 
 
 def choices(folder: Path) -> list[Choice]:

@@ -119,7 +119,7 @@ def build(config: DictConfig) -> Experiment:
         Mistake: something in the config is not allowed, or does not fit together.
     """
     settings = settings_of(config)
-    known = [*_KINDS, "steps", "seed", "dtype", "device"]
+    known = [field.name for field in fields(Experiment)]
     for name, value in settings.items():
         if name not in known:
             raise Mistake(name, value, f"no such key; {nearest(name, known)}")
@@ -137,10 +137,12 @@ def build(config: DictConfig) -> Experiment:
     except Mistake as mistake:
         raise mistake.under("init") from None
     _check_value(experiment.surface, start.to(DTYPES[experiment.dtype]))
-    if isinstance(experiment.optimizer, External) and isinstance(experiment.engine, Batched):
-        name = experiment.optimizer.factory.__name__
-        reason = "has no batched rule; engine=reference runs it, one run at a time"
-        raise Mistake("optimizer._target_", name, reason)
+    try:
+        experiment.engine.check(experiment.optimizer)
+    except Mistake as mistake:
+        raise mistake.under("optimizer") from None
+    if experiment.log.trajectory == "always" and experiment.record.what != "trace":
+        raise Mistake("log.trajectory", "always", "needs record=trace, for it draws the points")
     return experiment
 
 

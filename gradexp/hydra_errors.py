@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from gradexp.config_files import EXPERIMENTS, choices, groups
+from gradexp.config_files import EXPERIMENTS, choices, groups, keys
 from gradexp.mistakes import Mistake, nearest
 
 
@@ -40,7 +40,7 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
     match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)
     if match:
         key = match[1]
-        return Mistake(key, _value_of(key, overrides), f"no such key; {nearest(key, _top_keys())}")
+        return Mistake(key, _value_of(key, overrides), f"no such key; {nearest(key, keys())}")
     match = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)=([^']*)'", text)
     if match:
         reason = "several values make a sweep: add -m; a list is written [a,b]"
@@ -85,10 +85,6 @@ def _unknown_key(error: BaseException) -> tuple[str, list[str]] | None:
             return str(cause.full_key), [key for key in known if not key.startswith(("_", "hydra"))]
         cause = cause.__cause__
     return None
-
-
-def _top_keys() -> list[str]:
-    return [*groups(), "steps", "seed", "dtype", "device"]
 
 
 def _last(key: str) -> str:

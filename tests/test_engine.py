@@ -274,6 +274,8 @@ def test_starts_and_numbers_may_each_be_one_or_many() -> None:
         steps=3,
     )
     assert mixed.final_point.shape == (2, 2)
+    scalar = optimize(get("sphere"), (1.0, 1.0), SGD(lr=torch.tensor(0.1)), steps=3)
+    assert repr(scalar) == "Trace(1 runs, 4 recorded steps of loss, gradient_norm, point)"
     with pytest.raises(ValueError, match="5 starts, but numbers for 2 runs"):
         optimize(get("sphere"), torch.ones(2, 5), SGD(lr=torch.tensor([0.1, 0.2])), steps=3)
 
@@ -285,6 +287,8 @@ def test_starts_and_numbers_may_each_be_one_or_many() -> None:
         ({"steps": True}, "steps"),
         ({"start": (1.0,)}, "start"),
         ({"start": (1.0, math.nan)}, "start"),
+        ({"start": torch.ones(2, 3, 2)}, "start"),
+        ({"start": torch.ones(2, 0)}, "start"),
         ({"dtype": "float16"}, "dtype"),
         ({"device": "tpu"}, "device"),
         ({"record": "all"}, "what"),

@@ -101,6 +101,7 @@ MISTAKES = [
     (["run", "surface.b=∞"], ["key=value"]),
     (["run", "surface.dim=1000000000000"], ["surface.dim=1000000000000", "at most 1000000"]),
     (["run", "surface=own", "surface.height=1"], ["surface.height=1", "+surface.height"]),
+    (["run", "log.trajectory=always", "record=loss"], ["log.trajectory=always", "record=trace"]),
     # torch.optim's own mistakes
     (["run", "engine=reference", "optimizer=torch", "optimizer._target_=torch.optim.SparseAdam"],
      ["optimizer", "SparseAdam cannot make a step"]),

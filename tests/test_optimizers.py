@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from gradexp import optimize
+from gradexp.config_files import CONF
 from gradexp.engine import Batched, Reference, Stop
 from gradexp.mistakes import Mistake
 from gradexp.optimizers import SGD, External, Optimizer

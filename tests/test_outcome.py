@@ -98,7 +98,7 @@ def test_metrics() -> None:
     assert figures["final_loss"] == figures["loss_gap"] == float(losses[-1])
     assert figures["best_loss"] == float(losses.min())
     assert figures["best_step"] == int(losses.argmin())
-    assert figures["steps_to_gap"] == {"1": int((losses <= 1).nonzero()[0]), "1e-30": None}
+    assert figures["steps_to_gap"] == {"1.0": int((losses <= 1).nonzero()[0]), "1e-30": None}
     assert figures["distance"] == pytest.approx(
         min(math.dist(trace.final_point[:, 0].tolist(), m) for m in surface.minimizers)
     )
@@ -106,7 +106,7 @@ def test_metrics() -> None:
     trace = optimize(saddle, (1.0, 0.1), SGD(0.01), steps=5, record=record)
     figures = metrics(saddle, trace, 0, (1.0, 1e-30))
     assert figures["distance"] is figures["loss_gap"] is None
-    assert figures["steps_to_gap"] == {"1": None, "1e-30": None}
+    assert figures["steps_to_gap"] == {"1.0": None, "1e-30": None}
 
 
 def test_distance_is_to_the_nearest_minimizer() -> None:

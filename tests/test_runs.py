@@ -324,6 +324,7 @@ def test_every_stage_before_the_last_leaves_a_folder_that_is_not_whole(
         "gradexp.job.write_run",
         "numpy.savez",
         "gradexp.results.run_folder.digest",
+        "os.replace",
     ):
         with monkeypatch.context() as patch:
             patch.setattr(stage, die)

@@ -52,7 +52,7 @@ def metrics(
     def first_steps(steps: Tensor | None) -> dict[str, int | None]:
         column = [None] * len(tolerances) if steps is None else steps[:, index].tolist()
         return {
-            f"{tolerance:g}": step if step is not None and step >= 0 else None
+            str(tolerance): step if step is not None and step >= 0 else None
             for tolerance, step in zip(tolerances, column, strict=True)
         }
 

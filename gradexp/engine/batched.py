@@ -13,7 +13,7 @@ from gradexp.engine.recorder import Recorder
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
 from gradexp.numbers import Component, in_lanes, norm, padded, substitute
-from gradexp.optimizers import Optimizer
+from gradexp.optimizers import External, Optimizer
 from gradexp.surfaces import value_and_gradient
 
 _LOOK_EVERY = 16
@@ -30,19 +30,26 @@ class Batched(Component):
 
     compile: Literal["auto", "never"] = "auto"
 
+    def check(self, optimizer: Optimizer | External) -> None:
+        """Checks that this engine can run an optimizer.
+
+        Raises:
+            Mistake: it has no batched rule.
+        """
+        if isinstance(optimizer, External):
+            reason = "has no batched rule; engine=reference runs it, one run at a time"
+            raise Mistake("_target_", optimizer.factory.__name__, reason)
+
     def run(self, problem: Problem) -> Trace:
         """The trace of the batch, on the CPU.
 
         Raises:
             Mistake: the optimizer has no batched rule.
         """
-        if not isinstance(problem.optimizer, Optimizer):
-            name = problem.optimizer.factory.__name__
-            reason = "has no batched rule; engine=reference runs it, one run at a time"
-            raise Mistake("optimizer", name, reason)
-        batch = problem.start.shape[1]
-        padded_problem = _in_lanes(problem)
-        return _advance(padded_problem, padded_problem.optimizer).first(batch)  # type: ignore[arg-type]
+        self.check(problem.optimizer)
+        lanes = _in_lanes(problem)
+        assert isinstance(lanes.optimizer, Optimizer)
+        return _advance(lanes, lanes.optimizer).first(problem.start.shape[1])
 
 
 def _in_lanes(problem: Problem) -> Problem:

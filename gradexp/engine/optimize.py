@@ -109,6 +109,8 @@ def _points(start: Sequence[Number] | Tensor, dim: int) -> Tensor:
     points = columns(start)
     if points.dim() == 1:
         points = points[:, None]
+    if points.dim() != 2 or not points.shape[1]:
+        raise Mistake("start", tuple(points.shape), "must have the shape (dim,) or (dim, B)")
     if not bool(points.isfinite().all()):
         raise Mistake("start", start, "must be finite")
     return points

@@ -7,7 +7,12 @@ from torch import Tensor
 
 from gradexp.engine.problem import Problem
 from gradexp.engine.trace import End, Trace
-from gradexp.numbers import Number
+from gradexp.numbers import Number, map_numbers
+
+
+def _there(number: Number, problem: Problem) -> Tensor:
+    """The number as a tensor where the runs are."""
+    return torch.as_tensor(number, dtype=problem.start.dtype, device=problem.start.device)
 
 
 class Recorder:
@@ -15,10 +20,11 @@ class Recorder:
 
     def __init__(self, problem: Problem) -> None:
         self._record = problem.record
-        self._stop = problem.stop
+        self._stop = map_numbers(problem.stop, lambda number, name: _there(number, problem))
         self._steps = problem.steps
         self._grid = problem.record.steps(problem.steps)
-        self._minimum: Number | None = problem.surface.minimum
+        minimum = problem.surface.minimum
+        self._minimum = None if minimum is None else _there(minimum, problem)
         first = problem.start[0]
         count = torch.zeros_like(first, dtype=torch.int64)
         self._made = count

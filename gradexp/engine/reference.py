@@ -15,11 +15,15 @@ from gradexp.engine.problem import Problem
 from gradexp.engine.recorder import Recorder
 from gradexp.engine.trace import Trace
 from gradexp.numbers import Component, norm, select
+from gradexp.optimizers import External, Optimizer
 
 
 @dataclass(frozen=True)
 class Reference(Component):
     """Advances each run of a batch by itself, with ``torch.optim`` and autograd."""
+
+    def check(self, optimizer: Optimizer | External) -> None:
+        """It can run any optimizer."""
 
     def run(self, problem: Problem) -> Trace:
         """The trace of the batch, on the CPU."""

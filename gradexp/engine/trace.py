@@ -31,7 +31,7 @@ class RunTrace(NamedTuple):
     """``(R, dim)``"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """B runs: what was recorded along them, and what is known at their ends.
 
@@ -69,6 +69,13 @@ class Trace:
     """``(T, B)``, int64: loss minus the surface's minimum; None where that is unknown"""
     gradient_steps: Tensor
     """``(T, B)``, int64: gradient norm"""
+
+    def __repr__(self) -> str:
+        kept = [
+            name for name in ("loss", "gradient_norm", "point") if getattr(self, name) is not None
+        ]
+        rows, runs = len(self.step), len(self.steps)
+        return f"Trace({runs} runs, {rows} recorded steps of {', '.join(kept) or 'nothing'})"
 
     def first(self, batch: int) -> Trace:
         """The trace of the first `batch` runs."""

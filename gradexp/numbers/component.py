@@ -154,9 +154,9 @@ def batch_size(*components: Component | None) -> int:
     size, where = 1, ""
     for component in components:
         for name, number in numbers(component).items() if component else ():
-            if not isinstance(number, Tensor):
+            if not isinstance(number, Tensor) or number.dim() == 0:
                 continue
-            if number.dim() != 1:
+            if number.dim() != 1 or not len(number):
                 raise ValueError(f"{name} has shape {tuple(number.shape)}, not (B,)")
             if size not in (1, len(number)) and len(number) != 1:
                 raise ValueError(f"{where} is for {size} runs, {name} for {len(number)}")
@@ -171,7 +171,7 @@ def select(component: C, index: int) -> C:
     def one(number: Any, name: str) -> Any:
         if not isinstance(number, Tensor):
             return number
-        return number[index if len(number) > 1 else 0].item()
+        return number.reshape(-1)[index if number.numel() > 1 else 0].item()
 
     return map_numbers(component, one)
 
