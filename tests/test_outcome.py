@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from gradexp import optimize
 from gradexp.analysis import Outcome, distance_to_minimizer, judge, metrics
 from gradexp.engine import Record, Stop
+from gradexp.numbers import Number, Point
 from gradexp.optimizers import SGD
-from gradexp.surfaces import get
+from gradexp.surfaces import from_function, get
 
 # surface, its numbers, start, learning rate, momentum, steps, outcome, a part of the sentence
 CASES = [
@@ -117,3 +119,38 @@ def test_distance_is_to_the_nearest_minimizer() -> None:
     for point, distance in zip(points.tolist(), distances.tolist(), strict=True):
         assert distance == pytest.approx(min(math.dist(point, m) for m in surface.minimizers))
     assert distance_to_minimizer(get("monkey"), points) is None
+
+
+@pytest.mark.parametrize(("x", "declared"), [(1.0005, True), (1.005, False)])
+def test_how_near_is_at_a_declared_point(x: float, declared: bool) -> None:
+    # Both lie on the curve of minimizers, of which only (1, 1) is declared.
+    outcome = outcome_of("product", {}, (x, 1 / x), 0.1, 0.0, 1)
+    assert outcome.word == "converged"
+    assert outcome.evidence["reached"] is declared
+
+
+def test_a_point_at_rest_halfway_up_a_narrow_well_is_not_at_its_bottom() -> None:
+    surface = get("two_bowls", left_width=1e-4)
+    stop = Stop(gradient=1e6)  # rests anywhere
+    trace = optimize(surface, (-2.0001, 0.0), SGD(lr=1.0), steps=1, stop=stop)
+    outcome = judge(surface, stop, trace)
+    assert outcome.evidence["nearest"]["distance"] < 1e-3
+    assert outcome.evidence["reached"] is False
+
+
+@pytest.mark.parametrize(
+    ("curvature", "word"),
+    [(1e-3, "converged"), (1e-9, "plateau"), (-1e-9, "plateau"), (-1e-3, "saddle")],
+)
+@pytest.mark.parametrize("constant", [0.0, 1e8])
+def test_a_degenerate_hessian_is_no_minimum_and_no_saddle(
+    curvature: float, word: str, constant: float
+) -> None:
+    surface = from_function(valley).from_settings({"curvature": curvature, "constant": constant})
+    trace = optimize(surface, (0.0, 0.0), SGD(lr=0.1), steps=1)
+    assert judge(surface, Stop(), trace).word == word
+
+
+def valley(point: Point, curvature: Number, constant: Number) -> Tensor:
+    x, y = point
+    return x**2 + curvature * y**2 + constant
