@@ -8,11 +8,8 @@ knows Hydra's inside (1.3).
 
 from __future__ import annotations
 
-import os
-import shutil
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -34,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from gradexp.config_files import CONF, EXPERIMENTS
 from gradexp.hydra_errors import explained
 from gradexp.mistakes import Mistake
+from gradexp.output_folder import claimed
 from gradexp.trust import check_hydra, check_search_path
 
 if TYPE_CHECKING:
@@ -224,7 +222,8 @@ def _run(hydra: Hydra, name: str, args: Namespace) -> Runs:
 def _run_one(hydra: Hydra, name: str, config: DictConfig) -> Runs:
     check_job(config)
     HydraConfig.instance().set_config(config)
-    with _claimed("hydra.run.dir", Path(config.hydra.run.dir), config.hydra.overrides.task):
+    folder, overrides = Path(config.hydra.run.dir), list(config.hydra.overrides.task)
+    with claimed("hydra.run.dir", folder), explained(overrides):
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         callbacks = Callbacks(config)
         callbacks.on_run_start(config=config, config_name=name)
@@ -247,7 +246,8 @@ def _run_sweep(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
     if "${" not in str(subdir):
         reason = "must differ from job to job, as ${hydra.job.num} does"
         raise Mistake("hydra.sweep.subdir", subdir, reason)
-    with _claimed("hydra.sweep.dir", folder, config.hydra.overrides.task):
+    task_overrides = list(config.hydra.overrides.task)
+    with claimed("hydra.sweep.dir", folder), explained(task_overrides):
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         callbacks = Callbacks(config)
         callbacks.on_multirun_start(config=config, config_name=name)
@@ -255,7 +255,7 @@ def _run_sweep(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
         sweeper = Plugins.instance().instantiate_sweeper(
             config=config, hydra_context=context, task_function=task
         )
-        batches = sweeper.sweep(arguments=list(config.hydra.overrides.task))
+        batches = sweeper.sweep(arguments=task_overrides)
         if batches is not None and not any(batches):
             raise Mistake("", "", "the sweep has no jobs: one of its axes has no values")
         callbacks.on_multirun_end(config=config, config_name=name)
@@ -265,47 +265,3 @@ def _run_sweep(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
 
 def _outcome(job: JobReturn) -> tuple[list[str], Result]:
     return list(job.overrides or ()), job.return_value
-
-
-def _made(key: str, folder: Path) -> list[Path]:
-    """Makes an output folder, and gives those of its parents and itself that were not there."""
-    missing: list[Path] = []
-    try:
-        if any((folder / mark).exists() for mark in ("run.json", ".hydra", "multirun.yaml")):
-            raise Mistake(key, folder, "holds a run or a sweep already; choose another folder")
-        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Of two runs that find the folder missing, one makes it.
-        folder.mkdir(exist_ok=folder not in missing)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(None, "Permission denied")
-    except OSError as error:
-        _remove_empty(missing)
-        raise Mistake(key, folder, f"cannot be written: {error.strerror}") from None
-    return missing
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-@contextmanager
-def _claimed(key: str, folder: Path, overrides: Sequence[str]) -> Iterator[None]:
-    """Makes an output folder; after a mistake nothing of ours is left there.
-
-    Raises:
-        Mistake: it cannot be written, or holds a run or a sweep already.
-    """
-    missing = _made(key, folder)
-    try:
-        with explained(overrides):
-            yield
-    except Mistake:
-        if not (folder / "run.json").exists():
-            shutil.rmtree(folder / ".hydra", ignore_errors=True)
-            for name in ("multirun.yaml", "gradexp.log"):
-                (folder / name).unlink(missing_ok=True)
-        _remove_empty(missing)
-        raise
