@@ -12,7 +12,7 @@ from gradexp.engine.problem import Problem
 from gradexp.engine.recorder import Recorder
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
-from gradexp.numbers import Component, in_lanes, norm, padded, substitute
+from gradexp.numbers import Component, in_lanes, padded, substitute, total
 from gradexp.optimizers import External, Optimizer
 from gradexp.surfaces import value_and_gradient
 
@@ -68,7 +68,7 @@ def _advance(problem: Problem, optimizer: Optimizer) -> Trace:
     state = optimizer.init(point)
     for step in range(problem.steps + 1):
         loss, gradient = value_and_gradient(problem.surface, point)
-        ended = recorder.observe(step, point, loss, norm(gradient))
+        ended = recorder.observe(step, point, loss, total(gradient.square()).sqrt())
         if step % _LOOK_EVERY == 0:
             problem.progress(step)
             if bool(ended.all()):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gradexp.engine.problem import Problem
 from gradexp.engine.trace import End, Trace
-from gradexp.numbers import Number, map_numbers
+from gradexp.numbers import Number
 
 
 def _there(number: Number, problem: Problem) -> Tensor:
@@ -20,7 +20,9 @@ class Recorder:
 
     def __init__(self, problem: Problem) -> None:
         self._record = problem.record
-        self._stop = map_numbers(problem.stop, lambda number, name: _there(number, problem))
+        largest = torch.finfo(problem.start.dtype).max
+        self._resting = _there(problem.stop.gradient, problem)
+        self._farthest = _there(problem.stop.divergence, problem).clamp(max=largest)
         self._steps = problem.steps
         self._grid = problem.record.steps(problem.steps)
         minimum = problem.surface.minimum
@@ -33,7 +35,8 @@ class Recorder:
         self._tolerances = torch.tensor(
             problem.record.tolerances, dtype=first.dtype, device=first.device
         )[:, None]
-        self._gap_steps = self._gradient_steps = count.new_full((len(self._tolerances), 1), -1)
+        # first steps by quantity (gradient norm, loss gap), tolerance and run
+        self._first_steps = count.new_full((1, len(self._tolerances), 1), -1)
         self._rows: list[tuple[int, Tensor, Tensor, Tensor]] = []
 
     def observe(self, step: int, point: Tensor, loss: Tensor, gradient_norm: Tensor) -> Tensor:
@@ -50,8 +53,8 @@ class Recorder:
             where it is stays ended.
         """
         size = torch.maximum(loss.abs(), point.abs().amax(dim=0))
-        self._diverged = ~(size.isfinite() & (size <= self._stop.divergence))
-        ended = self._diverged | (gradient_norm < self._stop.gradient)
+        self._diverged = ~(size <= self._farthest)  # true of infinity and NaN, too
+        ended = self._diverged | (gradient_norm < self._resting)
         if step < self._steps:
             self._made = self._made + ~ended
         better = loss < self._best_loss
@@ -66,12 +69,9 @@ class Recorder:
         return ended
 
     def _note_passages(self, step: int, loss: Tensor, gradient_norm: Tensor) -> None:
-        def noted(steps: Tensor, distance: Tensor) -> Tensor:
-            return torch.where((steps < 0) & (distance <= self._tolerances), step, steps)
-
-        self._gradient_steps = noted(self._gradient_steps, gradient_norm)
-        if self._minimum is not None:
-            self._gap_steps = noted(self._gap_steps, loss - self._minimum)
+        gap = [] if self._minimum is None else [loss - self._minimum]
+        met = torch.stack([gradient_norm, *gap])[:, None] <= self._tolerances
+        self._first_steps = torch.where((self._first_steps < 0) & met, step, self._first_steps)
 
     def trace(self) -> Trace:
         """What was kept, on the CPU."""
@@ -81,10 +81,11 @@ class Recorder:
         if kept != "metrics" and rows[-1][0] != step:
             rows = [*rows, self._last]
         steps, losses, norms, points = zip(*rows, strict=True) if rows else ((), (), (), ())
-        shape = (len(self._tolerances), loss.shape[0])
         end = torch.where(self._ended, int(End.STATIONARY), int(End.BUDGET))
         end = torch.where(self._diverged, int(End.DIVERGED), end)
-        known = self._minimum is not None
+        quantities = 1 if self._minimum is None else 2
+        shape = (quantities, len(self._tolerances), len(loss))
+        gradient_steps, *gap_steps = self._first_steps.expand(shape).cpu()
         return Trace(
             step=torch.tensor(steps, dtype=torch.int64),
             loss=torch.stack(losses).cpu() if kept != "metrics" else None,
@@ -97,6 +98,6 @@ class Recorder:
             final_point=point.cpu(),
             best_loss=self._best_loss.cpu(),
             best_step=self._best_step.cpu(),
-            gap_steps=self._gap_steps.expand(shape).cpu() if known else None,
-            gradient_steps=self._gradient_steps.expand(shape).cpu(),
+            gap_steps=gap_steps[0] if gap_steps else None,
+            gradient_steps=gradient_steps,
         )

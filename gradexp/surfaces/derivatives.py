@@ -20,7 +20,8 @@ def value_and_gradient(surface: Surface, point: Tensor) -> tuple[Tensor, Tensor]
     with torch.enable_grad():
         x = point.detach().requires_grad_()
         value = surface.value(x)
-        (gradient,) = torch.autograd.grad(value.sum(), x, materialize_grads=True)
+        ones = torch.ones_like(value)  # runs do not see each other: a sum's gradient is each's own
+        (gradient,) = torch.autograd.grad(value, x, ones, materialize_grads=True)
     return value.detach(), gradient
 
 
