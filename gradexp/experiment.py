@@ -15,7 +15,7 @@ from gradexp.engine import DTYPES, Batched, Record, Reference, Stop, choose_devi
 from gradexp.initializations import Initialization, starts
 from gradexp.mistakes import Mistake, nearest
 from gradexp.noises import Noise
-from gradexp.numbers import AtLeast, Component, Count, in_lanes, padded, snake_case
+from gradexp.numbers import Component, Count, Whole, in_lanes, map_numbers, padded, snake_case
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
 from gradexp.surfaces import Surface, from_function, value_and_gradient
@@ -50,7 +50,7 @@ class Experiment(Component):
     stop: Stop
     log: Log
     steps: Count
-    seed: Annotated[int, AtLeast(0)]
+    seed: Annotated[int, Whole(0)]
     dtype: Literal["float64", "float32"]
     device: str
 
@@ -132,6 +132,7 @@ def build(config: DictConfig) -> Experiment:
             raise Mistake(name, settings[name], f"does not make what belongs to the group {name}")
     experiment = Experiment(**parts)
     choose_device(experiment.device)  # a device that is not there is a mistake, too
+    _check_precision(experiment)
     try:
         start = starts(experiment.init, experiment.surface, batch=1)
     except Mistake as mistake:
@@ -144,6 +145,25 @@ def build(config: DictConfig) -> Experiment:
     if experiment.log.trajectory == "always" and experiment.record.what != "trace":
         raise Mistake("log.trajectory", "always", "needs record=trace, for it draws the points")
     return experiment
+
+
+def _check_precision(experiment: Experiment) -> None:
+    """Checks the numbers as they are in the run's precision: in float32 1e-50 is 0.
+
+    Raises:
+        Mistake: one of them has left its range.
+    """
+
+    def rounded(number: Any, name: str) -> Any:
+        whole = isinstance(number, int)
+        return number if whole else float(torch.tensor(number, dtype=DTYPES[experiment.dtype]))
+
+    for group in _KINDS:
+        try:
+            map_numbers(getattr(experiment, group), rounded).__post_init__()
+        except Mistake as mistake:
+            reason = f"{mistake.reason}, in {experiment.dtype}"
+            raise Mistake(f"{group}.{mistake.key}", mistake.value, reason) from None
 
 
 def _check_value(surface: Surface, start: Tensor) -> None:

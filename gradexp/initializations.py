@@ -11,12 +11,12 @@ from torch import Tensor
 
 from gradexp.mistakes import Mistake
 from gradexp.numbers import (
-    AtLeast,
     Component,
     NonNegative,
     Number,
     Positive,
     Seed,
+    Whole,
     columns,
     in_lanes,
     norm,
@@ -167,7 +167,7 @@ class Ring(Initialization):
     radius: Positive = 1.0
     angle: Number = 0.0
     kind: Literal["minimum", "saddle", "maximum"] = "minimum"
-    index: Annotated[int, AtLeast(0)] = 0
+    index: Annotated[int, Whole(0)] = 0
 
     def points(self, surface: Surface) -> Tensor:
         center = _stationary(surface, self.kind, self.index).point
@@ -193,7 +193,7 @@ class NearSaddle(Initialization):
     """
 
     distance: Number = 1e-3
-    index: Annotated[int, AtLeast(0)] = 0
+    index: Annotated[int, Whole(0)] = 0
 
     def points(self, surface: Surface) -> Tensor:
         saddle = _stationary(surface, "saddle", self.index)

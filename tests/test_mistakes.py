@@ -56,6 +56,8 @@ MISTAKES = [
     (["run", "record.tolerances=[1e-3,-1]"], ["record.tolerances[1]=-1", "(0, ∞)"]),
     (["run", "record.what=all"], ["record.what=all", "trace, loss, metrics"]),
     (["run", "dtype=float16"], ["dtype=float16", "float64, float32"]),
+    (["run", "optimizer.lr=1e-50", "dtype=float32"], ["optimizer.lr=0.0", "(0, ∞), in float32"]),
+    (["run", "optimizer.momentum=0.999999999", "dtype=float32"], ["momentum=1.0", "[0, 1)"]),
     (["run", "engine.compile=sometimes"], ["engine.compile=sometimes", "auto, never"]),
     (["run", "device=tpu"], ["device=tpu", "auto, cpu, cuda"]),
     (["run", "device=null"], ["device=null", "a string"]),
@@ -143,7 +145,6 @@ def test_cuda_is_refused_where_there_is_none(
 
 
 # Code that a config may not import, wherever it hides. `touch` would leave a file.
-EVIL = "os.mkdir"
 HIDDEN = [
     ["surface._target_=os.mkdir"],
     ["surface._target_=gradexp.trust.os.mkdir"],

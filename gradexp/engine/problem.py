@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradexp.mistakes import Mistake
 from gradexp.noises import Noise
-from gradexp.numbers import AtLeast, Component, Positive
+from gradexp.numbers import Component, Positive, Whole
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
 from gradexp.surfaces import Surface
@@ -44,7 +44,7 @@ class Record(Component):
     """
 
     what: Literal["trace", "loss", "metrics"] = "trace"
-    points: Annotated[int, AtLeast(2)] = 10001
+    points: Annotated[int, Whole(2)] = 10001
     tolerances: tuple[Positive, ...] = ()
 
     def steps(self, steps: int) -> range:

@@ -27,7 +27,6 @@ from gradexp.numbers.coordinates import (
     total,
 )
 from gradexp.numbers.fields import (
-    AtLeast,
     Count,
     Dimension,
     Interval,
@@ -36,11 +35,11 @@ from gradexp.numbers.fields import (
     Positive,
     Seed,
     UnitInterval,
+    Whole,
 )
 from gradexp.numbers.philox import normals, philox, uniforms
 
 __all__ = [
-    "AtLeast",
     "Component",
     "Count",
     "Dimension",
@@ -51,6 +50,7 @@ __all__ = [
     "Positive",
     "Seed",
     "UnitInterval",
+    "Whole",
     "batch_size",
     "columns",
     "each",

@@ -41,7 +41,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class AtLeast:
+class Whole:
     """The whole numbers from `low` to `high`."""
 
     low: int
@@ -52,15 +52,15 @@ class AtLeast:
 
 
 @dataclass(frozen=True)
-class _SeedRange(AtLeast):
+class _SeedRange(Whole):
     """Marks a whole number that belongs to one run and is stacked like a `Number`."""
 
 
 Positive: TypeAlias = Annotated[Number, Interval(low=0.0)]
 NonNegative: TypeAlias = Annotated[Number, Interval(low=0.0, closed="left")]
 UnitInterval: TypeAlias = Annotated[Number, Interval(0.0, 1.0, closed="left")]
-Count: TypeAlias = Annotated[int, AtLeast(1)]
-Dimension: TypeAlias = Annotated[int, AtLeast(1, 10**6)]
+Count: TypeAlias = Annotated[int, Whole(1)]
+Dimension: TypeAlias = Annotated[int, Whole(1, 10**6)]
 Seed: TypeAlias = Annotated[int | Tensor, _SeedRange(0)]
 """A run's seed, 0 to 2^63 - 1, or an int64 tensor of shape ``(B,)`` with the seeds of B runs."""
 
@@ -105,7 +105,7 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
     plain, allowed = _split(annotation)
     if plain == Number:
         return _checked_number(name, value, allowed or Interval())
-    if isinstance(allowed, AtLeast) or plain is int:
+    if isinstance(allowed, Whole) or plain is int:
         return _checked_integer(name, value, allowed)
     if value is None and type(None) in get_args(plain):
         return None
@@ -136,7 +136,7 @@ def _checked_number(name: str, value: Any, allowed: Interval) -> Number:
     return number
 
 
-def _checked_integer(name: str, value: Any, allowed: AtLeast | None) -> int | Tensor:
+def _checked_integer(name: str, value: Any, allowed: Whole | None) -> int | Tensor:
     reason = f"must be {allowed or 'a whole number'}"
     if isinstance(allowed, _SeedRange) and isinstance(value, Tensor):
         if value.is_floating_point() or bool((value < allowed.low).any()):

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gradexp.numbers import AtLeast, Dimension, Point, Positive, each, total
+from gradexp.numbers import Dimension, Point, Positive, Whole, each, total
 from gradexp.surfaces.surface import AnyDimension, MultiMinima, StationaryPoint
 
 _ROSENBROCK_SECOND = {
@@ -60,7 +60,7 @@ class Rosenbrock(AnyDimension, MultiMinima):
     start_cycle = (-1.2, 1.0)
     minimum = 0.0
     minimizer_each = 1.0
-    dim: Annotated[int, AtLeast(2, 10**6)] = 2
+    dim: Annotated[int, Whole(2, 10**6)] = 2
     b: Positive = 100.0
 
     @property

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers import (
-    AtLeast,
     Dimension,
     NonNegative,
     Point,
+    Whole,
     each,
     indices,
     norm,
@@ -106,7 +106,7 @@ class Levy(AnyDimension, MultiMinima):
     start_cycle = (-7.0, 6.0)
     minimum = 0.0
     minimizer_each = 1.0
-    dim: Annotated[int, AtLeast(2, 10**6)] = 2
+    dim: Annotated[int, Whole(2, 10**6)] = 2
 
     def value(self, point: Point) -> Tensor:
         w = each(lambda x: 1 + (x - 1) / 4, point)
@@ -170,7 +170,7 @@ class Michalewicz(AnyDimension, MultiMinima):
     side = (0.0, math.pi)
     start_cycle = (2.0, 1.8)
     dim: Dimension = 2
-    steepness: Annotated[int, AtLeast(1)] = 10
+    steepness: Annotated[int, Whole(1)] = 10
 
     @property
     def minimum(self) -> float | None:
