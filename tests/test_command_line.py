@@ -137,6 +137,17 @@ def test_list_does_not_wait_for_torch_or_hydra() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_a_run_does_not_wait_for_what_it_does_not_use(tmp_path: Path) -> None:
+    # Some innocent calls of torch's import its compiler, or sympy: 0.3 to 1.2 s.
+    code = (
+        "import sys; from gradexp.cli import main; main(['run', 'steps=20']);"
+        "heavy = {'sympy', 'torch._dynamo', 'pandas', 'matplotlib.pyplot'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     from gradexp.cli import main
 
