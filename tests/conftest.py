@@ -39,3 +39,9 @@ def gradexp(
 def left_behind(folder: Path) -> list[str]:
     """Everything in a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def only_run(folder: Path) -> Path:
+    """The one whole run folder below a folder."""
+    (record,) = folder.rglob("run.json")
+    return record.parent

@@ -1,6 +1,5 @@
 """`gradexp run`: the folder it writes, the events in it, and what a person sees."""
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -19,11 +18,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from gradexp.analysis import distance_to_minimizer
-from gradexp.config_files import CONF
 from gradexp.results import read_run
-from gradexp.surfaces import get, names
-from gradexp.trust import locate
-from tests.conftest import Gradexp, left_behind
+from gradexp.surfaces import get
+from tests.conftest import Gradexp, left_behind, only_run
 
 CONVERGES = ("surface=himmelblau", "optimizer.lr=0.01", "optimizer.momentum=0.9", "seed=3")
 
@@ -31,11 +28,6 @@ CONVERGES = ("surface=himmelblau", "optimizer.lr=0.01", "optimizer.momentum=0.9"
 def accumulated(folder: Path) -> EventAccumulator:
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
     return events.Reload()
-
-
-def only_run(folder: Path) -> Path:
-    (record,) = folder.rglob("run.json")
-    return record.parent
 
 
 def test_a_run_leaves_its_folder_and_says_what_it_came_to(gradexp: Gradexp, tmp_path: Path) -> None:
@@ -159,60 +151,6 @@ def test_a_diverged_run_is_a_result_in_strict_json(gradexp: Gradexp, tmp_path: P
     assert record["metrics"]["final_loss"] is None
     assert record["metrics"]["best_loss"] == pytest.approx(24.2)
     assert len(accumulated(folder).Scalars("loss")) == 1
-
-
-@pytest.mark.parametrize("surface", names())
-def test_every_surface_runs(surface: str, gradexp: Gradexp, tmp_path: Path) -> None:
-    status, _, err = gradexp(
-        "run", f"surface={surface}", "init=uniform", "seed=3", "optimizer.lr=0.01",
-        "optimizer.momentum=0.9", "steps=50",
-    )  # fmt: skip
-    assert status == 0, err
-    folder = only_run(tmp_path)
-    assert (folder / "trajectory.png").stat().st_size > 10_000
-    low, high = zip(*get(surface).domain, strict=True)
-    start = read_run(folder)[0]["point"][0]
-    assert bool(((low <= start) & (start <= high)).all())
-
-
-CHOICES = sorted(
-    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "surface"
-)
-NEEDS = {
-    "torch": ["engine=reference", "optimizer._target_=torch.optim.Adam"],
-    "point": ["init.point=[0.5,0.5]"],
-}
-
-
-@pytest.mark.parametrize(("group", "name"), CHOICES)
-def test_every_choice_runs(group: str, name: str, gradexp: Gradexp, tmp_path: Path) -> None:
-    more = NEEDS.get(name, [])
-    status, _, err = gradexp("run", "surface=himmelblau", f"{group}={name}", *more, "steps=20")
-    assert status == 0, err
-    trace, record = read_run(only_run(tmp_path))
-    assert len(trace) == {"loss": 2, "metrics": 1}.get(name, 4)
-    expected = "reference" if "reference" in f"{name} {more}" else "batched"
-    assert record["engine"] == expected
-
-
-@pytest.mark.parametrize(("group", "name"), CHOICES)
-def test_every_choice_mirrors_its_class(group: str, name: str) -> None:
-    text = (CONF / group / f"{name}.yaml").read_text()
-    assert text.startswith("# ")
-    settings = yaml.safe_load(text)
-    target = settings.pop("_target_")
-    if target == "???":
-        assert not settings
-        return
-    cls = locate("_target_", target)
-    declared = {field.name: field.default for field in dataclasses.fields(cls)}
-    assert list(settings) == list(declared)
-    for key, value in settings.items():
-        assert re.search(rf"^{key}: .+ # \w", text, re.MULTILINE), f"{key} has no comment"
-        if key == "seed":
-            assert value == "${seed}"
-        elif declared[key] is not dataclasses.MISSING and group not in ("record", "log"):
-            assert value == declared[key], key
 
 
 def test_the_gap_is_to_the_minimum_and_the_rate_follows_the_schedule(

@@ -1,0 +1,68 @@
+"""Every choice of every config group runs, and mirrors its class. New ones are found here."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gradexp.config_files import CONF
+from gradexp.results import read_run
+from gradexp.surfaces import get, names
+from gradexp.trust import locate
+from tests.conftest import Gradexp, only_run
+
+
+@pytest.mark.parametrize("surface", names())
+def test_every_surface_runs(surface: str, gradexp: Gradexp, tmp_path: Path) -> None:
+    status, _, err = gradexp(
+        "run", f"surface={surface}", "init=uniform", "seed=3", "optimizer.lr=0.01",
+        "optimizer.momentum=0.9", "steps=50",
+    )  # fmt: skip
+    assert status == 0, err
+    folder = only_run(tmp_path)
+    assert (folder / "trajectory.png").stat().st_size > 10_000
+    low, high = zip(*get(surface).domain, strict=True)
+    start = read_run(folder)[0]["point"][0]
+    assert bool(((low <= start) & (start <= high)).all())
+
+
+CHOICES = sorted(
+    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "surface"
+)
+NEEDS = {
+    "torch": ["engine=reference", "optimizer._target_=torch.optim.Adam"],
+    "point": ["init.point=[0.5,0.5]"],
+}
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_runs(group: str, name: str, gradexp: Gradexp, tmp_path: Path) -> None:
+    more = NEEDS.get(name, [])
+    status, _, err = gradexp("run", "surface=himmelblau", f"{group}={name}", *more, "steps=20")
+    assert status == 0, err
+    trace, record = read_run(only_run(tmp_path))
+    assert len(trace) == {"loss": 2, "metrics": 1}.get(name, 4)
+    expected = "reference" if "reference" in f"{name} {more}" else "batched"
+    assert record["engine"] == expected
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_mirrors_its_class(group: str, name: str) -> None:
+    text = (CONF / group / f"{name}.yaml").read_text()
+    assert text.startswith("# ")
+    settings = yaml.safe_load(text)
+    target = settings.pop("_target_")
+    if target == "???":
+        assert not settings
+        return
+    cls = locate("_target_", target)
+    declared = {field.name: field.default for field in dataclasses.fields(cls)}
+    assert list(settings) == list(declared)
+    for key, value in settings.items():
+        assert re.search(rf"^{key}: .+ # \w", text, re.MULTILINE), f"{key} has no comment"
+        if key == "seed":
+            assert value == "${seed}"
+        elif declared[key] is not dataclasses.MISSING and group not in ("record", "log"):
+            assert value == declared[key], key
