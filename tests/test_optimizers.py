@@ -49,7 +49,7 @@ def test_sgd_is_torch_sgd_over_a_thousand_steps(options: dict[str, Any]) -> None
     theirs = [parameter.detach().clone()]
     for _ in range(1000):
         optimizer.zero_grad()
-        surface.value(parameter).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(surface.value(parameter))
         optimizer.step()
         theirs.append(parameter.detach().clone())
 
@@ -108,7 +108,7 @@ def test_external_optimizers_are_run_as_torch_runs_them(
     def closure() -> float:
         optimizer.zero_grad()
         loss = surface.value(parameter)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         return float(loss.detach())
 
     for _ in range(20):

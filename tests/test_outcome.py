@@ -1,6 +1,7 @@
 """How runs are judged, on cases with a known answer."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -59,20 +60,10 @@ def outcome_of(
     return judge(surface, stop, trace)
 
 
-@pytest.mark.parametrize(
-    ("name", "numbers", "start", "lr", "momentum", "steps", "word", "because"), CASES
-)
-def test_outcomes(
-    name: str,
-    numbers: dict[str, float],
-    start: tuple[float, ...],
-    lr: float,
-    momentum: float,
-    steps: int,
-    word: str,
-    because: str,
-) -> None:
-    outcome = outcome_of(name, numbers, start, lr, momentum, steps)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_outcomes(case: tuple[Any, ...]) -> None:
+    *setting, word, because = case
+    outcome = outcome_of(*setting)
     assert outcome.word == word, outcome
     assert because in outcome.because
 

@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from gradexp.engine import End, Stop, Trace
-from gradexp.numbers import Number
 from gradexp.surfaces import StationaryPoint, Surface, hessian
 
 NEAR = 1e-3
@@ -76,19 +75,16 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
     word: Word
     reached = False
     if end is End.DIVERGED:
-        word, because = (
-            "diverged",
-            _how_diverged(point, float(value), steps, float(stop.divergence)),
-        )
+        word = "diverged"
+        because = _how_diverged(point, float(value), steps, float(stop.divergence))
     elif end is End.BUDGET:
         word = "budget"
         because = f"the gradient norm is {gradient_norm:.2g} after {steps} steps"
+    elif nearest is not None and _is_at(surface, float(value), *nearest):
+        reached = True
+        word, because = _at_declared(surface, *nearest)
     else:
-        reached = nearest is not None and _is_at(surface, float(value), *nearest)
-        if reached and nearest is not None:
-            word, because = _at_declared(surface, *nearest)
-        else:
-            word, because = _at_rest(surface, point, float(value), eigenvalues)
+        word, because = _at_rest(surface, float(value), eigenvalues)
     found = None
     if nearest is not None:
         stationary, distance = nearest
@@ -131,10 +127,6 @@ def _how_diverged(point: Tensor, value: float, steps: int, limit: float) -> str:
     return f"{what} is beyond {limit:g} after {steps} steps"
 
 
-def _scale(minimum: Number) -> float:
-    return max(1.0, abs(float(minimum)))
-
-
 def _is_at(surface: Surface, value: float, stationary: StationaryPoint, distance: float) -> bool:
     """Whether a run that rests at this distance rests there."""
     place = torch.tensor(stationary.point, dtype=torch.float64)
@@ -158,22 +150,17 @@ def _at_declared(
     return word, f"{distance:.2g} from the declared {which} {place}"
 
 
-def _at_rest(
-    surface: Surface,
-    point: Tensor,
-    value: float,
-    eigenvalues: list[float] | None,
-) -> tuple[Word, str]:
+def _at_rest(surface: Surface, value: float, eigenvalues: list[float] | None) -> tuple[Word, str]:
     """What a point is that is not declared and has all but no gradient: 2 to 4 of the above."""
-    minimum = surface.minimum
-    if minimum is not None and abs(value - float(minimum)) <= AT_MINIMUM * _scale(minimum):
+    minimum = None if surface.minimum is None else float(surface.minimum)
+    if minimum is not None and abs(value - minimum) <= AT_MINIMUM * max(1.0, abs(minimum)):
         return "converged", "the loss is at its minimum, at a point that is not declared"
     if eigenvalues is None:
         return "plateau", "the gradient is all but zero; the Hessian is not to be had"
     low, high = eigenvalues[0], eigenvalues[-1]
     largest = max(abs(low), abs(high))
     diameter = math.hypot(*(top - bottom for bottom, top in surface.domain))
-    flat = minimum is not None and largest * diameter**2 <= FLAT * (value - float(minimum))
+    flat = minimum is not None and largest * diameter**2 <= FLAT * (value - minimum)
     if flat or largest == 0:
         return "plateau", f"gradient and curvature (at most {largest:.2g}) are all but zero"
     if low < -DEGENERATE * largest:

@@ -189,7 +189,7 @@ last whole pair of registers `cos` and `exp` take a scalar road that differs in 
 
 
 def padded(tensor: Tensor) -> Tensor:
-    """`tensor` with its last axis repeated or cut to a multiple of `LANES` by its last element."""
+    """`tensor` with its last axis filled up to a multiple of `LANES` with its last element."""
     missing = -tensor.shape[-1] % LANES
     if not missing:
         return tensor
