@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gradexp.numbers import Component, NonNegative, Seed, normals
+from gradexp.numbers import Component, NonNegative, Seed, each, normals
 from gradexp.numbers.philox import Stream
 
 
@@ -16,11 +17,11 @@ class Noise(Component):
     """Changes gradients; whether a run has converged is judged on the surface without it."""
 
     @abstractmethod
-    def disturb(self, gradient: Tensor, step: int | Tensor) -> Tensor:
+    def disturb(self, gradient: Any, step: int | Tensor) -> Any:
         """The gradient with noise.
 
         Args:
-            gradient: ``(dim, *batch)``.
+            gradient: a tensor ``(dim, *batch)``, or `dim` tensors of one batch shape.
             step: counted from 0.
         """
 
@@ -29,7 +30,7 @@ class Noise(Component):
 class Noiseless(Noise):
     """The gradient as it is."""
 
-    def disturb(self, gradient: Tensor, step: int | Tensor) -> Tensor:
+    def disturb(self, gradient: Any, step: int | Tensor) -> Any:
         return gradient
 
 
@@ -47,7 +48,8 @@ class Gaussian(Noise):
     std: NonNegative = 0.1
     seed: Seed = 0
 
-    def disturb(self, gradient: Tensor, step: int | Tensor) -> Tensor:
-        seed = torch.as_tensor(self.seed, device=gradient.device)
-        draws = normals(seed, Stream.NOISE, len(gradient), step)
-        return gradient + self.std * draws.to(gradient.dtype)
+    def disturb(self, gradient: Any, step: int | Tensor) -> Any:
+        seed = torch.as_tensor(self.seed, device=gradient[0].device)
+        draws = normals(seed, Stream.NOISE, len(gradient), step).to(gradient[0].dtype)
+        form = draws if isinstance(gradient, Tensor) else tuple(draws)
+        return each(lambda g, z: g + self.std * z, gradient, form)

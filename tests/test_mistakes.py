@@ -58,7 +58,7 @@ MISTAKES = [
     (["run", "dtype=float16"], ["dtype=float16", "float64, float32"]),
     (["run", "optimizer.lr=1e-50", "dtype=float32"], ["optimizer.lr=0.0", "(0, ∞), in float32"]),
     (["run", "optimizer.momentum=0.999999999", "dtype=float32"], ["momentum=1.0", "[0, 1)"]),
-    (["run", "engine.compile=sometimes"], ["engine.compile=sometimes", "auto, never"]),
+    (["run", "engine.compile=sometimes"], ["engine.compile=sometimes", "auto, always, never"]),
     (["run", "device=tpu"], ["device=tpu", "auto, cpu, cuda"]),
     (["run", "device=null"], ["device=null", "a string"]),
     # starts that do not fit

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
+from gradexp.engine.chunks import run_in_chunks
+from gradexp.engine.eager import EagerChunk
+from gradexp.engine.native import Block, NativeChunk
 from gradexp.engine.problem import Problem
-from gradexp.engine.recorder import Recorder
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
-from gradexp.numbers import Component, in_lanes, padded, substitute, total
+from gradexp.numbers import LANES, Component
 from gradexp.optimizers import External, Optimizer
-from gradexp.surfaces import value_and_gradient
-
-_LOOK_EVERY = 16
-"""Steps between two looks at whether any run still moves; on CUDA a look waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Batched(Component):
         compile: whether to compile the loop: ``never``, or ``auto``, which does not compile yet.
     """
 
-    compile: Literal["auto", "never"] = "auto"
+    compile: Literal["auto", "always", "never"] = "auto"
 
     def check(self, optimizer: Optimizer | External) -> None:
         """Checks that this engine can run an optimizer.
@@ -47,36 +44,19 @@ class Batched(Component):
             Mistake: the optimizer has no batched rule.
         """
         self.check(problem.optimizer)
-        lanes = _in_lanes(problem)
-        assert isinstance(lanes.optimizer, Optimizer)
-        return _advance(lanes, lanes.optimizer).first(problem.start.shape[1])
+        problem = problem.plain()
+        block = self._compiled(problem)
+        if block is None:
+            size = max(LANES, 2**22 // (16 * problem.start.shape[0]) // LANES * LANES)
+            return run_in_chunks(problem, EagerChunk, size, threads=1, compiled=False)
+        threads = torch.get_num_threads()
+        size = min(max(-(-problem.batch // (4 * threads)), 512), 2**14)
+        size = -(-size // LANES) * LANES
+        return run_in_chunks(problem, lambda part: NativeChunk(block, part), size, threads, True)
 
+    def _compiled(self, problem: Problem) -> Block | None:
+        if self.compile != "always":
+            return None
+        from gradexp.engine.native import block_for
 
-def _in_lanes(problem: Problem) -> Problem:
-    """The problem with its batch padded, and each of its numbers a tensor of the batch's shape."""
-    start = problem.start
-    parts = {
-        name: in_lanes(getattr(problem, name), start.shape[1], start.dtype, start.device)
-        for name in ("surface", "optimizer", "schedule", "noise", "stop")
-    }
-    return dataclasses.replace(problem, start=padded(start), **parts)
-
-
-def _advance(problem: Problem, optimizer: Optimizer) -> Trace:
-    recorder = Recorder(problem)
-    point = problem.start
-    state = optimizer.init(point)
-    for step in range(problem.steps + 1):
-        loss, gradient = value_and_gradient(problem.surface, point)
-        ended = recorder.observe(step, point, loss, total(gradient.square()).sqrt())
-        if step % _LOOK_EVERY == 0:
-            problem.progress(step)
-            if bool(ended.all()):
-                break
-        if step == problem.steps:
-            break
-        lr = problem.schedule.learning_rate(optimizer.lr, step)
-        gradient = problem.noise.disturb(gradient, step)
-        moved, state = substitute(optimizer, lr=lr).update(point, gradient, state, step)
-        point = torch.where(ended, point, moved)
-    return recorder.trace()
+        return block_for(problem.lanes(0, 1))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradexp.engine.batched import Batched
-from gradexp.engine.problem import Problem, Record, Stop, choose_device
+from gradexp.engine.problem import Least, Problem, Record, Stop, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
@@ -34,7 +34,7 @@ def optimize(
     record: Literal["trace", "loss", "metrics"] | Record = "trace",
     dtype: str = "float64",
     device: str = "auto",
-    compile: Literal["auto", "never"] = "auto",
+    compile: Literal["auto", "always", "never"] = "auto",
     engine: Batched | Reference | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Trace:
@@ -93,6 +93,7 @@ def optimize(
         start=points.to(where, DTYPES[dtype]),
         steps=steps,
         record=record if isinstance(record, Record) else Record(what=record),
+        least=Least.of(surface),
         progress=progress or (lambda step: None),
     )
     return (engine or Batched(compile=compile)).run(problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from gradexp.mistakes import Mistake
 from gradexp.noises import Noise
-from gradexp.numbers import Component, Positive, Whole
+from gradexp.numbers import Component, Number, Positive, Whole, in_lanes, padded, plain_zeros
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
 from gradexp.surfaces import Surface
@@ -55,6 +56,22 @@ class Record(Component):
 
 
 @dataclass(frozen=True)
+class Least(Component):
+    """The surface's least value, worked out once: what the loss gap is measured from.
+
+    Args:
+        value: one number, or none where it is unknown.
+    """
+
+    value: tuple[Number, ...] = ()
+
+    @classmethod
+    def of(cls, surface: Surface) -> Least:
+        """That of a surface."""
+        return cls(() if surface.minimum is None else (surface.minimum,))
+
+
+@dataclass(frozen=True)
 class Problem:
     """B runs of one structure, ready to be run: `start` is ``(dim, B)``, of the element type and
     on the device of the computation; numbers are floats or tensors ``(B,)``. `progress` is told
@@ -68,7 +85,38 @@ class Problem:
     noise: Noise
     stop: Stop
     record: Record
+    least: Least = Least()
     progress: Callable[[int], None] = lambda step: None
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return self.start.shape[1]
+
+    @property
+    def batched(self) -> Optimizer:
+        """The optimizer, where it has a batched rule."""
+        assert isinstance(self.optimizer, Optimizer)
+        return self.optimizer
+
+    def lanes(self, first: int, end: int) -> Problem:
+        """The runs from `first` to `end`, padded, each number a tensor of their shape."""
+        start = self.start[:, first:end]
+        parts = {
+            name: in_lanes(getattr(self, name), end - first, start.dtype, start.device, first)
+            for name in PARTS
+        }
+        return dataclasses.replace(self, start=padded(start), **parts)
+
+    def plain(self) -> Problem:
+        """The same runs, a number that is 0 for all of them a plain 0."""
+        return dataclasses.replace(
+            self, **{name: plain_zeros(getattr(self, name)) for name in PARTS}
+        )
+
+
+PARTS = ("surface", "optimizer", "schedule", "noise", "stop", "least")
+"""The fields of a problem whose numbers belong to runs."""
 
 
 def choose_device(name: str) -> torch.device:

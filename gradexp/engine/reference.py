@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from gradexp.engine.problem import Problem
-from gradexp.engine.recorder import Recorder
+from gradexp.engine.results import Results
+from gradexp.engine.rows import Recording
+from gradexp.engine.runs import begin, has_diverged, is_stationary, note_look, note_moves
 from gradexp.engine.trace import Trace
-from gradexp.numbers import Component, norm, select
+from gradexp.numbers import Component, select, total
 from gradexp.optimizers import External, Optimizer
 
 
@@ -27,20 +29,32 @@ class Reference(Component):
 
     def run(self, problem: Problem) -> Trace:
         """The trace of the batch, on the CPU."""
-        runs = [_Run(problem, index) for index in range(problem.start.shape[1])]
-        recorder = Recorder(problem)
+        every = [_Run(problem, index) for index in range(problem.batch)]
+        recording = None if problem.record.what == "metrics" else Recording(problem, problem.batch)
+        results = Results(problem, recording)
+        known = bool(problem.least.value)
+        runs = begin(problem.start, None, len(problem.record.tolerances), known)
+        everyone = slice(0, problem.batch)
         for step in range(problem.steps + 1):
-            losses, gradients = zip(*(run.evaluate() for run in runs), strict=True)
-            point = torch.stack([run.point.detach().clone() for run in runs], dim=1)
-            lengths = norm(torch.stack(gradients, dim=1))
-            ended = recorder.observe(step, point, torch.stack(losses), lengths)
+            losses, gradients = zip(*(run.evaluate() for run in every), strict=True)
+            loss, square = torch.stack(losses), total(torch.stack(gradients, dim=1).square())
+            runs = note_look(problem, runs, step, loss, square)
+            runs = runs._replace(loss=loss, gradient_square=square)
+            ended = has_diverged(problem, runs.point, loss) | is_stationary(problem, square)
+            if recording:
+                recording.put(everyone, step, loss[None], square[None], runs.point[:, None])
             problem.progress(step)
             if step == problem.steps or bool(ended.all()):
                 break
-            for run, has_ended in zip(runs, ended.tolist(), strict=True):
+            for run, has_ended in zip(every, ended.tolist(), strict=True):
                 if not has_ended:
                     run.advance(step)
-        return recorder.trace()
+            point = torch.stack([run.point.detach().clone() for run in every], dim=1)
+            move = point - runs.point
+            runs = note_moves(runs, move, runs.move, ~ended)._replace(point=point, move=move)
+        results.put(everyone, runs, everyone)
+        results.note_end(everyone, step)
+        return results.trace(compiled=False)
 
 
 class _Run:

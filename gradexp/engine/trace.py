@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,6 +63,10 @@ class Trace:
     """``(B,)``"""
     best_step: Tensor
     """``(B,)``, int64"""
+    path_length: Tensor
+    """``(B,)``: the lengths of all moves together"""
+    reversals: Tensor
+    """``(B,)``, int64: moves at more than a right angle to the move before"""
 
     # the first step at which each tolerance was met, or -1
     gap_steps: Tensor | None
@@ -70,20 +74,16 @@ class Trace:
     gradient_steps: Tensor
     """``(T, B)``, int64: gradient norm"""
 
+    # how it was computed
+    compiled: bool
+    """whether a compiled program did it"""
+
     def __repr__(self) -> str:
         kept = [
             name for name in ("loss", "gradient_norm", "point") if getattr(self, name) is not None
         ]
         rows, runs = len(self.step), len(self.steps)
         return f"Trace({runs} runs, {rows} recorded steps of {', '.join(kept) or 'nothing'})"
-
-    def first(self, batch: int) -> Trace:
-        """The trace of the first `batch` runs."""
-        parts = {name: part for name, part in vars(self).items() if name != "step"}
-        cut: dict[str, Any] = {
-            name: None if part is None else part[..., :batch] for name, part in parts.items()
-        }
-        return Trace(step=self.step, **cut)
 
     def run(self, index: int) -> RunTrace:
         """The trace of one run, cut after its last step, which is its last row."""

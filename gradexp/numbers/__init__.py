@@ -1,12 +1,15 @@
 """Numbers of components, coordinates of points, and random numbers from counters."""
 
 from gradexp.numbers.component import (
+    LANES,
     Component,
     batch_size,
     in_lanes,
+    is_zero,
     map_numbers,
     numbers,
     padded,
+    plain_zeros,
     select,
     snake_case,
     stack,
@@ -40,6 +43,7 @@ from gradexp.numbers.fields import (
 from gradexp.numbers.philox import normals, philox, uniforms
 
 __all__ = [
+    "LANES",
     "Component",
     "Count",
     "Dimension",
@@ -57,6 +61,7 @@ __all__ = [
     "fold",
     "in_lanes",
     "indices",
+    "is_zero",
     "like",
     "map_numbers",
     "norm",
@@ -64,6 +69,7 @@ __all__ = [
     "numbers",
     "padded",
     "philox",
+    "plain_zeros",
     "product",
     "reverse",
     "safe_sqrt",

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gradexp.mistakes import Mistake, nearest
-from gradexp.numbers.fields import checked, element, is_number
+from gradexp.numbers.fields import Number, checked, element, is_number
 
 
 class Component:
@@ -183,6 +183,11 @@ def substitute(component: C, **values: Any) -> C:
     return copy
 
 
+def is_zero(number: Number) -> bool:
+    """Whether a number is the plain number 0, and so 0 for every run."""
+    return not isinstance(number, Tensor) and number == 0
+
+
 LANES = 32
 """Batches are padded to a multiple of this, twice the widest vector register in float32: past the
 last whole pair of registers `cos` and `exp` take a scalar road that differs in the last bit."""
@@ -196,13 +201,45 @@ def padded(tensor: Tensor) -> Tensor:
     return torch.cat([tensor, tensor[..., -1:].expand(*tensor.shape[:-1], missing)], dim=-1)
 
 
-def in_lanes(component: C, batch: int, dtype: torch.dtype, device: torch.device) -> C:
-    """A copy whose every number is a tensor of `batch` runs, padded to a multiple of `LANES`."""
+def in_lanes(
+    component: C, batch: int, dtype: torch.dtype, device: torch.device, first: int = 0
+) -> C:
+    """A copy whose every number is a tensor of `batch` runs, padded to a multiple of `LANES`.
 
-    def lane(number: Any, name: str) -> Tensor:
-        tensor = torch.as_tensor(number)
+    The plain number 0 stays what it is: rules leave out what it takes out of them, which changes
+    no finite number (see `is_zero`).
+
+    Args:
+        component: of one run, or of a batch.
+        batch: how many runs.
+        dtype: of what is not a whole number.
+        device: where.
+        first: the first run.
+    """
+
+    def lane(number: Any, name: str) -> Number:
+        if isinstance(number, float) and number == 0:
+            return 0.0
+        tensor = _tensor(number)
+        if tensor.numel() > 1:
+            tensor = tensor[first : first + batch]
         whole = not tensor.is_floating_point()
-        tensor = torch.as_tensor(number, dtype=torch.int64 if whole else dtype, device=device)
+        tensor = tensor.to(device, torch.int64 if whole else dtype)
         return padded(tensor.expand(batch) if tensor.numel() == 1 else tensor)
 
     return map_numbers(component, lane)
+
+
+def _tensor(number: Any) -> Tensor:
+    """A number as a tensor, to its last bit."""
+    return torch.as_tensor(number, dtype=torch.float64 if isinstance(number, float) else None)
+
+
+def plain_zeros(component: C) -> C:
+    """A copy in which numbers that are 0 for every run are the plain number 0."""
+
+    def plain(number: Any, name: str) -> Any:
+        tensor = _tensor(number)
+        return 0.0 if tensor.is_floating_point() and not bool(tensor.any()) else number
+
+    return map_numbers(component, plain)

@@ -58,16 +58,15 @@ def uniforms(seed: Tensor, stream: Stream, dim: int, step: Tensor | int = 0) -> 
     Returns:
         float64, of shape ``(dim, B)``.
     """
-    step = torch.as_tensor(step, dtype=torch.int64, device=seed.device).expand_as(seed)
-    key = (seed & _MASK, (seed >> 32) & _MASK)
-    rows: list[Tensor] = []
-    for block in range((dim + 1) // 2):
-        place = torch.full_like(seed, block)
-        use = torch.full_like(seed, int(stream))
-        words = philox((step, place, use, torch.zeros_like(seed)), key)
-        for high, low in (words[:2], words[2:]):
-            rows.append(((high >> 5) * 2**26 + (low >> 6)).double() * 2.0**-53)
-    return torch.stack(rows[:dim])
+    step = torch.as_tensor(step, dtype=torch.int64, device=seed.device)
+    block = torch.arange((dim + 1) // 2, device=seed.device).reshape(-1, *[1] * seed.dim())
+    use, rest = torch.full_like(step, int(stream)), torch.zeros_like(step)
+    words = philox((step, block, use, rest), (seed & _MASK, (seed >> 32) & _MASK))
+    draws = [
+        ((high >> 5) * 2**26 + (low >> 6)).double() * 2.0**-53
+        for high, low in (words[:2], words[2:])
+    ]
+    return torch.stack(draws, dim=1).flatten(0, 1)[:dim]
 
 
 def normals(seed: Tensor, stream: Stream, dim: int, step: Tensor | int = 0) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gradexp.mistakes import Mistake
-from gradexp.numbers import NonNegative, Number, Point, Positive, UnitInterval, each, like
+from gradexp.numbers import NonNegative, Number, Point, Positive, UnitInterval, each, is_zero, like
 from gradexp.optimizers.optimizer import Optimizer
 
 
@@ -69,21 +69,27 @@ class SGD(Optimizer):
     def update(
         self, point: Point, gradient: Point, state: SGDState, step: int | Tensor
     ) -> tuple[Point, SGDState]:
-        momentum, dampening = like(self.momentum, point), like(self.dampening, point)
-        undamped = (momentum == 0) | torch.as_tensor(step == 0, device=momentum.device)
-        gain = torch.where(undamped, 1.0, 1.0 - dampening)
-
-        def slope(g: Tensor, x: Tensor) -> Tensor:
-            return (-g if self.maximize else g) + self.weight_decay * x
-
-        def direction(g: Tensor, v: Tensor) -> Tensor:
-            return g + momentum * v if self.nesterov else v
-
-        gradient = each(slope, gradient, point)
-        velocity = each(lambda v, g: momentum * v + gain * g, state.velocity, gradient)
-        move = each(direction, gradient, velocity)
+        if self.maximize:
+            gradient = each(torch.neg, gradient)
+        if not is_zero(self.weight_decay):
+            gradient = each(lambda g, x: g + self.weight_decay * x, gradient, point)
+        if is_zero(self.momentum):
+            velocity = move = gradient
+        else:
+            velocity = self._velocity(gradient, state.velocity, step)
+            move = velocity
+            if self.nesterov:
+                move = each(lambda g, v: g + self.momentum * v, gradient, velocity)
         point = each(lambda x, d: x - self.lr * d, point, move)
         return point, SGDState(velocity)
+
+    def _velocity(self, gradient: Point, velocity: Point, step: int | Tensor) -> Any:
+        if is_zero(self.dampening):
+            return each(lambda v, g: self.momentum * v + g, velocity, gradient)
+        momentum, dampening = like(self.momentum, gradient), like(self.dampening, gradient)
+        undamped = (momentum == 0) | torch.as_tensor(step == 0, device=momentum.device)
+        gain = torch.where(undamped, 1.0, 1.0 - dampening)
+        return each(lambda v, g: self.momentum * v + gain * g, velocity, gradient)
 
     def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.SGD(

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from gradexp.numbers import Point, each
 from gradexp.surfaces.surface import Surface
 
 
-def value_and_gradient(surface: Surface, point: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(surface: Surface, point: Point) -> tuple[Tensor, Any]:
     """f and ∇f.
 
     Args:
-        point: ``(dim, *batch)``.
+        point: a tensor ``(dim, *batch)``, or `dim` tensors of one batch shape.
 
     Returns:
-        The values ``(*batch)`` and the gradients ``(dim, *batch)``.
+        The values, of the batch shape, and the gradients, of the point's form.
     """
     with torch.enable_grad():
-        x = point.detach().requires_grad_()
+        x = each(lambda part: part.detach().requires_grad_(), point)
         value = surface.value(x)
         # Runs do not see each other, so each part of the sum's gradient is one run's own. (Passing
         # ones for the sum would import sympy, which takes 0.3 s.)
-        (gradient,) = torch.autograd.grad(value.sum(), x, materialize_grads=True)
-    return value.detach(), gradient
+        gradient = torch.autograd.grad(value.sum(), x, materialize_grads=True)
+    return value.detach(), gradient[0] if isinstance(x, Tensor) else gradient
 
 
 def hessian(surface: Surface, point: Tensor) -> Tensor:

@@ -1,0 +1,134 @@
+"""Blocks of steps, run eagerly: one torch operation after the other.
+
+What is noted of a run is worked out for all steps of a block together, and a run that ends inside
+it is set back to where it ended: that halves what a step costs while a batch is small.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from gradexp.engine.problem import PARTS, Problem
+from gradexp.engine.rows import Recording
+from gradexp.engine.runs import (
+    Runs,
+    begin,
+    has_diverged,
+    is_stationary,
+    move_from,
+    note_look,
+    note_moves,
+)
+from gradexp.numbers import fold, map_numbers, total
+from gradexp.surfaces import value_and_gradient
+
+
+class Rows(NamedTuple):
+    """What was seen at the looks of a block."""
+
+    loss: Tensor
+    """``(R, B)``"""
+    gradient_square: Tensor
+    """``(R, B)``"""
+    point: Tensor
+    """``(dim, R, B)``"""
+
+
+class EagerChunk:
+    """Runs that torch operations advance."""
+
+    shortest = longest = 16
+    """path lengths are summed block by block: their last bit depends on it"""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        known = bool(problem.least.value)
+        tolerances = len(problem.record.tolerances)
+        self._runs = begin(problem.start, problem.batched, tolerances, known)
+
+    def advance(self, first: int, looks: int, recording: Recording | None, columns: slice) -> None:
+        self._runs, seen = advance(self._problem, self._runs, first, looks)
+        if recording:
+            recording.put(columns, first, *seen)
+
+    def runs(self) -> Runs:
+        return self._runs
+
+    def keep(self, index: Tensor) -> None:
+        lanes = {
+            name: map_numbers(
+                getattr(self._problem, name),
+                lambda number, name: number[index] if isinstance(number, Tensor) else number,
+            )
+            for name in PARTS
+        }
+        self._problem = dataclasses.replace(self._problem, **lanes)
+        self._runs = tree_map(lambda leaf: leaf[..., index], self._runs)
+
+
+def advance(problem: Problem, runs: Runs, first: int, looks: int) -> tuple[Runs, Rows]:
+    """The runs after `looks` looks from step `first` on, and what was seen.
+
+    Args:
+        problem: its numbers in lanes.
+        runs: before; points ``(dim, B)``.
+        first: the step of the first look.
+        looks: how many; after each a move, but for the problem's last step.
+    """
+    point, memory = runs.point, runs.memory
+    points, losses, gradients = [point], [], []
+    for step in range(first, first + looks):
+        loss, gradient = value_and_gradient(problem.surface, point)
+        losses.append(loss)
+        gradients.append(gradient)
+        if step < problem.steps:
+            point, memory = move_from(problem, point, gradient, memory, step)
+        points.append(point)
+    gradient_square = total(torch.stack(gradients, dim=1).square())
+    return note_rows(problem, runs._replace(memory=memory), first, losses, gradient_square, points)
+
+
+def note_rows(
+    problem: Problem,
+    runs: Runs,
+    first: int,
+    losses: list[Tensor],
+    gradient_square: Tensor,
+    points: list[Tensor],
+) -> tuple[Runs, Rows]:
+    """The runs after a block in which none was stopped, those set back that ended in it.
+
+    Args:
+        problem: its numbers in lanes.
+        runs: before, but for the optimizer's state.
+        first: the step of the first look.
+        losses: at each look, ``(B,)``.
+        gradient_square: likewise, ``(R, B)``.
+        points: at each look and after the last move, ``(dim, B)``.
+    """
+    count = len(losses)
+    way = torch.stack(points, dim=1)
+    point, after, loss = way[:, :-1], way[:, 1:], torch.stack(losses)
+    number = torch.arange(count, device=loss.device)[:, None]
+    ended = has_diverged(problem, point, loss) | is_stationary(problem, gradient_square)
+    going = (number + first < problem.steps).expand_as(ended)
+    if bool(ended.any()):
+        end = fold(torch.minimum, torch.where(ended, number, count))
+        going = going & (number < end)
+        at = torch.minimum(number, end)
+        loss, gradient_square = loss.gather(0, at), gradient_square.gather(0, at)
+        point = point.gather(1, at.expand_as(point))
+        after = torch.where(going, after, point)
+    moves = after - point
+    before = torch.cat([runs.move[:, None], moves[:, :-1]], dim=1)
+    runs = note_look(problem, runs, number + first, loss, gradient_square, fold)
+    runs = note_moves(runs, moves, before, going, fold)
+    runs = runs._replace(
+        point=after[:, -1], move=moves[:, -1], loss=loss[-1], gradient_square=gradient_square[-1]
+    )
+    return runs, Rows(loss, gradient_square, point)

@@ -1,0 +1,8 @@
+"""Steps compiled for the CPU's vector units."""
+
+from gradexp.engine.native.block import Block, block_for
+from gradexp.engine.native.build import CannotCompile
+from gradexp.engine.native.chunk import NativeChunk
+from gradexp.engine.native.emit import Unsupported
+
+__all__ = ["Block", "CannotCompile", "NativeChunk", "Unsupported", "block_for"]

@@ -1,0 +1,80 @@
+"""Gathers what runs came to, and makes the trace of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradexp.engine.problem import Problem
+from gradexp.engine.rows import Recording
+from gradexp.engine.runs import NEVER, Runs, has_diverged, is_stationary
+from gradexp.engine.trace import End, Trace
+
+
+class Results:
+    """What is known of each run of a problem at its end, on the CPU."""
+
+    def __init__(self, problem: Problem, recording: Recording | None) -> None:
+        self._problem, self.recording = problem, recording
+        self._reached: list[tuple[slice, int]] = []
+        batch, dtype = problem.batch, problem.start.dtype
+        tolerances = len(problem.record.tolerances)
+        gaps = tolerances if bool(problem.least.value) else 0
+        self._reals = {
+            name: torch.empty(batch, dtype=dtype)
+            for name in ("loss", "gradient_square", "best_loss", "path_length")
+        }
+        self._counts = {
+            name: torch.empty(batch, dtype=torch.int64)
+            for name in ("steps", "best_step", "reversals")
+        }
+        self._point = torch.empty(problem.start.shape, dtype=dtype)
+        self._first = {
+            "gradient_steps": torch.empty(tolerances, batch, dtype=torch.int64),
+            "gap_steps": torch.empty(gaps, batch, dtype=torch.int64),
+        }
+
+    def put(self, place: slice | Tensor, runs: Runs, which: slice | Tensor) -> None:
+        """Takes the runs `which` of a chunk; `place` says where they stand in the problem."""
+        for name, to in (*self._reals.items(), *self._counts.items()):
+            to[place] = getattr(runs, name)[which].to(to.device, to.dtype)
+        self._point[:, place] = runs.point[:, which].to(self._point.device)
+        for name, to in self._first.items():
+            for row, steps in zip(to, getattr(runs, name), strict=True):
+                row[place] = steps[which].to(row.device, row.dtype)
+
+    def note_end(self, columns: slice, step: int) -> None:
+        """Notes the last step that was recorded of a chunk."""
+        self._reached.append((columns, step))
+
+    def trace(self, compiled: bool) -> Trace:
+        """The trace of the whole problem."""
+        problem, recording = self._problem, self.recording
+        loss, square = self._reals["loss"], self._reals["gradient_square"]
+        end = torch.full_like(self._counts["steps"], int(End.BUDGET))
+        end[is_stationary(problem, square)] = int(End.STATIONARY)
+        end[has_diverged(problem, self._point, loss)] = int(End.DIVERGED)
+        step = torch.empty(0, dtype=torch.int64)
+        if recording:
+            step = recording.close(self._reached, self._counts["steps"], loss, square, self._point)
+        gradient_steps, gap_steps = (
+            torch.where(steps == NEVER, -1, steps) for steps in self._first.values()
+        )
+        return Trace(
+            step=step,
+            loss=recording.loss if recording else None,
+            gradient_norm=recording.gradient_norm if recording else None,
+            point=recording.point if recording else None,
+            end=end,
+            steps=self._counts["steps"],
+            final_loss=loss,
+            final_gradient_norm=square.sqrt(),
+            final_point=self._point,
+            best_loss=self._reals["best_loss"],
+            best_step=self._counts["best_step"],
+            path_length=self._reals["path_length"],
+            reversals=self._counts["reversals"],
+            gap_steps=gap_steps if bool(problem.least.value) else None,
+            gradient_steps=gradient_steps,
+            compiled=compiled,
+        )

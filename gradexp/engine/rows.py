@@ -1,0 +1,79 @@
+"""The rows of a trace: what is recorded of a batch along its way."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradexp.engine.memory import rows
+from gradexp.engine.problem import Problem
+
+
+class Recording:
+    """Room for every recorded step, and one more for the last."""
+
+    def __init__(self, problem: Problem, batch: int) -> None:
+        dim, dtype = problem.start.shape[0], problem.start.dtype
+        self.grid = problem.record.steps(problem.steps)
+        count = len(self.grid) + 1
+        whole = problem.record.what == "trace"
+        self.loss = rows((count, batch), dtype)
+        self.gradient_norm = rows((count, batch), dtype) if whole else None
+        self.point = rows((count, dim, batch), dtype) if whole else None
+
+    def pointers(self, column: int) -> tuple[int | None, int | None, int | None, int, int]:
+        """For a program: where a column's losses, gradient norms and points begin, how far apart
+        rows are, and every how many steps one is recorded."""
+        first = column * self.loss.element_size()
+        places = (
+            None if tensor is None else tensor.data_ptr() + first
+            for tensor in (self.loss, self.gradient_norm, self.point)
+        )
+        return (*places, self.loss.shape[1], self.grid.step)  # type: ignore[return-value]
+
+    def put(self, columns: slice, first: int, loss: Tensor, square: Tensor, point: Tensor) -> None:
+        """Takes the recorded ones among looks: ``(R, B)``, and points ``(dim, R, B)``."""
+        stride = self.grid.step
+        skipped = -first % stride
+        row = (first + skipped) // stride
+        to = slice(row, row + len(loss[skipped::stride]))
+        count = columns.stop - columns.start
+        self.loss[to, columns] = loss[skipped::stride, :count]
+        if self.gradient_norm is not None and self.point is not None:
+            self.gradient_norm[to, columns] = square[skipped::stride, :count].sqrt()
+            self.point[to, :, columns] = point[:, skipped::stride, :count].movedim(0, 1)
+
+    def close(
+        self,
+        reached: list[tuple[slice, int]],
+        steps: Tensor,
+        loss: Tensor,
+        square: Tensor,
+        point: Tensor,
+    ) -> Tensor:
+        """Repeats the last values of runs to the last step of all; returns the recorded steps.
+
+        Args:
+            reached: up to which step the rows of which columns are there.
+            steps: that each run made, ``(B,)``.
+            loss: at their ends, ``(B,)``.
+            square: likewise, of the gradient norm.
+            point: likewise, ``(dim, B)``.
+        """
+        batch, last = len(steps), int(steps.max())
+        stride = self.grid.step
+        full = last // stride + 1
+        count = full if last % stride == 0 else full + 1
+        everyone = (slice(0, batch), (full - 1) * stride)
+        for columns, step in [*reached, everyone]:
+            rows = slice(step // stride + 1, full if columns is not everyone[0] else count)
+            self.loss[rows, columns] = loss[columns]
+            if self.gradient_norm is not None and self.point is not None:
+                self.gradient_norm[rows, columns] = square[columns].sqrt()
+                self.point[rows, :, columns] = point[:, columns]
+        self.loss = self.loss[:count, :batch]
+        if self.gradient_norm is not None and self.point is not None:
+            self.gradient_norm = self.gradient_norm[:count, :batch]
+            self.point = self.point[:count, :, :batch]
+        grid = torch.tensor(self.grid[:full], dtype=torch.int64)
+        return grid if count == full else torch.cat([grid, torch.tensor([last])])
