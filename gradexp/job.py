@@ -84,7 +84,7 @@ def perform(config: DictConfig, folder: Path, number: int | None) -> Result:
         "evidence": {"because": outcome.because, **outcome.evidence},
         "metrics": figures,
         "identity": identity({**experiment.decisive(), "device": device.type}),
-        "engine": type(experiment.engine).__name__.lower(),
+        "engine": trace.engine,
         "device": device.type,
         "dtype": experiment.dtype,
         "versions": _versions(),

@@ -44,7 +44,7 @@ def test_every_choice_runs(group: str, name: str, gradexp: Gradexp, tmp_path: Pa
     assert status == 0, err
     trace, record = read_run(only_run(tmp_path))
     assert len(trace) == {"loss": 2, "metrics": 1}.get(name, 4)
-    expected = "reference" if "reference" in f"{name} {more}" else "batched"
+    expected = "reference" if "reference" in f"{name} {more}" else "eager"
     assert record["engine"] == expected
 
 

@@ -57,7 +57,7 @@ def test_a_run_leaves_its_folder_and_says_what_it_came_to(gradexp: Gradexp, tmp_
     assert {"steps", "final_loss", "best_loss", "gradient_norm", "distance"} <= set(
         record["metrics"]
     )
-    assert (record["engine"], record["device"], record["dtype"]) == ("batched", "cpu", "float64")
+    assert (record["engine"], record["device"], record["dtype"]) == ("eager", "cpu", "float64")
     steps = record["metrics"]["steps"]
     assert trace["step"].tolist() == list(range(steps + 1))
     assert trace["point"].shape == (steps + 1, 2)

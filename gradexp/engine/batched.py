@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from gradexp.engine.chunks import run_in_chunks
+from gradexp.engine.cost import predict
 from gradexp.engine.eager import EagerChunk
-from gradexp.engine.native import Block, NativeChunk
 from gradexp.engine.problem import Problem
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
 from gradexp.numbers import LANES, Component
 from gradexp.optimizers import External, Optimizer
+
+if TYPE_CHECKING:
+    from gradexp.engine.native import Block
+
+log = logging.getLogger(__name__)
+
+_EAGER_NUMBERS = 2**22
+"""Numbers of a block that an eager chunk keeps at a time."""
+
+_CHUNKS_A_THREAD = 4
+"""So that no thread waits long for the last one."""
+
+_SMALLEST, _LARGEST = 512, 2**14
+"""Runs of a compiled chunk: below, its calls cost more than its steps; above, its state leaves the
+core's own cache."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +40,8 @@ class Batched(Component):
     """Advances a batch of any size with the optimizer's own rule.
 
     Args:
-        compile: whether to compile the loop: ``never``, or ``auto``, which does not compile yet.
+        compile: whether to compile the steps: ``always``, ``never``, or ``auto``: where eager
+            steps are likely to take longer than compiling and running compiled ones.
     """
 
     compile: Literal["auto", "always", "never"] = "auto"
@@ -40,23 +59,57 @@ class Batched(Component):
     def run(self, problem: Problem) -> Trace:
         """The trace of the batch, on the CPU.
 
+        Warns:
+            RuntimeWarning: ``auto`` wanted to compile and could not; it ran eagerly.
+
         Raises:
-            Mistake: the optimizer has no batched rule.
+            Mistake: the optimizer has no batched rule, or ``always`` cannot compile.
         """
         self.check(problem.optimizer)
         problem = problem.plain()
-        block = self._compiled(problem)
+        block = self._block(problem)
         if block is None:
-            size = max(LANES, 2**22 // (16 * problem.start.shape[0]) // LANES * LANES)
-            return run_in_chunks(problem, EagerChunk, size, threads=1, compiled=False)
-        threads = torch.get_num_threads()
-        size = min(max(-(-problem.batch // (4 * threads)), 512), 2**14)
-        size = -(-size // LANES) * LANES
-        return run_in_chunks(problem, lambda part: NativeChunk(block, part), size, threads, True)
+            numbers = EagerChunk.longest * problem.start.shape[0]
+            size = max(LANES, _EAGER_NUMBERS // numbers // LANES * LANES)
+            return run_in_chunks(problem, EagerChunk, size, threads=1, engine="eager")
+        return _run_compiled(problem, block)
 
-    def _compiled(self, problem: Problem) -> Block | None:
-        if self.compile != "always":
+    def _block(self, problem: Problem) -> Block | None:
+        """The compiled program to run, or None to run eagerly."""
+        if self.compile == "never":
             return None
-        from gradexp.engine.native import block_for
+        if self.compile == "auto":
+            cost = predict(problem)
+            choice = "compiled" if cost.compiled < cost.eager else "eager"
+            _say(f"engine: {choice} ({cost})")
+            if choice == "eager":
+                return None
+        from gradexp.engine.native import CannotCompile, Unsupported, block_for
 
-        return block_for(problem.lanes(0, 1))
+        try:
+            return block_for(problem.lanes(0, 1))
+        except (CannotCompile, Unsupported) as error:
+            if self.compile == "always":
+                raise Mistake("compile", "always", f"cannot be done: {error}") from error
+            message = f"engine: running eagerly, for it could not be compiled: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            return None
+
+
+@cache
+def _say(message: str) -> None:
+    """Logs a message, once: the jobs of a sweep would all say the same."""
+    log.info(message)
+
+
+def _run_compiled(problem: Problem, block: Block) -> Trace:
+    from gradexp.engine.native import NativeChunk
+
+    threads = torch.get_num_threads()
+    size = -(-problem.batch // (_CHUNKS_A_THREAD * threads))
+    size = -(-min(max(size, _SMALLEST), _LARGEST) // LANES) * LANES
+
+    def make(part: Problem) -> NativeChunk:
+        return NativeChunk(block, part)
+
+    return run_in_chunks(problem, make, size, threads, engine="compiled")

@@ -15,7 +15,7 @@ from gradexp.engine.problem import Problem
 from gradexp.engine.results import Results
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import Runs
-from gradexp.engine.trace import Trace
+from gradexp.engine.trace import Ran, Trace
 from gradexp.numbers import padded
 
 
@@ -39,7 +39,7 @@ class Chunk(Protocol):
 
 
 def run_in_chunks(
-    problem: Problem, make: Callable[[Problem], Chunk], size: int, threads: int, compiled: bool
+    problem: Problem, make: Callable[[Problem], Chunk], size: int, threads: int, engine: Ran
 ) -> Trace:
     """The trace of a problem whose chunks of `size` runs are made by `make`."""
     recording = None
@@ -73,7 +73,7 @@ def run_in_chunks(
                 stopping.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    return results.trace(compiled)
+    return results.trace(engine)
 
 
 def _run_chunk(

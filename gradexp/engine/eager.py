@@ -42,7 +42,7 @@ class Rows(NamedTuple):
 class EagerChunk:
     """Runs that torch operations advance."""
 
-    shortest = longest = 16
+    shortest = longest = 64
     """path lengths are summed block by block: their last bit depends on it"""
 
     def __init__(self, problem: Problem) -> None:

@@ -54,7 +54,7 @@ class Reference(Component):
             runs = note_moves(runs, move, runs.move, ~ended)._replace(point=point, move=move)
         results.put(everyone, runs, everyone)
         results.note_end(everyone, step)
-        return results.trace(compiled=False)
+        return results.trace("reference")
 
 
 class _Run:

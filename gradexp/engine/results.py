@@ -8,7 +8,7 @@ from torch import Tensor
 from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import NEVER, Runs, has_diverged, is_stationary
-from gradexp.engine.trace import End, Trace
+from gradexp.engine.trace import End, Ran, Trace
 
 
 class Results:
@@ -47,7 +47,7 @@ class Results:
         """Notes the last step that was recorded of a chunk."""
         self._reached.append((columns, step))
 
-    def trace(self, compiled: bool) -> Trace:
+    def trace(self, engine: Ran) -> Trace:
         """The trace of the whole problem."""
         problem, recording = self._problem, self.recording
         loss, square = self._reals["loss"], self._reals["gradient_square"]
@@ -76,5 +76,5 @@ class Results:
             reversals=self._counts["reversals"],
             gap_steps=gap_steps if bool(problem.least.value) else None,
             gradient_steps=gradient_steps,
-            compiled=compiled,
+            engine=engine,
         )

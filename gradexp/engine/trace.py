@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+
+Ran: TypeAlias = Literal["eager", "compiled", "reference"]
+"""What ran a batch: compiled and eager steps agree to rounding, not to the bit."""
 
 
 class End(IntEnum):
@@ -75,8 +78,8 @@ class Trace:
     """``(T, B)``, int64: gradient norm"""
 
     # how it was computed
-    compiled: bool
-    """whether a compiled program did it"""
+    engine: Ran
+    """what ran it"""
 
     def __repr__(self) -> str:
         kept = [

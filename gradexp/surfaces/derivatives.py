@@ -25,7 +25,13 @@ def value_and_gradient(surface: Surface, point: Point) -> tuple[Tensor, Any]:
         value = surface.value(x)
         # Runs do not see each other, so each part of the sum's gradient is one run's own. (Passing
         # ones for the sum would import sympy, which takes 0.3 s.)
-        gradient = torch.autograd.grad(value.sum(), x, materialize_grads=True)
+        gradient = torch.autograd.grad(value.sum(), x, allow_unused=True)
+    if any(slope is None for slope in gradient):  # the value does not depend on a coordinate
+        parts = (x,) if isinstance(x, Tensor) else x
+        gradient = tuple(
+            torch.zeros_like(part) if slope is None else slope
+            for part, slope in zip(parts, gradient, strict=True)
+        )
     return value.detach(), gradient[0] if isinstance(x, Tensor) else gradient
 
 

@@ -313,7 +313,7 @@ class Emitter:
                 CALLS[name].__defaults__ or ()
             ):
                 return CALLS[name](*read)
-            raise Unsupported(name)
+            raise Unsupported(f"{name} has no compiled form")
 
         return self._compute(node, dtype, lanes, text)
 
@@ -333,7 +333,10 @@ class Emitter:
         source, part = self.values[angle.name], str(node.target).split(".")[1]
         if not source.lanes:
             return self._compute(
-                node, dtype, False, lambda index: f"{part}({self._read(source, node, index, dtype)})"
+                node,
+                dtype,
+                False,
+                lambda index: f"{part}({self._read(source, node, index, dtype)})",
             )
         pair = self._pairs.get(angle.name)
         if pair is None:

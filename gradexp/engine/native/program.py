@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from gradexp.engine.native.emit import Emitter, Index, Section, Value, unravelled
+from gradexp.engine.native.emit import Emitter, Index, Section, Unsupported, Value, unravelled
 
 _BUFFERS = {
     torch.float32: "reals",
@@ -62,7 +62,13 @@ def trace(function: Callable[..., Any], arguments: Sequence[Tensor]) -> GraphMod
 
     table: Any = core_aten_decompositions()
     table.pop(torch.ops.aten.stack.default, None)  # which would lay runs end to end
-    module = make_fx(function, decomposition_table=table)(*arguments)
+    try:
+        module = make_fx(function, decomposition_table=table)(*arguments)
+    except RuntimeError as error:
+        if "data-dependent" not in str(error):
+            raise
+        reason = "a choice in Python that depends on the numbers (torch.where makes one of all)"
+        raise Unsupported(reason) from error
     graph = module.graph
     for node in graph.nodes:
         # The ones that a gradient starts from are made like a sum over the batch; they need none.
