@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-import torch
-
 from gradexp.engine.chunks import run_in_chunks
 from gradexp.engine.cost import predict
 from gradexp.engine.eager import EagerChunk
@@ -27,12 +25,8 @@ log = logging.getLogger(__name__)
 _EAGER_NUMBERS = 2**22
 """Numbers of a block that an eager chunk keeps at a time."""
 
-_CHUNKS_A_THREAD = 4
-"""So that no thread waits long for the last one."""
-
-_SMALLEST, _LARGEST = 512, 2**14
-"""Runs of a compiled chunk: below, its calls cost more than its steps; above, its state leaves the
-core's own cache."""
+_COMPILED_COORDINATES = 2**17
+"""Coordinates of a compiled chunk."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,7 @@ class Batched(Component):
         if block is None:
             numbers = EagerChunk.longest * problem.start.shape[0]
             size = max(LANES, _EAGER_NUMBERS // numbers // LANES * LANES)
-            return run_in_chunks(problem, EagerChunk, size, threads=1, engine="eager")
+            return run_in_chunks(problem, EagerChunk, size, "eager")
         return _run_compiled(problem, block)
 
     def _block(self, problem: Problem) -> Block | None:
@@ -87,7 +81,7 @@ class Batched(Component):
         from gradexp.engine.native import CannotCompile, Unsupported, block_for
 
         try:
-            return block_for(problem.lanes(0, 1))
+            return block_for(problem)
         except (CannotCompile, Unsupported) as error:
             if self.compile == "always":
                 raise Mistake("compile", "always", f"cannot be done: {error}") from error
@@ -105,11 +99,9 @@ def _say(message: str) -> None:
 def _run_compiled(problem: Problem, block: Block) -> Trace:
     from gradexp.engine.native import NativeChunk
 
-    threads = torch.get_num_threads()
-    size = -(-problem.batch // (_CHUNKS_A_THREAD * threads))
-    size = -(-min(max(size, _SMALLEST), _LARGEST) // LANES) * LANES
+    size = max(LANES, _COMPILED_COORDINATES // problem.start.shape[0] // LANES * LANES)
 
     def make(part: Problem) -> NativeChunk:
         return NativeChunk(block, part)
 
-    return run_in_chunks(problem, make, size, threads, engine="compiled")
+    return run_in_chunks(problem, make, size, "compiled")

@@ -4,8 +4,6 @@ number of runs."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event, Lock
 from typing import Protocol
 
 import torch
@@ -16,7 +14,7 @@ from gradexp.engine.results import Results
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import Runs
 from gradexp.engine.trace import Ran, Trace
-from gradexp.numbers import padded
+from gradexp.numbers import LANES, padded
 
 
 class Chunk(Protocol):
@@ -31,6 +29,9 @@ class Chunk(Protocol):
         """Makes `looks` looks from step `first` on, each with a move after it but for the last
         step's, and records them."""
 
+    def steps(self) -> Tensor:
+        """The moves made by each run, ``(B,)``."""
+
     def runs(self) -> Runs:
         """The runs now; their points ``(dim, B)``."""
 
@@ -39,40 +40,21 @@ class Chunk(Protocol):
 
 
 def run_in_chunks(
-    problem: Problem, make: Callable[[Problem], Chunk], size: int, threads: int, engine: Ran
+    problem: Problem, make: Callable[[Problem], Chunk], size: int, engine: Ran
 ) -> Trace:
     """The trace of a problem whose chunks of `size` runs are made by `make`."""
     recording = None
     if problem.record.what != "metrics":
-        recording = Recording(problem, padded(torch.empty(1, problem.batch)).shape[1])
+        recording = Recording(problem, -(-problem.batch // LANES) * LANES)
     results = Results(problem, recording)
     firsts = range(0, problem.batch, size)
-    stopping, lock = Event(), Lock()
-    made = dict.fromkeys(firsts, 0)
+    for number, first in enumerate(firsts):
 
-    def tell(first: int, step: int) -> None:
-        with lock:
-            made[first] = step
-            problem.progress(sum(made.values()) // len(made))
+        def tell(step: int, done: int = number) -> None:
+            problem.progress((done * problem.steps + step) // len(firsts))
 
-    def one(first: int) -> None:
         columns = slice(first, min(first + size, problem.batch))
-        _run_chunk(problem, make, columns, results, tell, stopping)
-        if len(firsts) > 1:  # it may have ended early
-            tell(first, problem.steps)
-
-    if threads == 1 or len(firsts) == 1:
-        for first in firsts:
-            one(first)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                for _ in pool.map(one, firsts):
-                    pass
-            except BaseException:
-                stopping.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        _run_chunk(problem, make, columns, results, tell)
     return results.trace(engine)
 
 
@@ -81,8 +63,7 @@ def _run_chunk(
     make: Callable[[Problem], Chunk],
     columns: slice,
     results: Results,
-    tell: Callable[[int, int], None],
-    stopping: Event,
+    tell: Callable[[int], None],
 ) -> None:
     """Runs one chunk to its end.
 
@@ -93,21 +74,20 @@ def _run_chunk(
     place: slice | Tensor = columns
     count = columns.stop - columns.start
     step, looks = 0, chunk.shortest
-    while not stopping.is_set():
+    while True:
         looks = min(looks, problem.steps + 1 - step)
         chunk.advance(step, looks, results.recording, columns)
         step += looks
         looks = min(2 * looks, chunk.longest)
-        tell(columns.start, min(step, problem.steps))
-        runs = chunk.runs()
-        going = runs.steps[:count] == step
+        tell(min(step, problem.steps))
+        going = chunk.steps()[:count] == step
         alive = int(going.sum())
         if not alive:
             break
         if results.recording is None and alive <= count // 2:
             if isinstance(place, slice):
                 place = torch.arange(place.start, place.stop)
-            results.put(place[~going.cpu()], runs, (~going).nonzero()[:, 0])
+            results.put(place[~going.cpu()], chunk.runs(), (~going).nonzero()[:, 0])
             place, count = place[going.cpu()], alive
             chunk.keep(padded(going.nonzero()[:, 0]))
     results.put(place, chunk.runs(), slice(0, count))

@@ -56,6 +56,9 @@ class EagerChunk:
         if recording:
             recording.put(columns, first, *seen)
 
+    def steps(self) -> Tensor:
+        return self._runs.steps
+
     def runs(self) -> Runs:
         return self._runs
 

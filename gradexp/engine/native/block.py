@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from gradexp.engine.native.build import build
 from gradexp.engine.native.program import Leaf, lay_out, trace, write
 from gradexp.engine.problem import PARTS, Problem, Record
 from gradexp.engine.rows import Recording
-from gradexp.engine.runs import Runs, begin, step_once
+from gradexp.engine.runs import NEVER, Runs, begin, step_once
 from gradexp.numbers import map_numbers, numbers
 
 COORDINATES = 16
@@ -30,51 +31,71 @@ _GROUPS = 2
 """Packs that are advanced in turn: measured, 1 takes 1.8 times as long, 4 as long as 2."""
 
 
+_THREAD_STEPS = 2**15
+"""Steps of a coordinate that are worth a thread."""
+
+_NOTED = (
+    *("steps", "path_length", "reversals", "loss", "gradient_square", "best_loss", "best_step"),
+)
+
+
 @dataclass(frozen=True)
 class Block:
     """A compiled program, and where it wants its numbers."""
 
     function: Callable[..., None]
-    leaves: tuple[Leaf, ...]
-    """of the state, then of the numbers"""
-    state: TreeSpec
+    sizes: dict[str, tuple[int, np.dtype[Any]]]
+    """the rows and the type of each buffer"""
+    places: Any
+    """`Runs` whose tensors are leaves, `point` and `memory` flat"""
+    numbers: tuple[Leaf, ...]
+    """the leaves of the problem's numbers"""
     tuple_of_coordinates: bool
 
     def buffers(self, width: int) -> dict[str, Tensor]:
-        """Room for `width` runs."""
-        rows: dict[str, tuple[int, torch.dtype]] = {}
-        for leaf in self.leaves:
-            rows[leaf.buffer] = (leaf.first + leaf.rows, leaf.dtype)
+        """Zeros for `width` runs."""
         return {
-            name: torch.empty(count, width, dtype=dtype) for name, (count, dtype) in rows.items()
+            name: torch.from_numpy(np.zeros((rows, width), dtype=dtype))
+            for name, (rows, dtype) in self.sizes.items()
         }
 
     def fill(self, buffers: dict[str, Tensor], problem: Problem) -> None:
-        """Puts the starts of a problem in lanes, and its numbers, into buffers."""
+        """Puts the starts of a problem in lanes, and its numbers, into buffers of zeros."""
         point: Any = problem.start
-        runs = begin(
-            tuple(point) if self.tuple_of_coordinates else point,
-            problem.batched,
-            len(problem.record.tolerances),
-            bool(problem.least.value),
-        )
-        values = [*tree_flatten(runs)[0], *_lanes(problem)]
-        for leaf, value in zip(self.leaves, values, strict=True):
-            rows = buffers[leaf.buffer][leaf.first : leaf.first + leaf.rows]
-            rows[:, : value.shape[-1]] = value
+        if self.tuple_of_coordinates:
+            point = point.unbind(0)
+        self._rows(buffers, self.places.point).copy_(problem.start)
+        self._rows(buffers, self.places.best_loss).fill_(torch.inf)
+        for leaf in (*self.places.gradient_steps, *self.places.gap_steps):
+            self._rows(buffers, leaf).fill_(NEVER)
+        memory = tree_leaves(problem.batched.init(point))
+        values = zip((*self.places.memory, *self.numbers), (*memory, *_lanes(problem)), strict=True)
+        for leaf, value in values:
+            self._rows(buffers, leaf).copy_(value)
+
+    def _rows(self, buffers: dict[str, Tensor], leaf: Leaf) -> Tensor:
+        return buffers[leaf.buffer][leaf.first : leaf.first + leaf.rows]
+
+    def steps(self, buffers: dict[str, Tensor]) -> Tensor:
+        """The moves that the runs in the buffers have made."""
+        leaf: Any = self.places.steps
+        return buffers[leaf.buffer][leaf.first]
 
     def runs(self, buffers: dict[str, Tensor]) -> Runs:
-        """The runs in the buffers; their points ``(dim, B)``."""
-        leaves = [
-            buffers[leaf.buffer][leaf.first : leaf.first + leaf.rows]
-            for leaf in self.leaves[: self.state.num_leaves]
-        ]
-        runs: Runs = tree_unflatten([leaf.squeeze(0) for leaf in leaves], self.state)
-        if self.tuple_of_coordinates:
-            first = self.leaves[0].first
-            point = buffers["reals"][first : first + len(runs.point)]
-            runs = runs._replace(point=point)
-        return runs
+        """What was noted of the runs in the buffers; their points ``(dim, B)``."""
+
+        def look(leaf: Any) -> Tensor:
+            return buffers[leaf.buffer][leaf.first]
+
+        places = self.places
+        return Runs(
+            point=self._rows(buffers, places.point),
+            memory=(),
+            move=(),
+            **{name: look(getattr(places, name)) for name in _NOTED},
+            gradient_steps=tuple(look(leaf) for leaf in places.gradient_steps),
+            gap_steps=tuple(look(leaf) for leaf in places.gap_steps),
+        )
 
     def advance(
         self,
@@ -87,8 +108,6 @@ class Block:
     ) -> None:
         """Makes `looks` looks from step `first` on, each but the one at `last` with a move after.
 
-        Other Python threads go on meanwhile.
-
         Args:
             buffers: changed in place; as wide as a multiple of `LANES`.
             first: the step of the first look.
@@ -97,16 +116,14 @@ class Block:
             recording: what takes the rows, if anything.
             column: of the first run in it.
         """
-        width = buffers["reals"].shape[1]
-        rows = recording.pointers(column) if recording else (None, None, None, 0, 1)
-        self.function(
-            *(
-                buffers[name].data_ptr() if name in buffers else None
-                for name in ("reals", "counts", "wholes")
-            ),
-            *(width, 0, width, first, looks, last),
-            *rows,
+        dim, width = self.places.point.rows, buffers["reals"].shape[1]
+        threads = min(torch.get_num_threads(), 1 + looks * width * dim // _THREAD_STEPS)
+        pointers = (
+            buffers[name].data_ptr() if name in buffers else None
+            for name in ("reals", "counts", "wholes")
         )
+        rows = recording.pointers(column) if recording else (None, None, None, 0, 1)
+        self.function(threads, *pointers, width, first, looks, last, *rows)
 
 
 def _lanes(problem: Problem) -> Iterator[Tensor]:
@@ -118,7 +135,7 @@ def _lanes(problem: Problem) -> Iterator[Tensor]:
 
 
 def block_for(problem: Problem) -> Block:
-    """The compiled program of a problem, whose numbers are in lanes or plain zeros.
+    """The compiled program of a problem in which what is 0 for every run is a plain 0.
 
     Raises:
         Unsupported: it does something that has no form in a program.
@@ -148,9 +165,9 @@ def _marked(component: Any) -> Any:
     """The component with, for each number, whether it is there or a plain zero."""
 
     def mark(number: Any, name: str) -> Any:
-        if not isinstance(number, Tensor):
-            return 0.0
-        return "whole" if number.dtype == torch.int64 else "real"
+        if isinstance(number, Tensor):
+            return "real" if number.is_floating_point() else "whole"
+        return "whole" if isinstance(number, int) else "real" if number else 0.0
 
     return map_numbers(component, mark)
 
@@ -188,19 +205,20 @@ def _block(key: _Key) -> Block:
 
     module = trace(step, [*leaves, torch.tensor(0), torch.tensor(1), *lanes])
     layout = lay_out([*leaves, *lanes])
-    numbered = tree_unflatten(list(range(held)), spec)
+    places = tree_unflatten(layout[:held], spec)
     seen = {
-        "point": tree_flatten(numbered.point)[0][0],
-        "loss": numbered.loss,
-        "gradient_square": numbered.gradient_square,
-        "steps": numbered.steps,
+        name: layout.index(tree_leaves(getattr(places, name))[0])
+        for name in ("point", "loss", "gradient_square", "steps")
     }
     source = write(module, layout, held, seen, key.dim, _EXAMPLE, _GROUPS if small else 1)
     function = build(source).run
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
-    function.argtypes = [pointer] * 3 + [whole] * 6 + [pointer] * 3 + [whole] * 2
+    function.argtypes = [whole, *[pointer] * 3, *[whole] * 4, *[pointer] * 3, *[whole] * 2]
     function.restype = None
-    return Block(function, tuple(layout), spec, small)
+    sizes = {leaf.buffer: (leaf.first + leaf.rows, leaf.numpy_type) for leaf in layout}
+    whole_point = dataclasses.replace(tree_leaves(places.point)[0], rows=key.dim)
+    places = places._replace(point=whole_point, memory=tuple(tree_leaves(places.memory)))
+    return Block(function, sizes, places, tuple(layout[held:]), small)
 
 
 def _example(part: Any, dtype: torch.dtype) -> Any:

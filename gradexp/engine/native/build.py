@@ -25,6 +25,7 @@ _FLAGS = [
     "-O3",
     "-shared",
     "-fPIC",
+    "-fopenmp",
     "-ffp-contract=off",  # what is recorded must not change which products are fused
     "-fwrapv",  # as torch's whole numbers do
     "-fno-math-errno",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from gradexp.engine.native.block import Block
@@ -13,21 +14,28 @@ from gradexp.engine.runs import Runs
 class NativeChunk:
     """Runs that a compiled program advances."""
 
-    shortest = 32
-
     def __init__(self, block: Block, problem: Problem) -> None:
         self._block, self._last = block, problem.steps
         dim, width = problem.start.shape
         self._buffers = block.buffers(width)
         block.fill(self._buffers, problem)
-        # A block is short enough for Ctrl-C and the progress bar, and long enough to not matter.
-        self.longest = min(max(self.shortest, 2**23 // (width * dim)), 2**14)
+        # Long enough for what surrounds a block not to matter; the first ones shorter, where
+        # many runs may end at once; the others still so short that Ctrl-C is heard.
+        self.shortest = max(32, 2**17 // (width * dim))
+        self.longest = max(64, 2**24 // (width * dim))
 
     def advance(self, first: int, looks: int, recording: Recording | None, columns: slice) -> None:
         self._block.advance(self._buffers, first, looks, self._last, recording, columns.start)
+
+    def steps(self) -> Tensor:
+        return self._block.steps(self._buffers)
 
     def runs(self) -> Runs:
         return self._block.runs(self._buffers)
 
     def keep(self, index: Tensor) -> None:
-        self._buffers = {name: rows[:, index] for name, rows in self._buffers.items()}
+        which = index.numpy()
+        self._buffers = {
+            name: torch.from_numpy(rows.numpy().take(which, axis=1))
+            for name, rows in self._buffers.items()
+        }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
@@ -42,6 +43,10 @@ class Leaf:
     @property
     def buffer(self) -> str:
         return _BUFFERS[self.dtype]
+
+    @property
+    def numpy_type(self) -> np.dtype[Any]:
+        return np.dtype(str(self.dtype).removeprefix("torch."))
 
 
 def lay_out(leaves: Sequence[Tensor]) -> list[Leaf]:
@@ -213,18 +218,20 @@ _FRAME = Template("""\
 using real = $real;
 constexpr int GROUPS = $groups;
 #include "lanes.hpp"
+#include <atomic>
 
 $constants
 
-// Makes `iterations` looks, and a move after each, for the runs from column `begin` to column `end`
-// of the buffers, whose rows are `width` long. Every `stride`-th step is written into the rows of
+// Makes `iterations` looks, and a move after each, for groups of runs as long as there are any left
+// in the buffers, whose rows are `width` long. Every `stride`-th step is written into the rows of
 // the trace, `pitch` apart, where there are any. The packs of a group are advanced in turn: one's
 // chain of arithmetic does not wait for another's, which hides the latency of each.
-extern "C" void run(real* reals, int32_t* counts, int64_t* wholes, int64_t width, int64_t begin,
-                    int64_t end, int64_t first, int64_t iterations, int64_t last, real* loss_rows,
-                    real* norm_rows, real* point_rows, int64_t pitch, int64_t stride) {
+static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, int64_t* wholes,
+                     int64_t width, int64_t first, int64_t iterations, int64_t last,
+                     real* loss_rows, real* norm_rows, real* point_rows, int64_t pitch,
+                     int64_t stride) {
   $rooms
-  for (int64_t lane = begin; lane < end; lane += GROUPS * LANES) {
+  for (int64_t lane; (lane = next.fetch_add(GROUPS * LANES)) < width;) {
     $packs
 #pragma GCC unroll $groups
     for (int g = 0; g < GROUPS; ++g) {
@@ -263,5 +270,15 @@ extern "C" void run(real* reals, int32_t* counts, int64_t* wholes, int64_t width
       $saves
     }
   }
+}
+
+extern "C" void run(int64_t threads, real* reals, int32_t* counts, int64_t* wholes, int64_t width,
+                    int64_t first, int64_t iterations, int64_t last, real* loss_rows,
+                    real* norm_rows, real* point_rows, int64_t pitch, int64_t stride) {
+  std::atomic<int64_t> next{0};
+  // The team of torch's own operations: a second one would have to wait while that one spins.
+#pragma omp parallel num_threads(int(threads)) if (threads > 1)
+  run_some(next, reals, counts, wholes, width, first, iterations, last, loss_rows, norm_rows,
+           point_rows, pitch, stride);
 }
 """)
