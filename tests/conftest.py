@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from hydra.core.hydra_config import HydraConfig
 from gradexp.cli import main
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
+
+# Compiled programs, kept from one run of the tests to the next.
+os.environ["GRADEXP_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cache" / "programs")
 
 Gradexp = Callable[..., tuple[int, str, str]]
 
@@ -30,6 +35,7 @@ def gradexp(
         finally:
             GlobalHydra.instance().clear()
             HydraConfig.instance().cfg = None
+            logging.getLogger().handlers.clear()
         out, err = capfd.readouterr()
         return status, out, err
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gradexp.engine.problem import Problem
-from gradexp.engine.rows import Recording
+from gradexp.engine.rows import Recording, root
 from gradexp.engine.runs import NEVER, Runs, has_diverged, is_stationary
 from gradexp.engine.trace import End, Ran, Trace
 
@@ -68,7 +68,7 @@ class Results:
             end=end,
             steps=self._counts["steps"],
             final_loss=loss,
-            final_gradient_norm=square.sqrt(),
+            final_gradient_norm=root(square),
             final_point=self._point,
             best_loss=self._reals["best_loss"],
             best_step=self._counts["best_step"],

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradexp.engine.memory import rows
 from gradexp.engine.problem import Problem
+
+
+def root(square: Tensor) -> Tensor:
+    """√square on the CPU, rounded as IEEE 754 says: torch's own may be off in the last bit, in
+    another way for one number than for many."""
+    return torch.from_numpy(np.sqrt(square.cpu().numpy()))
 
 
 class Recording:
@@ -40,7 +47,7 @@ class Recording:
         count = columns.stop - columns.start
         self.loss[to, columns] = loss[skipped::stride, :count]
         if self.gradient_norm is not None and self.point is not None:
-            self.gradient_norm[to, columns] = square[skipped::stride, :count].sqrt()
+            self.gradient_norm[to, columns] = root(square[skipped::stride, :count])
             self.point[to, :, columns] = point[:, skipped::stride, :count].movedim(0, 1)
 
     def close(
@@ -69,7 +76,7 @@ class Recording:
             rows = slice(step // stride + 1, full if columns is not everyone[0] else count)
             self.loss[rows, columns] = loss[columns]
             if self.gradient_norm is not None and self.point is not None:
-                self.gradient_norm[rows, columns] = square[columns].sqrt()
+                self.gradient_norm[rows, columns] = root(square[columns])
                 self.point[rows, :, columns] = point[:, columns]
         self.loss = self.loss[:count, :batch]
         if self.gradient_norm is not None and self.point is not None:

@@ -194,10 +194,13 @@ last whole pair of registers `cos` and `exp` take a scalar road that differs in 
 
 
 def padded(tensor: Tensor) -> Tensor:
-    """`tensor` with its last axis filled up to a multiple of `LANES` with its last element."""
+    """`tensor` with its last axis filled up to a multiple of `LANES` with its last element.
+
+    It is contiguous: of numbers that share their memory some operations take a scalar road, too.
+    """
     missing = -tensor.shape[-1] % LANES
     if not missing:
-        return tensor
+        return tensor.contiguous()
     return torch.cat([tensor, tensor[..., -1:].expand(*tensor.shape[:-1], missing)], dim=-1)
 
 

@@ -247,7 +247,7 @@ template <class T> inline Pack<T> sqrt(Pack<T> x) {
     return each(x, y, [](T a, T b) { return std::name(a, b); });                             \
   }
 #endif
-UNARY(tan, u10) UNARY(asin, u10) UNARY(acos, u10)
+UNARY(asin, u10) UNARY(acos, u10)
 UNARY(atan, u10) UNARY(sinh, u10) UNARY(cosh, u10) UNARY(tanh, u10) UNARY(asinh, u10)
 UNARY(acosh, u10) UNARY(atanh, u10) UNARY(exp, u10) UNARY(exp2, u10) UNARY(expm1, u10)
 UNARY(log, u10) UNARY(log2, u10) UNARY(log10, u10) UNARY(log1p, u10) UNARY(erf, u10)
@@ -256,22 +256,55 @@ UNARY(lgamma, u10) BINARY(pow, u10) BINARY(atan2, u10) BINARY(hypot, u05)
 // Sine and cosine, of one call where both are wanted: in float with the error that torch's own
 // vector form has (3.5 units in the last place), in double with 1.
 template <class T> struct SinCos { Pack<T> sin, cos; };
+template <class T> inline SinCos<T> where(Mask m, SinCos<T> a, SinCos<T> b) {
+  return {where(m, a.sin, b.sin), where(m, a.cos, b.cos)};
+}
+
+// The vector forms of sine, cosine and tangent reduce small, large and huge angles in three ways,
+// and take the one that serves all lanes. Each is called with angles of its own size only, so that
+// a run's numbers do not depend on who shares its pack.
+template <class T, class F> inline auto by_size(Pack<T> x, F f) {
+  constexpr T small = sizeof(T) == 4 ? 125 : 15, large = sizeof(T) == 4 ? 39000 : 1e14;
+  const auto size = abs(x);
+  const Mask is_small = size < small;
+  auto result = f(where(is_small, x, splat<T>(0)));
+  if (any(~is_small)) {
+    const Mask is_large = ~is_small & (size < large), is_huge = ~(is_small | is_large);
+    if (any(is_large)) result = where(is_large, f(where(is_large, x, splat<T>(2 * small))), result);
+    if (any(is_huge)) result = where(is_huge, f(where(is_huge, x, splat<T>(10 * large))), result);
+  }
+  return result;
+}
+
 #if defined(__AVX2__)
 template <class T> struct Two { typename Register<T>::type first, second; };
 extern "C" Two<float> VECTOR_OF_float(sincos, u35)(Register<float>::type);
 extern "C" Two<double> VECTOR_OF_double(sincos, u10)(Register<double>::type);
+extern "C" Register<float>::type VECTOR_OF_float(tan, u10)(Register<float>::type);
+extern "C" Register<double>::type VECTOR_OF_double(tan, u10)(Register<double>::type);
 template <class T> inline SinCos<T> sincos(Pack<T> x) {
-  SinCos<T> r;
-  for (int i = 0; i < Pack<T>::COUNT; ++i) {
-    Two<T> both;
-    if constexpr (sizeof(T) == 4) both = VECTOR_OF_float(sincos, u35)(x.v[i]);
-    else both = VECTOR_OF_double(sincos, u10)(x.v[i]);
-    r.sin.v[i] = both.first;
-    r.cos.v[i] = both.second;
-  }
-  return r;
+  return by_size(x, [](Pack<T> angle) {
+    SinCos<T> r;
+    for (int i = 0; i < Pack<T>::COUNT; ++i) {
+      Two<T> both;
+      if constexpr (sizeof(T) == 4) both = VECTOR_OF_float(sincos, u35)(angle.v[i]);
+      else both = VECTOR_OF_double(sincos, u10)(angle.v[i]);
+      r.sin.v[i] = both.first;
+      r.cos.v[i] = both.second;
+    }
+    return r;
+  });
+}
+template <class T> inline Pack<T> tan(Pack<T> x) {
+  return by_size(x, [](Pack<T> angle) {
+    for (auto& v : angle.v)
+      if constexpr (sizeof(T) == 4) v = VECTOR_OF_float(tan, u10)(v);
+      else v = VECTOR_OF_double(tan, u10)(v);
+    return angle;
+  });
 }
 #else
+LANE_BY_LANE(tan)
 template <class T> inline SinCos<T> sincos(Pack<T> x) {
   return {each(x, [](T a) { return std::sin(a); }), each(x, [](T a) { return std::cos(a); })};
 }

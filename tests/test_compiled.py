@@ -1,0 +1,263 @@
+"""Compiled steps: the same numbers as eager ones, built once, and never silently not."""
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gradexp import optimize
+from gradexp.engine import End, Record, Reference, Stop
+from gradexp.engine.cost import predict
+from gradexp.engine.native import build
+from gradexp.engine.problem import Least, Problem
+from gradexp.mistakes import Mistake
+from gradexp.noises import Gaussian, Noiseless
+from gradexp.optimizers import SGD
+from gradexp.schedules import Constant, Exponential
+from gradexp.surfaces import Surface, get, names
+
+RATES = torch.logspace(-8, -5, 100, dtype=torch.float64)
+
+
+def recorded(part: Tensor | None) -> Tensor:
+    assert part is not None
+    return part
+
+
+def both(surface: Surface, optimizer: SGD, **options: Any) -> tuple[Any, Any]:
+    """The traces of eager and of compiled steps."""
+    start = options.pop("start", surface.start)
+    eager, compiled = (
+        optimize(surface, start, optimizer, compile=compile, **options)
+        for compile in ("never", "always")
+    )
+    assert (eager.engine, compiled.engine) == ("eager", "compiled")
+    return eager, compiled
+
+
+@pytest.mark.parametrize("name", names())
+def test_compiled_steps_are_eager_ones_to_rounding(name: str) -> None:
+    # The structure of the tests of invariance: compiled once for both.
+    eager, compiled = both(
+        get(name),
+        SGD(lr=RATES, momentum=0.9),
+        steps=100,
+        schedule=Exponential(gamma=0.9999),
+        noise=Gaussian(std=1e-9, seed=torch.arange(100)),
+    )
+    assert torch.equal(eager.step, compiled.step)
+    for part in ("loss", "gradient_norm", "point", "best_loss", "path_length"):
+        one, other = getattr(eager, part), getattr(compiled, part)
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11, equal_nan=True)
+    assert torch.equal(eager.steps, compiled.steps)
+    assert torch.equal(eager.end, compiled.end)
+
+
+@pytest.mark.parametrize("options", [
+    {},
+    {"momentum": 0.9},
+    {"momentum": 0.9, "nesterov": True},
+    {"momentum": 0.9, "dampening": 0.3, "weight_decay": 1e-3},
+    {"momentum": torch.linspace(0, 0.99, 100), "dampening": 0.3, "maximize": True},
+])  # fmt: skip
+def test_arithmetic_that_is_exact_in_both_is_the_same_to_the_bit(options: dict[str, Any]) -> None:
+    # Sums, products and quotients are rounded as IEEE 754 says, in one order, never fused.
+    eager, compiled = both(get("rosenbrock"), SGD(lr=RATES * 100, **options), steps=300)
+    for part in ("loss", "point", "best_loss", "best_step", "reversals", "steps", "end"):
+        assert torch.equal(getattr(eager, part), getattr(compiled, part)), part
+
+
+@pytest.mark.parametrize("dim", [16, 17, 100, 1000])
+@pytest.mark.parametrize("name", ["rosenbrock", "quadratic", "rastrigin"])
+def test_many_dimensions(name: str, dim: int) -> None:
+    eager, compiled = both(get(name, dim=dim), SGD(lr=RATES[:40], momentum=0.9), steps=20)
+    for part in ("loss", "gradient_norm", "point"):
+        torch.testing.assert_close(
+            getattr(eager, part), getattr(compiled, part), rtol=1e-11, atol=1e-13
+        )
+
+
+@pytest.mark.parametrize("engine", ["never", "always", "reference"])
+def test_online_metrics_are_those_of_the_whole_trace(engine: Any) -> None:
+    tolerances = (1.0, 1e-3, 1e-9)
+    chosen: dict[str, Any] = {"compile": engine}
+    if engine == "reference":
+        chosen = {"engine": Reference()}
+    trace = optimize(
+        get("himmelblau"),
+        (1.0, 1.0),
+        SGD(lr=torch.tensor([0.01, 0.015, 1e-3, 0.5]), momentum=0.9),
+        steps=150,
+        record=Record(tolerances=tolerances),
+        **chosen,
+    )
+    assert trace.end.tolist().count(int(End.DIVERGED)) == 1
+    for run in range(3):
+        _, loss, norm, point = (recorded(part).numpy() for part in trace.run(run))
+        moves = np.diff(point, axis=0)
+        lengths = np.sqrt((moves**2).sum(axis=1))
+        turned = (moves[1:] * moves[:-1]).sum(axis=1) < 0
+        assert float(trace.path_length[run]) == pytest.approx(lengths.sum(), rel=1e-12)
+        assert int(trace.reversals[run]) == turned.sum() > 0
+        assert float(trace.best_loss[run]) == loss.min()
+        assert int(trace.best_step[run]) == loss.argmin()
+        for row, tolerance in enumerate(tolerances):
+            for steps, size in ((recorded(trace.gap_steps), loss), (trace.gradient_steps, norm)):
+                met = np.flatnonzero(size <= tolerance)
+                assert int(steps[row, run]) == (met[0] if len(met) else -1)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_has_diverged(value: float) -> None:
+    class Cliff(type(get("sphere"))):  # type: ignore[misc]
+        def value(self, point: Any) -> Tensor:
+            x, _ = point
+            loss: Tensor = torch.where(x < 0.5, x * 0 + value, x)
+            return loss
+
+    for trace in both(Cliff(), SGD(lr=0.2), steps=10, start=(1.0, 0.0)):
+        assert End(int(trace.end[0])) is End.DIVERGED
+        assert int(trace.steps[0]) == 3
+
+
+def test_a_trace_keeps_its_memory() -> None:
+    # The memory of traces is used again: of those that are gone.
+    def trace(lr: float) -> Tensor:
+        many = torch.full((100,), lr)
+        return recorded(optimize(get("sphere"), (1.0, 1.0), SGD(lr=many), steps=50).loss)
+
+    first = trace(0.1)
+    part, before = first[3, :2], first.clone()
+    second = trace(0.2)
+    assert torch.equal(first, before)
+    del first
+    third = trace(0.3)
+    assert torch.equal(part, before[3, :2])
+    assert not torch.equal(second, third)
+
+
+@dataclass(frozen=True)
+class Own(Surface):
+    family: ClassVar[Any] = "convex"
+    dim: ClassVar[int] = 2
+    domain: ClassVar[Any] = ((-1.0, 1.0),) * 2
+    start: ClassVar[Any] = (0.5, 0.25)
+
+    def value(self, point: Any) -> Tensor:
+        raise NotImplementedError
+
+
+class Branching(Own):
+    def value(self, point: Any) -> Tensor:
+        x, y = point
+        value: Tensor = x**2 + y**2 if float(x.detach().sum()) < 1e9 else x
+        return value
+
+
+class Special(Own):
+    def value(self, point: Any) -> Tensor:
+        x, y = point
+        value: Tensor = torch.special.i0(x) + y**2
+        return value
+
+
+class Counting(Own):
+    def value(self, point: Any) -> Tensor:
+        x, y = point
+        value: Tensor = x**2 + y**2 + 0 * x.flip(-1)
+        return value
+
+
+@pytest.mark.parametrize("surface", [Branching(), Special(), Counting()])
+def test_what_cannot_be_compiled_runs_eagerly_and_says_so(surface: Surface) -> None:
+    lr = torch.full((1000,), 0.1)
+    with pytest.warns(RuntimeWarning, match="running eagerly, for it could not be compiled"):
+        trace = optimize(
+            surface, surface.start, SGD(lr=lr), steps=10**6, compile="auto", record="metrics"
+        )
+    assert trace.engine == "eager"
+    with pytest.raises(Mistake, match="compile=always: cannot be done: "):
+        optimize(surface, surface.start, SGD(lr=lr), steps=1, compile="always")
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    for part in (build.compiler, build._command, build._version):
+        part.cache_clear()
+    try:
+        with pytest.raises(Mistake, match="there is no C\\+\\+ compiler"):
+            optimize(get("sphere", dim=5), (1.0,) * 5, SGD(lr=0.1), steps=1, compile="always")
+    finally:
+        for part in (build.compiler, build._command, build._version):
+            part.cache_clear()
+
+
+def test_the_next_process_finds_what_one_has_compiled(tmp_path: Path) -> None:
+    program = """
+import torch
+from gradexp import optimize, surfaces
+from gradexp.optimizers import SGD
+trace = optimize(surfaces.get("booth"), (1.0, 1.0), SGD(lr=1e-3), steps=9, compile="always")
+print(trace.engine, trace.final_loss.item())
+"""
+
+    def answer() -> str:
+        environment = {**os.environ, "GRADEXP_CACHE": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first = answer()
+    (built,) = tmp_path.iterdir()
+    when = built.stat().st_mtime_ns
+    assert answer() == first
+    assert [built] == list(tmp_path.iterdir())
+    assert built.stat().st_mtime_ns == when
+
+
+def problem(steps: int, batch: int, surface: Surface) -> Problem:
+    return Problem(
+        surface=surface,
+        start=torch.zeros(surface.dim, batch, dtype=torch.float64),
+        optimizer=SGD(lr=0.1),
+        steps=steps,
+        schedule=Constant(),
+        noise=Noiseless(),
+        stop=Stop(),
+        record=Record(),
+        least=Least.of(surface),
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch", "name", "compiles"),
+    [
+        (1000, 1, "rosenbrock", False),
+        (1000, 1000, "rosenbrock", False),
+        (100_000, 1, "rosenbrock", True),
+        (10_000, 10_000, "rosenbrock", True),
+        (100, 10**6, "sphere", True),
+        (5000, 1, "muller_brown", False),
+    ],
+)
+def test_a_problem_is_compiled_where_it_pays(
+    steps: int, batch: int, name: str, compiles: bool
+) -> None:
+    cost = predict(problem(steps, batch, get(name)))
+    assert (cost.compiled < cost.eager) == compiles
+
+
+def test_the_choice_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        optimize(get("sphere"), (1.0, 1.0), SGD(lr=0.1), steps=123)
+    assert any("engine: eager (about" in message for message in caplog.messages)

@@ -1,0 +1,153 @@
+"""A run's numbers do not depend on who shares its batch, nor on what is recorded of it."""
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from gradexp import optimize, stack
+from gradexp.engine import Record, Stop, Trace, batched
+from gradexp.initializations import Normal, starts
+from gradexp.noises import Gaussian
+from gradexp.optimizers import SGD
+from gradexp.schedules import Exponential
+from gradexp.surfaces import Surface, get, names
+
+Compile = Literal["never", "always"]
+BOTH = pytest.mark.parametrize("compile", ["never", "always"])
+RUNS = 1000
+AT_THE_END = (
+    *("end", "steps", "final_loss", "final_gradient_norm", "final_point", "best_loss"),
+    *("best_step", "path_length", "reversals", "gap_steps", "gradient_steps"),
+)
+
+
+def same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors are equal to the bit, NaN with NaN."""
+    if one is None or other is None:
+        return one is other
+    return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def run(
+    surface: Surface,
+    order: Tensor,
+    compile: Compile,
+    dtype: str = "float64",
+    steps: int = 500,
+    record: Record | Literal["trace", "loss", "metrics"] = "trace",
+) -> Trace:
+    """The runs of these numbers: from all around the start, some too fast, some slow, with noise
+    and a schedule."""
+    std = 0.1 * (surface.domain[0][1] - surface.domain[0][0])
+    start = starts(stack([Normal(std=std, seed=int(i)) for i in order]), surface, len(order))
+    rates = torch.logspace(-5, 0, RUNS, dtype=torch.float64)
+    momenta = torch.linspace(0.99, 0, RUNS, dtype=torch.float64)
+    return optimize(
+        surface,
+        start,
+        SGD(lr=rates[order], momentum=momenta[order]),
+        steps=steps,
+        schedule=Exponential(gamma=0.9999),
+        noise=Gaussian(std=1e-3, seed=order),
+        record=record,
+        dtype=dtype,
+        compile=compile,
+    )
+
+
+def assert_alone_as_among(surface: Surface, compile: Compile, dtype: str, steps: int) -> None:
+    order = torch.randperm(RUNS, generator=torch.Generator().manual_seed(1))
+    together = run(surface, order, compile, dtype, steps)
+    assert int(together.steps.max()) > 0
+    for place in (31, 999):
+        alone = run(surface, order[place : place + 1], compile, dtype, steps)
+        among = together.run(place)
+        assert all(same(one, other) for one, other in zip(alone.run(0), among, strict=True))
+        for name in AT_THE_END:
+            one, other = getattr(alone, name), getattr(together, name)
+            assert one is other is None or same(one[..., 0], other[..., place]), name
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", names())
+def test_a_run_does_not_depend_on_who_shares_its_batch(
+    name: str, dtype: str, compile: Compile
+) -> None:
+    assert_alone_as_among(get(name), compile, dtype, steps=500)
+
+
+@BOTH
+@pytest.mark.parametrize("dim", [16, 17, 100])
+@pytest.mark.parametrize("name", ["rosenbrock", "quadratic", "ackley"])
+def test_nor_does_it_in_many_dimensions(name: str, dim: int, compile: Compile) -> None:
+    assert_alone_as_among(get(name, dim=dim), compile, "float64", steps=70)
+
+
+@BOTH
+def test_nor_on_chunks_and_threads(compile: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = torch.arange(RUNS)
+    whole = run(get("rastrigin"), order, compile)
+    monkeypatch.setattr(batched, "_COMPILED_COORDINATES", 200)
+    monkeypatch.setattr(batched, "_EAGER_NUMBERS", 200 * 64)
+    torch.set_num_threads(2)
+    try:
+        parts = run(get("rastrigin"), order, compile)
+    finally:
+        torch.set_num_threads(1)
+    for name in ("step", "loss", "gradient_norm", "point", *AT_THE_END):
+        assert same(getattr(whole, name), getattr(parts, name)), name
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["rosenbrock", "himmelblau", "quadratic"])
+def test_nor_on_what_is_recorded_and_who_has_left(name: str, compile: Compile) -> None:
+    # Where nothing is recorded along the way, runs that have ended leave the batch.
+    order, tolerances = torch.arange(RUNS), (1.0, 1e-2)
+    traces = [
+        run(get(name), order, compile, record=Record(what=what, points=7, tolerances=tolerances))
+        for what in ("trace", "loss", "metrics")
+    ]
+    assert len(torch.unique(traces[0].steps)) > 10
+    for trace in traces[1:]:
+        for part in AT_THE_END:
+            assert same(getattr(traces[0], part), getattr(trace, part)), part
+
+
+@BOTH
+def test_a_batch_costs_what_its_live_runs_cost(
+    compile: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+
+    def counting(chunk_class: type) -> None:
+        advance = chunk_class.advance  # type: ignore[attr-defined]
+
+        def counted(self, first, looks, recording, columns):  # type: ignore[no-untyped-def]
+            nonlocal made
+            made += looks * self.steps().shape[0]
+            advance(self, first, looks, recording, columns)
+
+        monkeypatch.setattr(chunk_class, "advance", counted)
+
+    from gradexp.engine.eager import EagerChunk
+    from gradexp.engine.native import NativeChunk
+
+    counting(NativeChunk if compile == "always" else EagerChunk)
+    lr = torch.full((20_000,), 1e-4)
+    lr[::10] = 1e-5
+    lr[lr > 2e-5] = 1.0  # nine of ten diverge within a few steps
+    trace = optimize(
+        get("rosenbrock"),
+        (-1.2, 1.0),
+        SGD(lr=lr),
+        steps=5000,
+        stop=Stop(gradient=1e-300),
+        record="metrics",
+        compile=compile,
+    )
+    live = int(trace.steps.sum())
+    assert live < 0.11 * 5000 * len(lr)
+    assert live < made < 1.2 * live
