@@ -30,12 +30,17 @@ def gradexp(
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
+        root = logging.getLogger()
+        before = list(root.handlers)
         try:
             status = main(arguments)
         finally:
             GlobalHydra.instance().clear()
             HydraConfig.instance().cfg = None
-            logging.getLogger().handlers.clear()
+            for handler in root.handlers:  # what Hydra has set up ends with the command
+                if handler not in before:
+                    handler.close()
+            root.handlers[:] = before
         out, err = capfd.readouterr()
         return status, out, err
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradexp import optimize, stack
+from gradexp import optimize
 from gradexp.engine import Record, Stop, Trace, batched
 from gradexp.initializations import Normal, starts
 from gradexp.noises import Gaussian
@@ -41,7 +41,7 @@ def run(
     """The runs of these numbers: from all around the start, some too fast, some slow, with noise
     and a schedule."""
     std = 0.1 * (surface.domain[0][1] - surface.domain[0][0])
-    start = starts(stack([Normal(std=std, seed=int(i)) for i in order]), surface, len(order))
+    start = starts(Normal(std=std, seed=order), surface, len(order))
     rates = torch.logspace(-5, 0, RUNS, dtype=torch.float64)
     momenta = torch.linspace(0.99, 0, RUNS, dtype=torch.float64)
     return optimize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
 from gradexp.engine.chunks import run_in_chunks
@@ -101,7 +101,4 @@ def _run_compiled(problem: Problem, block: Block) -> Trace:
 
     size = max(LANES, _COMPILED_COORDINATES // problem.start.shape[0] // LANES * LANES)
 
-    def make(part: Problem) -> NativeChunk:
-        return NativeChunk(block, part)
-
-    return run_in_chunks(problem, make, size, "compiled")
+    return run_in_chunks(problem, partial(NativeChunk, block), size, "compiled")

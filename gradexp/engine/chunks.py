@@ -40,7 +40,7 @@ class Chunk(Protocol):
 
 
 def run_in_chunks(
-    problem: Problem, make: Callable[[Problem], Chunk], size: int, engine: Ran
+    problem: Problem, make: Callable[[Problem, slice], Chunk], size: int, engine: Ran
 ) -> Trace:
     """The trace of a problem whose chunks of `size` runs are made by `make`."""
     recording = None
@@ -60,7 +60,7 @@ def run_in_chunks(
 
 def _run_chunk(
     problem: Problem,
-    make: Callable[[Problem], Chunk],
+    make: Callable[[Problem, slice], Chunk],
     columns: slice,
     results: Results,
     tell: Callable[[int], None],
@@ -70,7 +70,7 @@ def _run_chunk(
     Where nothing is recorded along the way, runs that have ended leave it as soon as they are half
     of it: from then on it costs what those cost that go on.
     """
-    chunk = make(problem.lanes(columns.start, columns.stop))
+    chunk = make(problem, columns)
     place: slice | Tensor = columns
     count = columns.stop - columns.start
     step, looks = 0, chunk.shortest

@@ -45,8 +45,8 @@ class EagerChunk:
     shortest = longest = 64
     """path lengths are summed block by block: their last bit depends on it"""
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
+    def __init__(self, whole: Problem, columns: slice) -> None:
+        self._problem = problem = whole.lanes(columns.start, columns.stop)
         known = bool(problem.least.value)
         tolerances = len(problem.record.tolerances)
         self._runs = begin(problem.start, problem.batched, tolerances, known)

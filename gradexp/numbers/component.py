@@ -242,7 +242,8 @@ def plain_zeros(component: C) -> C:
     """A copy in which numbers that are 0 for every run are the plain number 0."""
 
     def plain(number: Any, name: str) -> Any:
-        tensor = _tensor(number)
-        return 0.0 if tensor.is_floating_point() and not bool(tensor.any()) else number
+        if not isinstance(number, Tensor) or not number.is_floating_point():
+            return number
+        return number if bool(number.any()) else 0.0
 
     return map_numbers(component, plain)

@@ -25,11 +25,13 @@ class Interval:
     high: float = math.inf
     closed: Literal["left", "right", "both", "neither"] = "neither"
 
-    def holds(self, value: Tensor) -> bool:
-        """Whether every element of `value` is finite and inside."""
+    def holds(self, value: Number) -> bool:
+        """Whether a number, or every element of a tensor, is finite and inside."""
         low = value >= self.low if self.closed in ("left", "both") else value > self.low
         high = value <= self.high if self.closed in ("right", "both") else value < self.high
-        return bool((low & high & value.isfinite()).all())
+        if isinstance(value, Tensor):
+            return bool((low & high & value.isfinite()).all())
+        return bool(low and high and math.isfinite(value))
 
     def __str__(self) -> str:
         if self == Interval():
@@ -131,7 +133,7 @@ def _checked_number(name: str, value: Any, allowed: Interval) -> Number:
         number = value if isinstance(value, Tensor) else float(value)
     except OverflowError:
         raise Mistake(name, value, f"must be {allowed}") from None
-    if not allowed.holds(torch.as_tensor(number, dtype=torch.float64)):
+    if not allowed.holds(number):
         raise Mistake(name, value, f"must be {allowed}")
     return number
 

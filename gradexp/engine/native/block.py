@@ -59,19 +59,29 @@ class Block:
             for name, (rows, dtype) in self.sizes.items()
         }
 
-    def fill(self, buffers: dict[str, Tensor], problem: Problem) -> None:
-        """Puts the starts of a problem in lanes, and its numbers, into buffers of zeros."""
-        point: Any = problem.start
-        if self.tuple_of_coordinates:
-            point = point.unbind(0)
-        self._rows(buffers, self.places.point).copy_(problem.start)
+    def fill(self, buffers: dict[str, Tensor], problem: Problem, columns: slice) -> None:
+        """Puts the starts and the numbers of some runs of a problem into buffers of zeros; the
+        last one is repeated to the buffers' width."""
+        count = columns.stop - columns.start
+
+        def put(leaf: Any, value: Tensor) -> None:
+            rows = self._rows(buffers, leaf)
+            rows[:, :count] = value[..., columns] if value.shape[-1] > 1 else value
+            rows[:, count:] = rows[:, count - 1 : count]
+
+        put(self.places.point, problem.start)
         self._rows(buffers, self.places.best_loss).fill_(torch.inf)
         for leaf in (*self.places.gradient_steps, *self.places.gap_steps):
             self._rows(buffers, leaf).fill_(NEVER)
-        memory = tree_leaves(problem.batched.init(point))
-        values = zip((*self.places.memory, *self.numbers), (*memory, *_lanes(problem)), strict=True)
-        for leaf, value in values:
-            self._rows(buffers, leaf).copy_(value)
+        point: Any = self._rows(buffers, self.places.point)
+        memory = problem.batched.init(tuple(point) if self.tuple_of_coordinates else point)
+        for leaf, state in zip(self.places.memory, tree_leaves(memory), strict=True):
+            self._rows(buffers, leaf).copy_(state)
+        for leaf, number in zip(self.numbers, _present(problem), strict=True):
+            if isinstance(number, Tensor):
+                put(leaf, number.reshape(-1))
+            else:
+                self._rows(buffers, leaf).fill_(number)
 
     def _rows(self, buffers: dict[str, Tensor], leaf: Leaf) -> Tensor:
         return buffers[leaf.buffer][leaf.first : leaf.first + leaf.rows]
@@ -126,12 +136,19 @@ class Block:
         self.function(threads, *pointers, width, first, looks, last, *rows)
 
 
-def _lanes(problem: Problem) -> Iterator[Tensor]:
-    """The numbers of a problem that are tensors, in order."""
+def _present(problem: Problem) -> Iterator[Any]:
+    """The numbers of a problem but for the plain zeros, in order."""
     for name in PARTS:
         for number in numbers(getattr(problem, name)).values():
-            if isinstance(number, Tensor):
+            if _mark(number) != 0.0:
                 yield number
+
+
+def _mark(number: Any) -> Any:
+    """What a program has for a number: a place for a real or a whole one, or a plain 0."""
+    if isinstance(number, Tensor):
+        return "real" if number.is_floating_point() else "whole"
+    return "whole" if isinstance(number, int) else "real" if number else 0.0
 
 
 def block_for(problem: Problem) -> Block:
@@ -141,7 +158,9 @@ def block_for(problem: Problem) -> Block:
         Unsupported: it does something that has no form in a program.
         CannotCompile: there is no compiler, or it failed.
     """
-    parts = tuple(_marked(getattr(problem, name)) for name in PARTS)
+    parts = tuple(
+        map_numbers(getattr(problem, name), lambda number, name: _mark(number)) for name in PARTS
+    )
     dim, dtype = problem.start.shape[0], problem.start.dtype
     key = _Key(parts, problem.record.tolerances, dtype, dim)
     try:
@@ -161,17 +180,6 @@ class _Key:
     dim: int
 
 
-def _marked(component: Any) -> Any:
-    """The component with, for each number, whether it is there or a plain zero."""
-
-    def mark(number: Any, name: str) -> Any:
-        if isinstance(number, Tensor):
-            return "real" if number.is_floating_point() else "whole"
-        return "whole" if isinstance(number, int) else "real" if number else 0.0
-
-    return map_numbers(component, mark)
-
-
 @lru_cache(maxsize=256)
 def _block(key: _Key) -> Block:
     parts = {name: _example(part, key.dtype) for name, part in zip(PARTS, key.parts, strict=True)}
@@ -187,7 +195,7 @@ def _block(key: _Key) -> Block:
     )
     leaves, spec = tree_flatten(runs)
     leaves = [leaf.clone() for leaf in leaves]  # one tensor twice would be traced as one input
-    lanes = list(_lanes(problem))
+    lanes: list[Tensor] = list(_present(problem))
     held = len(leaves)
 
     def step(*flat: Tensor) -> list[Tensor]:

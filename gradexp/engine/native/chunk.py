@@ -9,16 +9,18 @@ from gradexp.engine.native.block import Block
 from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import Runs
+from gradexp.numbers import LANES
 
 
 class NativeChunk:
     """Runs that a compiled program advances."""
 
-    def __init__(self, block: Block, problem: Problem) -> None:
+    def __init__(self, block: Block, problem: Problem, columns: slice) -> None:
         self._block, self._last = block, problem.steps
-        dim, width = problem.start.shape
+        dim = problem.start.shape[0]
+        width = -(-(columns.stop - columns.start) // LANES) * LANES
         self._buffers = block.buffers(width)
-        block.fill(self._buffers, problem)
+        block.fill(self._buffers, problem, columns)
         # Long enough for what surrounds a block not to matter; the first ones shorter, where
         # many runs may end at once; the others still so short that Ctrl-C is heard.
         self.shortest = max(32, 2**17 // (width * dim))

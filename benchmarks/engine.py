@@ -1,0 +1,360 @@
+"""How fast the engine is, beside ``torch.optim``, optax, JAX written by hand, and the machine.
+
+    python benchmarks/engine.py                        # the table of the README
+    python benchmarks/engine.py --surfaces rosenbrock --batches 100,10000 --rounds 9
+
+Every figure is nanoseconds a run and step: the median over the rounds, and in brackets the least
+and the most. In each round the sides take turns; each has run once before with the same sizes.
+Compile times are apart, in seconds. The sides:
+
+    torch.optim   a loop over torch.optim.SGD with autograd, for one run
+    eager         gradexp.optimize(..., compile="never")
+    compiled      gradexp.optimize(..., compile="always"): with its stops and online metrics
+    optax         jit(vmap(scan)) over optax.sgd
+    JAX           the same rule by hand over separate coordinate arrays, in one scan
+    floor         the larger of the time to copy the bytes that are recorded, and of the time of
+                  the arithmetic (loss, gradient and update, as the traced graph has it) at the
+                  measured rate of fused multiply-adds
+
+Steps are chosen so that each call makes about --work coordinate steps, 10 to 10,000 of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradexp import optimize, surfaces
+from gradexp.engine.native.build import build
+from gradexp.engine.native.program import trace
+from gradexp.optimizers import SGD
+from gradexp.surfaces import Surface, value_and_gradient
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+import jax
+import jax.numpy as jnp
+import optax
+
+jax.config.update("jax_enable_x64", True)
+
+LEARNING_RATES = {"rosenbrock": 1e-4, "rastrigin": 1e-4, "quadratic": 1e-2}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One case: what every side computes."""
+
+    surface: str
+    dim: int
+    momentum: float
+    dtype: str
+    record: str
+    batch: int
+    steps: int
+
+    @property
+    def torch_surface(self) -> Surface:
+        sized = self.surface == "quadratic"
+        return surfaces.get(self.surface, **({"dim": self.dim} if sized else {}))
+
+    def rates(self) -> torch.Tensor:
+        """A decade of stable learning rates, one a run."""
+        top = LEARNING_RATES[self.surface]
+        spread = torch.logspace(-1, 0, self.batch, dtype=torch.float64) * top
+        return spread.to(getattr(torch, self.dtype))
+
+    def starts(self) -> torch.Tensor:
+        start = torch.tensor(self.torch_surface.start, dtype=getattr(torch, self.dtype))
+        return start[:, None].expand(-1, self.batch).contiguous()
+
+
+def compiled(work: Work, compile: str = "always") -> Callable[[], Any]:
+    rates, starts, surface = work.rates(), work.starts(), work.torch_surface
+
+    def run() -> Any:
+        found = optimize(
+            surface,
+            starts,
+            SGD(lr=rates, momentum=work.momentum),
+            steps=work.steps,
+            record=work.record,  # type: ignore[arg-type]
+            dtype=work.dtype,
+            compile=compile,  # type: ignore[arg-type]
+        )
+        assert found.engine == ("compiled" if compile == "always" else "eager")
+        assert int(found.steps.min()) == work.steps, "a run ended early"
+        return found
+
+    return run
+
+
+def eager(work: Work) -> Callable[[], Any]:
+    return compiled(work, "never")
+
+
+def torch_loop(work: Work) -> Callable[[], Any]:
+    surface, rate = work.torch_surface, float(work.rates()[0])
+
+    def run() -> Any:
+        point = work.starts()[:, 0].clone().requires_grad_()
+        optimizer = torch.optim.SGD([point], lr=rate, momentum=work.momentum)
+        losses = []
+        for _ in range(work.steps):
+            optimizer.zero_grad()
+            loss = surface.value(point)
+            torch.autograd.backward(loss)
+            losses.append(loss.item())
+            optimizer.step()
+        return losses
+
+    return run
+
+
+def jax_value(work: Work, coordinates: list[Any]) -> Any:
+    """The surface over separate coordinates, as its class has it."""
+    if work.surface == "rosenbrock":
+        x, y = coordinates
+        return 100 * (y - x**2) ** 2 + (1 - x) ** 2
+    if work.surface == "rastrigin":
+        terms = [x**2 - 10 * jnp.cos(2 * jnp.pi * x) for x in coordinates]
+        return 10 * len(terms) + sum(terms[1:], terms[0])
+    powers = [10 ** (i / (work.dim - 1)) for i in range(work.dim)]
+    terms = [k * x**2 for k, x in zip(powers, coordinates, strict=True)]
+    return 0.5 * sum(terms[1:], terms[0])
+
+
+def jax_value_of_array(work: Work, point: Any) -> Any:
+    """The surface over one array a run, as a user of optax writes it."""
+    if work.surface == "rosenbrock":
+        return 100 * (point[1] - point[0] ** 2) ** 2 + (1 - point[0]) ** 2
+    if work.surface == "rastrigin":
+        return 10 * work.dim + (point**2 - 10 * jnp.cos(2 * jnp.pi * point)).sum()
+    powers = 10 ** (jnp.arange(work.dim, dtype=point.dtype) / (work.dim - 1))
+    return 0.5 * (powers * point**2).sum()
+
+
+def jitted(function: Any, arguments: tuple[Any, ...]) -> tuple[Callable[[], Any], float]:
+    """A call of the compiled function, and the seconds it took to compile."""
+    begun = time.perf_counter()
+    ready = jax.jit(function).lower(*arguments).compile()
+    spent = time.perf_counter() - begun
+    return lambda: jax.block_until_ready(ready(*arguments)), spent
+
+
+def with_optax(work: Work) -> tuple[Callable[[], Any], float]:
+    def one(rate: Any, start: Any) -> Any:
+        rule = optax.sgd(rate, momentum=work.momentum or None)
+
+        def step(carried: Any, _: Any) -> Any:
+            point, state, best = carried
+            loss, gradient = jax.value_and_grad(lambda p: jax_value_of_array(work, p))(point)
+            updates, state = rule.update(gradient, state)
+            point = optax.apply_updates(point, updates)
+            kept = loss if work.record == "loss" else None
+            return (point, state, jnp.minimum(best, loss)), kept
+
+        begin = (start, rule.init(start), jnp.asarray(jnp.inf, start.dtype))
+        (point, _, best), losses = jax.lax.scan(step, begin, None, length=work.steps)
+        return point, best, losses
+
+    starts = jnp.asarray(work.starts().T.contiguous().numpy())
+    return jitted(jax.vmap(one), (jnp.asarray(work.rates().numpy()), starts))
+
+
+def by_hand(work: Work) -> tuple[Callable[[], Any], float]:
+    def all_at_once(rates: Any, *start: Any) -> Any:
+        def step(carried: Any, _: Any) -> Any:
+            points, velocities, best = carried
+            loss, pull = jax.vjp(lambda *x: jax_value(work, list(x)), *points)
+            gradient = pull(jnp.ones_like(loss))
+            if work.momentum:
+                both = zip(velocities, gradient, strict=True)
+                velocities = gradient = tuple(work.momentum * v + g for v, g in both)
+            points = tuple(x - rates * g for x, g in zip(points, gradient, strict=True))
+            kept = loss if work.record == "loss" else None
+            return (points, velocities, jnp.minimum(best, loss)), kept
+
+        still = tuple(jnp.zeros_like(x) for x in start) if work.momentum else ()
+        begin = (start, still, jnp.full_like(rates, jnp.inf))
+        (points, _, best), losses = jax.lax.scan(step, begin, None, length=work.steps)
+        return points, best, losses
+
+    starts = [jnp.asarray(row.numpy()) for row in work.starts()]
+    return jitted(all_at_once, (jnp.asarray(work.rates().numpy()), *starts))
+
+
+def copy_rate() -> float:
+    """Bytes a nanosecond that a large copy writes."""
+    source = torch.ones(2**26)
+    target = source.clone()
+
+    def once() -> float:
+        begun = time.perf_counter()
+        target.copy_(source)
+        return time.perf_counter() - begun
+
+    return source.nbytes / statistics.median(once() for _ in range(9)) / 1e9
+
+
+_MULTIPLY_ADD = """
+using real = {real};
+#include "lanes.hpp"
+static real chains(int64_t count) {{
+  real x[16 * LANES];
+  for (auto& one : x) one = real(0.5);
+  for (int64_t i = 0; i < count; ++i)
+    for (auto& one : x) one = std::fma(one, real(0.999), real(0.001));
+  real sum = 0;
+  for (auto one : x) sum += one;
+  return sum;
+}}
+extern "C" double run(int64_t count, int64_t threads) {{
+  double sum = 0;
+#pragma omp parallel num_threads(int(threads)) reduction(+ : sum)
+  sum += chains(count);
+  return sum + LANES * 0.0;
+}}
+extern "C" int64_t numbers() {{ return 16 * LANES; }}
+"""
+
+
+def multiply_add_rate(dtype: str) -> float:
+    """Fused multiply-adds a nanosecond, on all threads, of chains that fill the registers."""
+    library = build(_MULTIPLY_ADD.format(real={"float32": "float", "float64": "double"}[dtype]))
+    library.run.restype, library.run.argtypes = ctypes.c_double, [ctypes.c_int64] * 2
+    count, threads = 10**7, torch.get_num_threads()
+
+    def once() -> float:
+        begun = time.perf_counter()
+        library.run(count, threads)
+        return time.perf_counter() - begun
+
+    once()
+    best = min(once() for _ in range(5))
+    return float(library.numbers()) * count * threads / best / 1e9
+
+
+def arithmetic(work: Work) -> int:
+    """Operations on numbers in a step of one run: loss, gradient and update."""
+    surface, rule = work.torch_surface, SGD(lr=1e-3, momentum=work.momentum)
+
+    def step(point: torch.Tensor, velocity: torch.Tensor) -> Any:
+        points = tuple(point.unbind(0))
+        loss, gradient = value_and_gradient(surface, points)
+        velocities = tuple(velocity.unbind(0))
+        following, state = rule.update(points, gradient, type(rule.init(points))(velocities), 1)
+        return loss, *following, *state.velocity
+
+    point = torch.ones(work.dim, 131, dtype=torch.float64)
+    counted = 0
+    for node in trace(step, [point, point]).graph.nodes:
+        name = str(node.target)
+        moves = any(
+            word in name for word in ("select", "full", "expand", "view", "alias", "unbind")
+        )
+        if node.op == "call_function" and not moves and node.meta["val"].numel() >= 131:
+            counted += 1
+    return counted
+
+
+def floor(work: Work, copied: float, multiplied: dict[str, float]) -> float:
+    size = 4 if work.dtype == "float32" else 8
+    written = size / copied if work.record == "loss" else 0.0
+    return max(written, arithmetic(work) / multiplied[work.dtype])
+
+
+def measured(
+    sides: dict[str, Callable[[], Any]], rounds: int, units: int
+) -> dict[str, list[float]]:
+    """Nanoseconds a unit of each side in each round, in turn, after one of each unmeasured."""
+    for run in sides.values():
+        run()
+    spent: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, run in sides.items():
+            begun = time.perf_counter()
+            result = run()
+            spent[name].append((time.perf_counter() - begun) / units * 1e9)
+            del result
+    return spent
+
+
+def shown(values: list[float]) -> str:
+    middle = statistics.median(values)
+    digits = 0 if middle >= 1000 else 1 if middle >= 100 else 2
+    return f"{middle:,.{digits}f} [{min(values):,.{digits}f}-{max(values):,.{digits}f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--surfaces", default="rosenbrock,rastrigin,quadratic20,quadratic100")
+    parser.add_argument("--batches", default="1,100,1000,10000,100000,1000000")
+    parser.add_argument("--dtypes", default="float32,float64")
+    parser.add_argument("--momenta", default="0.9,0")
+    parser.add_argument("--records", default="loss,metrics")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--work", type=float, default=4e8, help="coordinate steps a call")
+    parser.add_argument("--memory", type=float, default=3e9, help="bytes recorded a call, at most")
+    arguments = parser.parse_args()
+
+    print(
+        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads; torch {torch.__version__}, "
+        f"jax {jax.__version__}, optax {optax.__version__}"
+    )
+    dtypes = arguments.dtypes.split(",")
+    copied, multiplied = copy_rate(), {dtype: multiply_add_rate(dtype) for dtype in dtypes}
+    print(f"copies write {copied:.1f} bytes/ns; multiply-adds/ns: {multiplied}")
+    names = ("torch.optim", "eager", "compiled", "optax", "JAX", "floor")
+    print("| surface | dtype | momentum | recorded | runs | steps |", " | ".join(names), end=" |")
+    print(" optax / compiled | JAX / compiled | compiled / floor |")
+    print("|" + " --- |" * (6 + len(names) + 3))
+    compiling: dict[str, list[float]] = {"optax": [], "JAX": []}
+    axes = (
+        arguments.surfaces.split(","),
+        dtypes,
+        [float(m) for m in arguments.momenta.split(",")],
+        arguments.records.split(","),
+        [int(float(b)) for b in arguments.batches.split(",")],
+    )
+    for name, dtype, momentum, record, batch in itertools.product(*axes):
+        surface = name.rstrip("0123456789")
+        dim = int(name.removeprefix(surface) or 2)
+        size = 4 if dtype == "float32" else 8
+        steps = min(10_000, max(10, int(arguments.work / (batch * dim))))
+        if record == "loss":
+            steps = min(steps, int(arguments.memory / (batch * size)))
+        if batch == 1:
+            steps = 1000
+        work = Work(surface, dim, momentum, dtype, record, batch, steps)
+        sides: dict[str, Callable[[], Any]] = {}
+        if batch == 1:
+            sides["torch.optim"] = torch_loop(work)
+        if batch * dim * steps <= 2e8 or batch == 1:
+            sides["eager"] = eager(work)
+        sides["compiled"] = compiled(work)
+        for side, make in (("optax", with_optax), ("JAX", by_hand)):
+            sides[side], spent = make(work)
+            compiling[side].append(spent)
+        figures = measured(sides, arguments.rounds, batch * steps)
+        least = floor(work, copied, multiplied)
+        middle = {side: statistics.median(values) for side, values in figures.items()}
+        cells = [shown(figures[side]) if side in figures else "" for side in names[:-1]]
+        ratios = [middle[side] / middle["compiled"] for side in ("optax", "JAX")]
+        print(f"| {name} | {dtype} | {momentum} | {record} | {batch:,} | {steps:,} |", end=" ")
+        print(" | ".join([*cells, f"{least:.3f}"]), end=" | ")
+        print(f"{ratios[0]:.1f} | {ratios[1]:.1f} | {middle['compiled'] / least:.1f} |", flush=True)
+    for side, seconds in compiling.items():
+        print(f"{side} compiled a case in {shown(seconds)} s")
+
+
+if __name__ == "__main__":
+    main()
