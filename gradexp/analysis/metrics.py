@@ -41,8 +41,9 @@ def metrics(
 
     Returns:
         ``steps``, ``final_loss``, ``best_loss``, ``best_step``, ``loss_gap`` (final loss minus the
-        surface's minimum), ``gradient_norm``, ``distance`` (to the nearest declared minimizer);
-        and, by tolerance, ``steps_to_gap`` and ``steps_to_gradient``.
+        surface's minimum), ``gradient_norm``, ``distance`` (to the nearest declared minimizer),
+        ``path_length``, ``reversals`` (moves at more than a right angle to the one before); and,
+        by tolerance, ``steps_to_gap`` and ``steps_to_gradient``.
     """
     point = trace.final_point[:, index].double()
     distance = distance_to_minimizer(surface, point[None])
@@ -64,6 +65,8 @@ def metrics(
         "loss_gap": None if minimum is None else loss - float(minimum),
         "gradient_norm": float(trace.final_gradient_norm[index]),
         "distance": None if distance is None else float(distance),
+        "path_length": float(trace.path_length[index]),
+        "reversals": int(trace.reversals[index]),
         "steps_to_gap": first_steps(trace.gap_steps),
         "steps_to_gradient": first_steps(trace.gradient_steps),
     }
