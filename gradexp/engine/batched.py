@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 _EAGER_NUMBERS = 2**22
 """Numbers of a block that an eager chunk keeps at a time."""
 
+_CUDA_NUMBERS = 2**28
+"""The same on CUDA."""
+
 _COMPILED_COORDINATES = 2**17
 """Coordinates of a compiled chunk."""
 
@@ -64,13 +67,18 @@ class Batched(Component):
         block = self._block(problem)
         if block is None:
             numbers = EagerChunk.longest * problem.start.shape[0]
-            size = max(LANES, _EAGER_NUMBERS // numbers // LANES * LANES)
+            room = _EAGER_NUMBERS if problem.start.device.type == "cpu" else _CUDA_NUMBERS
+            size = max(LANES, room // numbers // LANES * LANES)
             return run_in_chunks(problem, EagerChunk, size, "eager")
         return _run_compiled(problem, block)
 
     def _block(self, problem: Problem) -> Block | None:
         """The compiled program to run, or None to run eagerly."""
         if self.compile == "never":
+            return None
+        if problem.start.device.type != "cpu":
+            if self.compile == "always":
+                raise Mistake("compile", "always", "is for the CPU so far; use auto or device=cpu")
             return None
         if self.compile == "auto":
             cost = predict(problem)
