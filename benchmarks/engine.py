@@ -309,8 +309,8 @@ def main() -> None:
     parser.add_argument("--momenta", default="0.9,0")
     parser.add_argument("--records", default="loss,metrics")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--work", type=float, default=4e8, help="coordinate steps a call")
-    parser.add_argument("--memory", type=float, default=3e9, help="bytes recorded a call, at most")
+    parser.add_argument("--work", type=float, default=1e9, help="coordinate steps a call")
+    parser.add_argument("--memory", type=float, default=2e9, help="bytes recorded a call, at most")
     arguments = parser.parse_args()
 
     print(

@@ -28,7 +28,7 @@ _EAGER_NUMBERS = 2**22
 _CUDA_NUMBERS = 2**28
 """The same on CUDA."""
 
-_COMPILED_COORDINATES = 2**17
+_COMPILED_COORDINATES = 2**16
 """Coordinates of a compiled chunk."""
 
 
@@ -109,4 +109,4 @@ def _run_compiled(problem: Problem, block: Block) -> Trace:
 
     size = max(LANES, _COMPILED_COORDINATES // problem.start.shape[0] // LANES * LANES)
 
-    return run_in_chunks(problem, partial(NativeChunk, block), size, "compiled")
+    return run_in_chunks(problem, partial(NativeChunk, block, {}), size, "compiled")

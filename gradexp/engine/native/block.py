@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from gradexp.engine.native.build import build
+from gradexp.engine.native.build import build, recall
 from gradexp.engine.native.program import Leaf, lay_out, trace, write
 from gradexp.engine.problem import PARTS, Problem, Record
 from gradexp.engine.rows import Recording
@@ -180,6 +181,19 @@ class _Key:
     dim: int
 
 
+def _signature(key: _Key) -> str | None:
+    """What names a program in every process: None where it is made of what is not gradexp's, which
+    may have changed since."""
+    for part in key.parts:
+        module = sys.modules[type(part).__module__]
+        if not module.__name__.startswith("gradexp."):
+            return None
+        if getattr(module, type(part).__qualname__, None) is not type(part):
+            return None
+    names = [type(part).__module__ for part in key.parts]
+    return f"{names} {key}"
+
+
 @lru_cache(maxsize=256)
 def _block(key: _Key) -> Block:
     parts = {name: _example(part, key.dtype) for name, part in zip(PARTS, key.parts, strict=True)}
@@ -211,15 +225,19 @@ def _block(key: _Key) -> Block:
         results: list[Tensor] = tree_flatten(after)[0]
         return results
 
-    module = trace(step, [*leaves, torch.tensor(0), torch.tensor(1), *lanes])
     layout = lay_out([*leaves, *lanes])
     places = tree_unflatten(layout[:held], spec)
     seen = {
         name: layout.index(tree_leaves(getattr(places, name))[0])
         for name in ("point", "loss", "gradient_square", "steps")
     }
-    source = write(module, layout, held, seen, key.dim, _EXAMPLE, _GROUPS if small else 1)
-    function = build(source).run
+    signature = _signature(key)
+    library = recall(signature) if signature else None
+    if library is None:
+        module = trace(step, [*leaves, torch.tensor(0), torch.tensor(1), *lanes])
+        source = write(module, layout, held, seen, key.dim, _EXAMPLE, _GROUPS if small else 1)
+        library = build(source, signature)
+    function = library.run
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     function.argtypes = [whole, *[pointer] * 3, *[whole] * 4, *[pointer] * 3, *[whole] * 2]
     function.restype = None

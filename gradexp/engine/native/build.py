@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -75,18 +76,41 @@ def _version() -> str:
     return told.stdout
 
 
-def build(source: str) -> ctypes.CDLL:
+def build(source: str, signature: str | None = None) -> ctypes.CDLL:
     """The program of a source, from the cache if it is there.
+
+    Args:
+        source: in C++.
+        signature: what `recall` is to find it by in another process, if anything.
 
     Raises:
         CannotCompile: there is no compiler, or it failed.
     """
-    return ctypes.CDLL(str(_built(source)))
+    place = _built(source)
+    if signature is not None:
+        with contextlib.suppress(FileExistsError):
+            os.link(place, _recalled(signature))
+    return ctypes.CDLL(str(place))
 
 
-def is_built(source: str) -> bool:
-    """Whether the cache has it."""
-    return _place(source).exists()
+def recall(signature: str) -> ctypes.CDLL | None:
+    """The program that was built under a signature by this version of gradexp, if any was."""
+    place = _recalled(signature)
+    return ctypes.CDLL(str(place)) if place.exists() else None
+
+
+def _recalled(signature: str) -> Path:
+    return _place(signature + _own_source())
+
+
+@cache
+def _own_source() -> str:
+    """A digest of gradexp itself: what it traces may have changed."""
+    package = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _place(source: str) -> Path:

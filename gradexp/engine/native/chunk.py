@@ -15,11 +15,25 @@ from gradexp.numbers import LANES
 class NativeChunk:
     """Runs that a compiled program advances."""
 
-    def __init__(self, block: Block, problem: Problem, columns: slice) -> None:
+    def __init__(
+        self, block: Block, spare: dict[str, Tensor], problem: Problem, columns: slice
+    ) -> None:
+        """
+        Args:
+            block: the program.
+            spare: the buffers of a chunk that is done, to use again, or nothing.
+            problem: whose runs they are.
+            columns: which of them.
+        """
         self._block, self._last = block, problem.steps
         dim = problem.start.shape[0]
         width = -(-(columns.stop - columns.start) // LANES) * LANES
-        self._buffers = block.buffers(width)
+        if spare and spare["reals"].shape[1] == width:
+            for rows in spare.values():
+                rows.zero_()
+        else:
+            spare.update(block.buffers(width))
+        self._buffers = dict(spare)
         block.fill(self._buffers, problem, columns)
         # Long enough for what surrounds a block not to matter; the first ones shorter, where
         # many runs may end at once; the others still so short that Ctrl-C is heard.
