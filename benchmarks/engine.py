@@ -281,15 +281,21 @@ def floor(work: Work, copied: float, multiplied: dict[str, float]) -> float:
 def measured(
     sides: dict[str, Callable[[], Any]], rounds: int, units: int
 ) -> dict[str, list[float]]:
-    """Nanoseconds a unit of each side in each round, in turn, after one of each unmeasured."""
-    for run in sides.values():
+    """Nanoseconds a unit of each side in each round, in turn, after one of each unmeasured; what
+    takes less than 0.1 s is called again and again so long."""
+    calls = {}
+    for name, run in sides.items():
         run()
+        begun = time.perf_counter()
+        run()
+        calls[name] = max(1, int(0.1 / (time.perf_counter() - begun)))
     spent: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, run in sides.items():
             begun = time.perf_counter()
-            result = run()
-            spent[name].append((time.perf_counter() - begun) / units * 1e9)
+            for _ in range(calls[name]):
+                result = run()
+            spent[name].append((time.perf_counter() - begun) / units / calls[name] * 1e9)
             del result
             time.sleep(_REST)
     return spent
