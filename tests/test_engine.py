@@ -189,20 +189,6 @@ def test_a_batch_whose_runs_have_all_ended_is_not_run_on(
     assert told[-1] < 10_000
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_not_finite_has_diverged(value: float) -> None:
-    class Cliff(type(get("sphere"))):  # type: ignore[misc]
-        def value(self, point: Tensor) -> Tensor:
-            x, _ = point
-            loss: Tensor = torch.where(x < 0.5, x * 0 + value, x)
-            return loss
-
-    trace = optimize(Cliff(), (1.0, 0.0), SGD(lr=0.2), steps=10)
-    assert End(int(trace.end[0])) is End.DIVERGED
-    assert int(trace.steps[0]) == 3
-    assert float(trace.best_loss[0]) == pytest.approx(0.6) or value == -math.inf
-
-
 def test_metrics_are_those_of_the_full_trace() -> None:
     tolerances = (1.0, 1e-3, 1e-9)
     optimizer = SGD(lr=torch.tensor([0.01, 0.015, 1e-3]), momentum=torch.tensor([0.9, 0.95, 0.0]))

@@ -1,6 +1,6 @@
 """A run's numbers do not depend on who shares its batch, nor on what is recorded of it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -8,6 +8,8 @@ from torch import Tensor
 
 from gradexp import optimize
 from gradexp.engine import Record, Stop, Trace, batched
+from gradexp.engine.eager import EagerChunk
+from gradexp.engine.native import NativeChunk
 from gradexp.initializations import Normal, starts
 from gradexp.noises import Gaussian
 from gradexp.optimizers import SGD
@@ -122,18 +124,15 @@ def test_a_batch_costs_what_its_live_runs_cost(
 ) -> None:
     made = 0
 
-    def counting(chunk_class: type) -> None:
-        advance = chunk_class.advance  # type: ignore[attr-defined]
+    def counting(chunk_class: Any) -> None:
+        advance = chunk_class.advance
 
-        def counted(self, first, looks, recording, columns):  # type: ignore[no-untyped-def]
+        def counted(self: Any, first: int, looks: int, recording: Any, columns: slice) -> None:
             nonlocal made
             made += looks * self.steps().shape[0]
             advance(self, first, looks, recording, columns)
 
         monkeypatch.setattr(chunk_class, "advance", counted)
-
-    from gradexp.engine.eager import EagerChunk
-    from gradexp.engine.native import NativeChunk
 
     counting(NativeChunk if compile == "always" else EagerChunk)
     lr = torch.full((20_000,), 1e-4)

@@ -8,7 +8,7 @@ trace that was let go of are kept for the next one.
 from __future__ import annotations
 
 import math
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ _KEPT = 2**31
 """Bytes that are kept for the next trace, at most."""
 
 _spare: list[np.ndarray] = []
-_lock = Lock()
+_lock = RLock()  # a loan may end while its own thread holds it
 
 
 class _Loan:
@@ -37,12 +37,10 @@ class _Loan:
 
 def rows(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """An uninitialized tensor on the CPU, aligned to the widest vector register."""
-    wanted = max(1, math.prod(shape)) * dtype.itemsize
+    wanted = math.prod(shape) * dtype.itemsize
     whole = np.asarray(_Loan(_block(wanted + _ALIGNMENT)))
     start = -whole.ctypes.data % _ALIGNMENT
-    return (
-        torch.from_numpy(whole[start : start + wanted]).view(dtype)[: math.prod(shape)].view(shape)
-    )
+    return torch.from_numpy(whole[start : start + wanted]).view(dtype).view(shape)
 
 
 def _block(size: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from gradexp.engine.native.build import build, recall
+from gradexp.engine.native.emit import Unsupported
 from gradexp.engine.native.program import Leaf, lay_out, trace, write
 from gradexp.engine.problem import PARTS, Problem, Record
 from gradexp.engine.rows import Recording
@@ -25,12 +26,11 @@ from gradexp.numbers import map_numbers, numbers
 COORDINATES = 16
 """Points of up to so many dimensions are held as a tuple of coordinates, in registers."""
 
-_EXAMPLE = 131
-"""Runs in the example that is traced: a size that no other axis is likely to have."""
+MOST_COORDINATES = 10_000
+"""Points of more dimensions are not compiled: the example that is traced would not fit."""
 
 _GROUPS = 2
 """Packs that are advanced in turn: measured, 1 takes 1.8 times as long, 4 as long as 2."""
-
 
 _THREAD_STEPS = 2**15
 """Steps of a coordinate that are worth a thread."""
@@ -196,8 +196,12 @@ def _signature(key: _Key) -> str | None:
 
 @lru_cache(maxsize=256)
 def _block(key: _Key) -> Block:
-    parts = {name: _example(part, key.dtype) for name, part in zip(PARTS, key.parts, strict=True)}
-    start = torch.ones(key.dim, _EXAMPLE, dtype=key.dtype)
+    if key.dim > MOST_COORDINATES:
+        raise Unsupported(f"a point of more than {MOST_COORDINATES} dimensions")
+    runs_traced = _runs_traced(key.dim)
+    examples = (_example(part, runs_traced, key.dtype) for part in key.parts)
+    parts = dict(zip(PARTS, examples, strict=True))
+    start = torch.ones(key.dim, runs_traced, dtype=key.dtype)
     record = Record(what="metrics", tolerances=key.tolerances)
     problem = Problem(**parts, start=start, steps=1, record=record)
     small = key.dim <= COORDINATES
@@ -235,7 +239,7 @@ def _block(key: _Key) -> Block:
     library = recall(signature) if signature else None
     if library is None:
         module = trace(step, [*leaves, torch.tensor(0), torch.tensor(1), *lanes])
-        source = write(module, layout, held, seen, key.dim, _EXAMPLE, _GROUPS if small else 1)
+        source = write(module, layout, held, seen, key.dim, runs_traced, _GROUPS if small else 1)
         library = build(source, signature)
     function = library.run
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
@@ -247,10 +251,18 @@ def _block(key: _Key) -> Block:
     return Block(function, sizes, places, tuple(layout[held:]), small)
 
 
-def _example(part: Any, dtype: torch.dtype) -> Any:
+def _runs_traced(dim: int) -> int:
+    """Runs in the example that is traced: a size by which the axis of the runs is known, for no
+    other axis has it: those are as long as a point, or as what halving it again and again leaves.
+    """
+    taken = {(dim >> halvings) + more for halvings in range(16) for more in range(-2, 3)}
+    return next(size for size in range(131, 1000) if size not in taken)
+
+
+def _example(part: Any, runs_traced: int, dtype: torch.dtype) -> Any:
     def lanes(mark: Any, name: str) -> Any:
         if mark == 0.0:
             return mark
-        return torch.ones(_EXAMPLE, dtype=torch.int64 if mark == "whole" else dtype)
+        return torch.ones(runs_traced, dtype=torch.int64 if mark == "whole" else dtype)
 
     return map_numbers(part, lanes)

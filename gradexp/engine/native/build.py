@@ -84,19 +84,24 @@ def build(source: str, signature: str | None = None) -> ctypes.CDLL:
         signature: what `recall` is to find it by in another process, if anything.
 
     Raises:
-        CannotCompile: there is no compiler, or it failed.
+        CannotCompile: there is no compiler, it failed, or its result cannot be kept or loaded.
     """
-    place = _built(source)
-    if signature is not None:
-        with contextlib.suppress(FileExistsError):
-            os.link(place, _recalled(signature))
-    return ctypes.CDLL(str(place))
+    try:
+        place = _built(source)
+        if signature is not None:
+            with contextlib.suppress(OSError):  # it is there, or this disk has no links
+                os.link(place, _recalled(signature))
+        return ctypes.CDLL(str(place))
+    except OSError as error:
+        raise CannotCompile(f"{cache_folder()}: {error}") from error
 
 
 def recall(signature: str) -> ctypes.CDLL | None:
     """The program that was built under a signature by this version of gradexp, if any was."""
-    place = _recalled(signature)
-    return ctypes.CDLL(str(place)) if place.exists() else None
+    try:
+        return ctypes.CDLL(str(_recalled(signature)))
+    except OSError:  # it is not there
+        return None
 
 
 def _recalled(signature: str) -> Path:

@@ -218,7 +218,7 @@ class Emitter:
         return Value(tensor.dtype, shape, False, lambda index: f"{name}[{flat(shape, index)}]")
 
     def _number(self, x: Any, dtype: torch.dtype, shape: tuple[int, ...] = ()) -> Value:
-        text = f"{_TYPES[dtype]}({literal(x)})"
+        text = f"{_TYPES[dtype]}({literal(float(x) if dtype.is_floating_point else x)})"
         return Value(dtype, shape, False, lambda index: text, float(x))
 
     def _source(self, node: Node) -> Value:
@@ -229,7 +229,7 @@ class Emitter:
     def _operand(self, argument: Any, dtype: torch.dtype) -> Value:
         if isinstance(argument, Node):
             return self.values[argument.name]
-        return self._number((dtype.is_floating_point and float(argument)) or argument, dtype)
+        return self._number(argument, dtype)
 
     def _read(self, value: Value, out: Node, index: Index, dtype: torch.dtype) -> str:
         """A value at an index of the result that it is broadcast to, in another type."""
@@ -391,7 +391,7 @@ class Emitter:
         number = node.args[1] if len(node.args) > 1 else node.args[0]
         shape, lanes = self._shape(node)
         dtype: torch.dtype = node.meta["val"].dtype
-        known = self._number(float(number) if dtype.is_floating_point else number, dtype)  # type: ignore[arg-type]
+        known = self._number(number, dtype)
         text = known.at(())
         if lanes:
             text = f"mask({text})" if dtype == torch.bool else f"pack({text})"
@@ -401,8 +401,7 @@ class Emitter:
 
     def _scalar_tensor(self, node: Node) -> Value:
         dtype: torch.dtype = node.meta["val"].dtype
-        number: Any = node.args[0]
-        return self._number(float(number) if dtype.is_floating_point else number, dtype)
+        return self._number(node.args[0], dtype)
 
     def _arange(self, node: Node) -> Value:
         dtype: torch.dtype = node.meta["val"].dtype

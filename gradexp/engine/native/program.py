@@ -108,7 +108,7 @@ def write(
             ``gradient_square`` and ``steps``.
         dim: coordinates of a point.
         lanes: the length of the example's last axis.
-        groups: registers a pack.
+        groups: packs that are advanced in turn.
 
     Raises:
         Unsupported: something in the graph has no form over packs.
