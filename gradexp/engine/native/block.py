@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from gradexp.engine.native.build import build, recall
-from gradexp.engine.native.emit import Unsupported
 from gradexp.engine.native.program import Leaf, lay_out, trace, write
+from gradexp.engine.native.values import Unsupported
 from gradexp.engine.problem import PARTS, Problem, Record
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import NEVER, Runs, begin, step_once

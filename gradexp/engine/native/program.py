@@ -13,19 +13,14 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from gradexp.engine.native.emit import Emitter, Index, Section, Unsupported, Value, unravelled
+from gradexp.engine.native.emit import Emitter
+from gradexp.engine.native.values import C_TYPES, Index, Section, Unsupported, Value, unravelled
 
 _BUFFERS = {
     torch.float32: "reals",
     torch.float64: "reals",
     torch.int32: "counts",
     torch.int64: "wholes",
-}
-_C_TYPES = {
-    torch.float32: "float",
-    torch.float64: "double",
-    torch.int32: "int32_t",
-    torch.int64: "int64_t",
 }
 _LOOK = 16
 """Steps between two looks at whether any run of a pack goes on."""
@@ -120,7 +115,7 @@ def write(
     loads: list[str] = []
     saves: list[str] = []
     for i, (node, leaf) in enumerate(zip(held, leaves, strict=True)):
-        name, kind = f"s{i}" if i < state else f"n{i}", _C_TYPES[leaf.dtype]
+        name, kind = f"s{i}" if i < state else f"n{i}", C_TYPES[leaf.dtype]
         shape = (leaf.rows,) if node.meta["val"].dim() == 2 else ()
         where = f"{leaf.buffer} + ({leaf.first}"
         if not shape:
@@ -146,7 +141,7 @@ def write(
         seen[name] for name in ("point", "loss", "gradient_square", "steps")
     )
     return _FRAME.substitute(
-        real=_C_TYPES[leaves[loss].dtype],
+        real=C_TYPES[leaves[loss].dtype],
         groups=groups,
         dim=dim,
         constants="\n".join(emitter.constants),
@@ -198,7 +193,7 @@ def _following(results: list[Value], leaves: Sequence[Leaf], emitter: Emitter) -
     """The state after the step; all of it is read before any of it is changed."""
     reads, writes = [], []
     for i, (value, leaf) in enumerate(zip(results, leaves, strict=False)):
-        kind = f"Pack<{_C_TYPES[leaf.dtype]}>"
+        kind = f"Pack<{C_TYPES[leaf.dtype]}>"
         if not value.shape:
             reads.append(f"const {kind} next{i} = {value.at(())};")
             writes.append(f"s{i}[g] = next{i};")

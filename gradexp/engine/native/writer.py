@@ -1,0 +1,151 @@
+"""Statements that compute the values of a graph, each where it stands, in loops over its places."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from gradexp.engine.native.operations import literal
+from gradexp.engine.native.values import C_TYPES, Index, Section, Value, flat, unravelled
+
+
+class Writer:
+    """Collects the statements of a graph's values, in two sections: before the first step, and of
+    every step."""
+
+    def __init__(self, module: GraphModule, lanes: int, invariant: set[str]) -> None:
+        self._module = module
+        self._lanes = lanes
+        self._invariant = set(invariant)
+        self.before, self.step = Section(), Section()
+        self.values: dict[str, Value] = {}
+        self.arrays: dict[str, tuple[str, int]] = {}
+        self.stored: set[str] = set()
+        self.constants: list[str] = []
+        self.kept: list[str] = []
+        self._pairs: dict[str, Value] = {}
+        self._reads: list[tuple[str, str]] = []
+        self._section = self.step
+
+    def place(self, node: Node, value: Value) -> None:
+        """Gives a placeholder its value."""
+        self.values[node.name] = value
+
+    def array(self, name: str, value_type: str, shape: tuple[int, ...]) -> Callable[[Index], str]:
+        """How an array is read that is kept outside of the loops."""
+
+        def at(index: Index) -> str:
+            place = flat(shape, index)
+            self._reads.append((name, place))
+            if name in self._section.inside and place == "r":
+                return f"{name}_r"
+            self.stored.add(name)
+            return f"{name}[{place}]"
+
+        self.arrays[name] = (value_type, math.prod(shape))
+        return at
+
+    def _compute(
+        self,
+        node: Node,
+        dtype: torch.dtype,
+        lanes: bool,
+        text: Callable[[Index], str],
+        kind: str = "",
+    ) -> Value:
+        """A value with a name, computed where it stands in the graph."""
+        shape = self._shape(node)[0]
+        places, section = math.prod(shape), self._section
+        if not kind:
+            kind = C_TYPES[dtype]
+            if lanes:
+                kind = "Mask" if dtype == torch.bool else f"Pack<{kind}>"
+        name = f"v_{node.name}"
+        if places == 1:
+            nothing = ("0",) * len(shape)
+            self._reads = []
+            text(nothing)
+            if any(read in section.inside for read, _ in self._reads):
+                section.close()
+            if section is self.before:
+                self.kept.append(f"{kind} {name}[GROUPS];")
+                section.lines.append((f"{name}[g] = {text(nothing)};", ""))
+                return Value(dtype, shape, lanes, lambda index: f"{name}[g]")
+            section.lines.append((f"const {kind} {name} = {text(nothing)};", ""))
+            return Value(dtype, shape, lanes, lambda index: name)
+        index = unravelled(shape, "r")
+        self._reads = []
+        text(index)
+        crossing = any(read in section.inside and at != "r" for read, at in self._reads)
+        if crossing or section.places not in (0, places):
+            section.close()
+        section.places = places
+        at = self.array(name, kind, shape)
+        section.loop.append((f"const {kind} {name}_r = {text(index)};", ""))
+        section.loop.append((f"{name}[r] = {name}_r;", name))
+        section.inside.add(name)
+        return Value(dtype, shape, lanes, at)
+
+    def _shape(self, node: Node) -> tuple[tuple[int, ...], bool]:
+        shape = tuple(node.meta["val"].shape)
+        if shape and shape[-1] == self._lanes:
+            return shape[:-1], True
+        return shape, False
+
+    def _constant(self, node: Node) -> Value:
+        tensor = getattr(self._module, str(node.target))
+        if tensor.numel() == 1:
+            return self._number(tensor.item(), tensor.dtype, tuple(tensor.shape))
+        name, kind = f"v_{node.name}", C_TYPES[tensor.dtype]
+        shape = tuple(tensor.shape)
+        listed = ", ".join(literal(x) for x in tensor.flatten().tolist())
+        self.constants.append(f"static const {kind} {name}[] = {{{listed}}};")
+        return Value(tensor.dtype, shape, False, lambda index: f"{name}[{flat(shape, index)}]")
+
+    def _number(self, x: Any, dtype: torch.dtype, shape: tuple[int, ...] = ()) -> Value:
+        text = f"{C_TYPES[dtype]}({literal(float(x) if dtype.is_floating_point else x)})"
+        return Value(dtype, shape, False, lambda index: text, float(x))
+
+    def _source(self, node: Node) -> Value:
+        """The value of what an operation is first of all about."""
+        assert isinstance(node.args[0], Node)
+        return self.values[node.args[0].name]
+
+    def _operand(self, argument: Any, dtype: torch.dtype) -> Value:
+        if isinstance(argument, Node):
+            return self.values[argument.name]
+        return self._number(argument, dtype)
+
+    def _read(self, value: Value, out: Node, index: Index, dtype: torch.dtype) -> str:
+        """A value at an index of the result that it is broadcast to, in another type."""
+        lanes = self._shape(out)[1]
+        own = (*value.shape, 0) if value.lanes else value.shape
+        full = (*index, "lane") if lanes else index
+        own_index = tuple(
+            "0" if size == 1 else at
+            for size, at in zip(own, full[len(full) - len(own) :], strict=True)
+        )
+        text = value.at(own_index[:-1] if value.lanes else own_index)
+        if value.dtype == dtype:
+            return text
+        if value.dtype == torch.bool:
+            one, none = f"{C_TYPES[dtype]}(1)", f"{C_TYPES[dtype]}(0)"
+            if value.lanes:
+                return f"where({text}, pack({one}), pack({none}))"
+            return f"({text} ? {one} : {none})"
+        return f"to<{C_TYPES[dtype]}>({text})"
+
+    def _broadcast(self, node: Node, source: Value) -> Value:
+        shape, lanes = self._shape(node)
+
+        def at(index: Index) -> str:
+            text = self._read(source, node, index, source.dtype)
+            if lanes and not source.lanes:
+                return f"mask({text})" if source.dtype == torch.bool else f"pack({text})"
+            return text
+
+        return Value(source.dtype, shape, lanes, at, source.known)
