@@ -73,7 +73,7 @@ def _run_chunk(
     chunk = make(problem, columns)
     place: slice | Tensor = columns
     count = columns.stop - columns.start
-    step, looks = 0, chunk.shortest
+    step, looks = 0, chunk.longest if results.recording else chunk.shortest
     while True:
         looks = min(looks, problem.steps + 1 - step)
         chunk.advance(step, looks, results.recording, columns)

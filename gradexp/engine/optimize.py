@@ -107,7 +107,7 @@ def _points(start: Sequence[Number] | Tensor, dim: int) -> Tensor:
     """
     if len(start) != dim:
         raise Mistake("start", start, f"must have {dim} coordinates, one per dimension")
-    points = columns(start)
+    points = start if isinstance(start, Tensor) else columns(start)
     if points.dim() == 1:
         points = points[:, None]
     if points.dim() != 2 or not points.shape[1]:
