@@ -110,7 +110,7 @@ def _optimize(experiment: Experiment) -> Trace:
             device=experiment.device,
             engine=experiment.engine,
             progress=progress.advance,
-        )
+        ).cpu()
 
 
 def _wants_figure(experiment: Experiment, number: int | None) -> bool:

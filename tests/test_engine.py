@@ -263,15 +263,3 @@ def test_mistakes(arguments: dict[str, object], key: str) -> None:
     with pytest.raises(Mistake) as caught:
         optimize(get("sphere"), start, SGD(lr=0.1), **given)  # type: ignore[arg-type]
     assert caught.value.key == key
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-@pytest.mark.parametrize("name", names())
-def test_cuda_agrees_with_the_cpu(name: str) -> None:
-    surface = get(name)
-    traces = [
-        optimize(surface, surface.start, SGD(lr=1e-3, momentum=0.5), steps=20, device=device)
-        for device in ("cpu", "cuda")
-    ]
-    torch.testing.assert_close(traces[0].final_point, traces[1].final_point, rtol=1e-9, atol=1e-12)

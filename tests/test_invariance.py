@@ -92,8 +92,8 @@ def test_nor_does_it_in_many_dimensions(name: str, dim: int, compile: Compile) -
 def test_nor_on_chunks_and_threads(compile: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     order = torch.arange(RUNS)
     whole = run(get("rastrigin"), order, compile)
-    monkeypatch.setattr(batched, "_COMPILED_COORDINATES", 200)
-    monkeypatch.setattr(batched, "_EAGER_NUMBERS", 200 * 64)
+    monkeypatch.setitem(batched._COMPILED_COORDINATES, "cpu", 200)
+    monkeypatch.setitem(batched._EAGER_NUMBERS, "cpu", 200 * 64)
     torch.set_num_threads(2)
     try:
         parts = run(get("rastrigin"), order, compile)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
 
 from gradexp.engine.chunks import run_in_chunks
 from gradexp.engine.cost import predict
 from gradexp.engine.eager import EagerChunk
+from gradexp.engine.graphed import SMALL, GraphedChunk
 from gradexp.engine.problem import Problem
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
@@ -22,13 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_EAGER_NUMBERS = 2**22
+_EAGER_NUMBERS = {"cpu": 2**22, "cuda": 2**28}
 """Numbers of a block that an eager chunk keeps at a time."""
 
-_CUDA_NUMBERS = 2**28
-"""The same on CUDA."""
-
-_COMPILED_COORDINATES = 2**16
+_COMPILED_COORDINATES = {"cpu": 2**16, "cuda": 2**24}
 """Coordinates of a compiled chunk."""
 
 
@@ -54,7 +55,7 @@ class Batched(Component):
             raise Mistake("_target_", optimizer.factory.__name__, reason)
 
     def run(self, problem: Problem) -> Trace:
-        """The trace of the batch, on the CPU.
+        """The trace of the batch.
 
         Warns:
             RuntimeWarning: ``auto`` wanted to compile and could not; it ran eagerly.
@@ -64,21 +65,13 @@ class Batched(Component):
         """
         self.check(problem.optimizer)
         problem = problem.plain()
-        block = self._block(problem)
-        if block is None:
-            numbers = EagerChunk.longest * problem.start.shape[0]
-            room = _EAGER_NUMBERS if problem.start.device.type == "cpu" else _CUDA_NUMBERS
-            size = max(LANES, room // numbers // LANES * LANES)
-            return run_in_chunks(problem, EagerChunk, size, "eager")
-        return _run_compiled(problem, block)
+        with _at(problem.start.device):
+            block = self._block(problem)
+            return _run_eagerly(problem) if block is None else _run_compiled(problem, block)
 
     def _block(self, problem: Problem) -> Block | None:
         """The compiled program to run, or None to run eagerly."""
         if self.compile == "never":
-            return None
-        if problem.start.device.type != "cpu":
-            if self.compile == "always":
-                raise Mistake("compile", "always", "is for the CPU so far; use auto or device=cpu")
             return None
         if self.compile == "auto":
             cost = predict(problem)
@@ -104,9 +97,24 @@ def _say(message: str) -> None:
     log.info(message)
 
 
+def _at(device: torch.device) -> AbstractContextManager[Any]:
+    """Makes a device the current one."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _run_eagerly(problem: Problem) -> Trace:
+    dim, device = problem.start.shape[0], problem.start.device
+    numbers = EagerChunk.longest * dim
+    size = max(LANES, _EAGER_NUMBERS[device.type] // numbers // LANES * LANES)
+    make: type[EagerChunk] = EagerChunk
+    if device.type == "cuda" and min(size, problem.batch) * dim <= SMALL:
+        make = GraphedChunk
+    return run_in_chunks(problem, make, size, "eager")
+
+
 def _run_compiled(problem: Problem, block: Block) -> Trace:
     from gradexp.engine.native import NativeChunk
 
-    size = max(LANES, _COMPILED_COORDINATES // problem.start.shape[0] // LANES * LANES)
-
+    coordinates = _COMPILED_COORDINATES[problem.start.device.type]
+    size = max(LANES, coordinates // problem.start.shape[0] // LANES * LANES)
     return run_in_chunks(problem, partial(NativeChunk, block, {}), size, "compiled")

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from gradexp.engine.problem import Problem
@@ -80,15 +79,13 @@ def _run_chunk(
         step += looks
         looks = min(2 * looks, chunk.longest)
         tell(min(step, problem.steps))
-        going = chunk.steps()[:count] == step
-        alive = int(going.sum())
-        if not alive:
+        going = (chunk.steps()[:count] == step).nonzero()[:, 0]
+        if not len(going):
             break
-        if results.recording is None and alive <= count // 2:
-            if isinstance(place, slice):
-                place = torch.arange(place.start, place.stop)
-            results.put(place[~going.cpu()], chunk.runs(), (~going).nonzero()[:, 0])
-            place, count = place[going.cpu()], alive
-            chunk.keep(padded(going.nonzero()[:, 0]))
+        if results.recording is None and len(going) <= count // 2:
+            results.put(place, chunk.runs(), slice(0, count))
+            place = going + place.start if isinstance(place, slice) else place[going]
+            count = len(going)
+            chunk.keep(padded(going))
     results.put(place, chunk.runs(), slice(0, count))
     results.note_end(columns, step - 1)

@@ -8,16 +8,32 @@ choice, whatever was run before.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from gradexp.engine.problem import Problem
 
-_STEP, _OPERATION = 30e-6, 5.3e-6
-"""Seconds of an eager step whatever its batch: at least, and for each operation of the surface."""
 
-_NUMBER, _OTHERS = 0.6e-9, 20
-"""Seconds an operation on one number, and the operations of a step that are not the surface's."""
+class _Machine(NamedTuple):
+    """What an eager step takes."""
+
+    step: float
+    """seconds, whatever its batch: at least"""
+    operation: float
+    """and for each operation of the surface"""
+    number: float
+    """seconds an operation on one number"""
+
+
+_MACHINES = {
+    "cpu": _Machine(30e-6, 5.3e-6, 0.6e-9),
+    # Estimated, of a graph's 1.5 µs an operation and of 2 TB/s of memory.
+    "cuda": _Machine(90e-6, 4.5e-6, 1.2e-11),
+}
+
+_OTHERS = 20
+"""Operations of a step that are not the surface's."""
 
 _BUILD, _BUILD_OPERATION = 2.0, 0.02
 """Seconds to trace and compile: at least, and for each operation of the surface."""
@@ -41,7 +57,9 @@ def predict(problem: Problem) -> Cost:
     """What a problem would cost, compiling included."""
     operations = _operations(problem)
     dim, batch = problem.start.shape
-    step = _STEP + _OPERATION * operations + _NUMBER * (operations + _OTHERS) * dim * batch
+    machine = _MACHINES[problem.start.device.type]
+    step = machine.step + machine.operation * operations
+    step += machine.number * (operations + _OTHERS) * dim * batch
     eager = step * (problem.steps + 1)
     return Cost(eager, _BUILD + _BUILD_OPERATION * operations + eager / _FASTER)
 

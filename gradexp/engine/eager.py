@@ -52,7 +52,8 @@ class EagerChunk:
         self._runs = begin(problem.start, problem.batched, tolerances, known)
 
     def advance(self, first: int, looks: int, recording: Recording | None, columns: slice) -> None:
-        self._runs, seen = advance(self._problem, self._runs, first, looks)
+        moves = min(looks, self._problem.steps - first)
+        self._runs, seen = advance(self._problem, self._runs, first, looks, moves)
         if recording:
             recording.put(columns, first, *seen)
 
@@ -74,23 +75,27 @@ class EagerChunk:
         self._runs = tree_map(lambda leaf: leaf[..., index], self._runs)
 
 
-def advance(problem: Problem, runs: Runs, first: int, looks: int) -> tuple[Runs, Rows]:
+def advance(
+    problem: Problem, runs: Runs, first: int | Tensor, looks: int, moves: int
+) -> tuple[Runs, Rows]:
     """The runs after `looks` looks from step `first` on, and what was seen.
 
     Args:
         problem: its numbers in lanes.
         runs: before; points ``(dim, B)``.
-        first: the step of the first look.
-        looks: how many; after each a move, but for the problem's last step.
+        first: the step of the first look; a tensor ``()`` where no number of the runs may be
+            looked at on the way.
+        looks: how many.
+        moves: how many moves are made: after each look, but for the problem's last step.
     """
     point, memory = runs.point, runs.memory
     points, losses, gradients = [point], [], []
-    for step in range(first, first + looks):
+    for number in range(looks):
         loss, gradient = value_and_gradient(problem.surface, point)
         losses.append(loss)
         gradients.append(gradient)
-        if step < problem.steps:
-            point, memory = move_from(problem, point, gradient, memory, step)
+        if number < moves:
+            point, memory = move_from(problem, point, gradient, memory, first + number)
         points.append(point)
     gradient_square = total(torch.stack(gradients, dim=1).square())
     return note_rows(problem, runs._replace(memory=memory), first, losses, gradient_square, points)
@@ -99,7 +104,7 @@ def advance(problem: Problem, runs: Runs, first: int, looks: int) -> tuple[Runs,
 def note_rows(
     problem: Problem,
     runs: Runs,
-    first: int,
+    first: int | Tensor,
     losses: list[Tensor],
     gradient_square: Tensor,
     points: list[Tensor],
@@ -120,7 +125,7 @@ def note_rows(
     number = torch.arange(count, device=loss.device)[:, None]
     ended = has_diverged(problem, point, loss) | is_stationary(problem, gradient_square)
     going = (number + first < problem.steps).expand_as(ended)
-    if bool(ended.any()):
+    if isinstance(first, Tensor) or bool(ended.any()):
         end = fold(torch.minimum, torch.where(ended, number, count))
         going = going & (number < end)
         at = torch.minimum(number, end)

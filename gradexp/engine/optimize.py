@@ -59,7 +59,7 @@ def optimize(
         progress: told the number of steps made, now and then.
 
     Returns:
-        The trace, on the CPU.
+        The trace, on the device of the computation (see `Trace.cpu`).
 
     Raises:
         Mistake: a value is not allowed.

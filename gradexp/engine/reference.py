@@ -28,7 +28,7 @@ class Reference(Component):
         """It can run any optimizer."""
 
     def run(self, problem: Problem) -> Trace:
-        """The trace of the batch, on the CPU."""
+        """The trace of the batch."""
         every = [_Run(problem, index) for index in range(problem.batch)]
         recording = None if problem.record.what == "metrics" else Recording(problem, problem.batch)
         results = Results(problem, recording)

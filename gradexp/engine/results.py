@@ -12,36 +12,36 @@ from gradexp.engine.trace import End, Ran, Trace
 
 
 class Results:
-    """What is known of each run of a problem at its end, on the CPU."""
+    """What is known of each run of a problem at its end."""
 
     def __init__(self, problem: Problem, recording: Recording | None) -> None:
         self._problem, self.recording = problem, recording
         self._reached: list[tuple[slice, int]] = []
-        batch, dtype = problem.batch, problem.start.dtype
+        batch, dtype, device = problem.batch, problem.start.dtype, problem.start.device
         tolerances = len(problem.record.tolerances)
         gaps = tolerances if bool(problem.least.value) else 0
         self._reals = {
-            name: torch.empty(batch, dtype=dtype)
+            name: torch.empty(batch, dtype=dtype, device=device)
             for name in ("loss", "gradient_square", "best_loss", "path_length")
         }
         self._counts = {
-            name: torch.empty(batch, dtype=torch.int64)
+            name: torch.empty(batch, dtype=torch.int64, device=device)
             for name in ("steps", "best_step", "reversals")
         }
-        self._point = torch.empty(problem.start.shape, dtype=dtype)
+        self._point = torch.empty(problem.start.shape, dtype=dtype, device=device)
         self._first = {
-            "gradient_steps": torch.empty(tolerances, batch, dtype=torch.int64),
-            "gap_steps": torch.empty(gaps, batch, dtype=torch.int64),
+            name: torch.empty(count, batch, dtype=torch.int64, device=device)
+            for name, count in (("gradient_steps", tolerances), ("gap_steps", gaps))
         }
 
-    def put(self, place: slice | Tensor, runs: Runs, which: slice | Tensor) -> None:
+    def put(self, place: slice | Tensor, runs: Runs, which: slice) -> None:
         """Takes the runs `which` of a chunk; `place` says where they stand in the problem."""
         for name, to in (*self._reals.items(), *self._counts.items()):
-            to[place] = getattr(runs, name)[which].to(to.device, to.dtype)
-        self._point[:, place] = runs.point[:, which].to(self._point.device)
+            to[place] = getattr(runs, name)[which].to(to.dtype)
+        self._point[:, place] = runs.point[:, which]
         for name, to in self._first.items():
             for row, steps in zip(to, getattr(runs, name), strict=True):
-                row[place] = steps[which].to(row.device, row.dtype)
+                row[place] = steps[which].to(row.dtype)
 
     def note_end(self, columns: slice, step: int) -> None:
         """Notes the last step that was recorded of a chunk."""
@@ -54,7 +54,7 @@ class Results:
         end = torch.full_like(self._counts["steps"], int(End.BUDGET))
         end[is_stationary(problem, square)] = int(End.STATIONARY)
         end[has_diverged(problem, self._point, loss)] = int(End.DIVERGED)
-        step = torch.empty(0, dtype=torch.int64)
+        step = torch.empty(0, dtype=torch.int64, device=loss.device)
         if recording:
             step = recording.close(self._reached, self._counts["steps"], loss, square, self._point)
         gradient_steps, gap_steps = (

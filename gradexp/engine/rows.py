@@ -11,9 +11,11 @@ from gradexp.engine.problem import Problem
 
 
 def root(square: Tensor) -> Tensor:
-    """√square on the CPU, rounded as IEEE 754 says: torch's own may be off in the last bit, in
+    """√square, rounded as IEEE 754 says: torch's own may be off in the last bit on the CPU, in
     another way for one number than for many."""
-    return torch.from_numpy(np.sqrt(square.cpu().numpy()))
+    if square.device.type != "cpu":
+        return square.sqrt()
+    return torch.from_numpy(np.sqrt(square.numpy()))
 
 
 class Recording:
@@ -24,9 +26,15 @@ class Recording:
         self.grid = problem.record.steps(problem.steps)
         count = len(self.grid) + 1
         whole = problem.record.what == "trace"
-        self.loss = rows((count, batch), dtype)
-        self.gradient_norm = rows((count, batch), dtype) if whole else None
-        self.point = rows((count, dim, batch), dtype) if whole else None
+
+        def room(*shape: int) -> Tensor:
+            if problem.start.device.type == "cpu":
+                return rows(shape, dtype)
+            return torch.empty(shape, dtype=dtype, device=problem.start.device)
+
+        self.loss = room(count, batch)
+        self.gradient_norm = room(count, batch) if whole else None
+        self.point = room(count, dim, batch) if whole else None
 
     def pointers(self, column: int) -> tuple[int | None, int | None, int | None, int, int]:
         """For a program: where a column's losses, gradient norms and points begin, how far apart
@@ -82,5 +90,5 @@ class Recording:
         if self.gradient_norm is not None and self.point is not None:
             self.gradient_norm = self.gradient_norm[:count, :batch]
             self.point = self.point[:count, :, :batch]
-        grid = torch.tensor(self.grid[:full], dtype=torch.int64)
-        return grid if count == full else torch.cat([grid, torch.tensor([last])])
+        recorded = [*self.grid[:full], *([last] if count > full else [])]
+        return torch.tensor(recorded, dtype=torch.int64, device=self.loss.device)

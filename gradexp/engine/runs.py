@@ -93,10 +93,7 @@ def has_diverged(problem: Problem, point: Point, loss: Tensor) -> Tensor:
 
 def is_stationary(problem: Problem, gradient_square: Tensor) -> Tensor:
     """Whether the gradient norm is within the stop's."""
-    resting = torch.as_tensor(
-        problem.stop.gradient, dtype=gradient_square.dtype, device=gradient_square.device
-    )
-    return gradient_square <= resting.square()
+    return gradient_square <= like(problem.stop.gradient, (gradient_square,)).square()
 
 
 def note_look(
@@ -117,14 +114,14 @@ def note_look(
         gradient_square: likewise.
         over_rows: combines rows by an operation: `fold`; None where there are none.
     """
-    now = torch.as_tensor(step, dtype=runs.best_step.dtype, device=loss.device)
+    now = like(step, (runs.best_step,))
     never = torch.full_like(now, NEVER)
 
     def first(happened: Tensor) -> Tensor:
         when = torch.where(happened, now, never)
         return over_rows(torch.minimum, when) if over_rows else when
 
-    def passages(before: tuple[Tensor, ...], size: Tensor, limits: list[float]) -> Any:
+    def passages(before: tuple[Tensor, ...], size: Tensor, limits: list[Tensor]) -> Any:
         met = (first(size <= limit) for limit in limits)
         return tuple(torch.minimum(b, m) for b, m in zip(before, met, strict=True))
 
@@ -136,8 +133,8 @@ def note_look(
         better = loss_now < runs.best_loss
     else:
         loss_now = loss
-    tolerances = [float(t) for t in problem.record.tolerances]
-    squares = [float(torch.tensor(t, dtype=loss.dtype).square()) for t in tolerances]
+    tolerances = [like(float(t), (loss,)) for t in problem.record.tolerances]
+    squares = [tolerance.square() for tolerance in tolerances]
     gaps = ()
     if runs.gap_steps:
         (least,) = problem.least.value

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -38,7 +38,8 @@ class RunTrace(NamedTuple):
 class Trace:
     """B runs: what was recorded along them, and what is known at their ends.
 
-    A run that ended before others keeps its last values in the rows that follow.
+    The tensors are on the device that made them: `cpu` brings them to where NumPy and matplotlib
+    can read them. A run that ended before others keeps its last values in the rows that follow.
     """
 
     # along the runs; None where it was not asked for
@@ -87,6 +88,16 @@ class Trace:
         ]
         rows, runs = len(self.step), len(self.steps)
         return f"Trace({runs} runs, {rows} recorded steps of {', '.join(kept) or 'nothing'})"
+
+    def cpu(self) -> Trace:
+        """The same with its tensors on the CPU; itself if they are there."""
+        if self.end.device.type == "cpu":
+            return self
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            name: value.cpu() for name, value in values.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
     def run(self, index: int) -> RunTrace:
         """The trace of one run, cut after its last step, which is its last row."""

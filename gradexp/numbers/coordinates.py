@@ -21,7 +21,11 @@ Point: TypeAlias = Tensor | Sequence[Tensor]
 
 def like(number: Number, point: Point) -> Tensor:
     """A number as a tensor with the element type and device of the point."""
-    return torch.as_tensor(number, dtype=point[0].dtype, device=point[0].device)
+    dtype, device = point[0].dtype, point[0].device
+    if isinstance(number, Tensor):
+        return number.to(device, dtype)
+    wide = torch.float64 if isinstance(number, float) else torch.int64
+    return torch.full((), number, dtype=wide, device=device).to(dtype)  # made where it is wanted
 
 
 def columns(point: Iterable[Number]) -> Tensor:
@@ -40,11 +44,11 @@ def each(function: Callable[..., Any], *points: Any) -> Any:
 
 def indices(point: Point, first: int = 1) -> Any:
     """The number of each coordinate, from `first` on, in the form of the point."""
-    numbers = range(first, first + len(point))
+    end = first + len(point)
     if isinstance(point, Tensor):
-        column = torch.tensor(numbers, dtype=point.dtype, device=point.device)
+        column = torch.arange(first, end, dtype=point.dtype, device=point.device)
         return column.reshape(-1, *[1] * (point.dim() - 1))
-    return tuple(torch.full_like(x, i) for i, x in zip(numbers, point, strict=True))
+    return tuple(torch.full_like(x, i) for i, x in zip(range(first, end), point, strict=True))
 
 
 def reverse(point: Point) -> Any:

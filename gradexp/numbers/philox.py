@@ -14,6 +14,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from gradexp.numbers.coordinates import like
+
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -58,7 +60,7 @@ def uniforms(seed: Tensor, stream: Stream, dim: int, step: Tensor | int = 0) -> 
     Returns:
         float64, of shape ``(dim, B)``.
     """
-    step = torch.as_tensor(step, dtype=torch.int64, device=seed.device)
+    step = like(step, (seed,))
     block = torch.arange((dim + 1) // 2, device=seed.device).reshape(-1, *[1] * seed.dim())
     use, rest = torch.full_like(step, int(stream)), torch.zeros_like(step)
     words = philox((step, block, use, rest), (seed & _MASK, (seed >> 32) & _MASK))

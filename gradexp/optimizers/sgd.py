@@ -87,7 +87,7 @@ class SGD(Optimizer):
         if is_zero(self.dampening):
             return each(lambda v, g: self.momentum * v + g, velocity, gradient)
         momentum, dampening = like(self.momentum, gradient), like(self.dampening, gradient)
-        undamped = (momentum == 0) | torch.as_tensor(step == 0, device=momentum.device)
+        undamped = (momentum == 0) | (step == 0)
         gain = torch.where(undamped, 1.0, 1.0 - dampening)
         return each(lambda v, g: self.momentum * v + gain * g, velocity, gradient)
 

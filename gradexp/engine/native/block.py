@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from gradexp.engine.native.build import build, recall
+from gradexp.engine.native.cpu import CpuProgram
+from gradexp.engine.native.cuda import CudaProgram
 from gradexp.engine.native.program import Leaf, lay_out, trace, write
 from gradexp.engine.native.values import Unsupported
 from gradexp.engine.problem import PARTS, Problem, Record
@@ -29,12 +28,6 @@ COORDINATES = 16
 MOST_COORDINATES = 10_000
 """Points of more dimensions are not compiled: the example that is traced would not fit."""
 
-_GROUPS = 2
-"""Packs that are advanced in turn: measured, 1 takes 1.8 times as long, 4 as long as 2."""
-
-_THREAD_STEPS = 2**15
-"""Steps of a coordinate that are worth a thread."""
-
 _NOTED = (
     *("steps", "path_length", "reversals", "loss", "gradient_square", "best_loss", "best_step"),
 )
@@ -44,8 +37,9 @@ _NOTED = (
 class Block:
     """A compiled program, and where it wants its numbers."""
 
-    function: Callable[..., None]
-    sizes: dict[str, tuple[int, np.dtype[Any]]]
+    program: CpuProgram | CudaProgram
+    device: torch.device
+    sizes: dict[str, tuple[int, torch.dtype]]
     """the rows and the type of each buffer"""
     places: Any
     """`Runs` whose tensors are leaves, `point` and `memory` flat"""
@@ -56,7 +50,7 @@ class Block:
     def buffers(self, width: int) -> dict[str, Tensor]:
         """Zeros for `width` runs."""
         return {
-            name: torch.from_numpy(np.zeros((rows, width), dtype=dtype))
+            name: torch.zeros(rows, width, dtype=dtype, device=self.device)
             for name, (rows, dtype) in self.sizes.items()
         }
 
@@ -128,13 +122,12 @@ class Block:
             column: of the first run in it.
         """
         dim, width = self.places.point.rows, buffers["reals"].shape[1]
-        threads = min(torch.get_num_threads(), 1 + looks * width * dim // _THREAD_STEPS)
-        pointers = (
+        pointers = [
             buffers[name].data_ptr() if name in buffers else None
             for name in ("reals", "counts", "wholes")
-        )
+        ]
         rows = recording.pointers(column) if recording else (None, None, None, 0, 1)
-        self.function(threads, *pointers, width, first, looks, last, *rows)
+        self.program.run(looks * width * dim, pointers, width, first, looks, last, *rows)
 
 
 def _present(problem: Problem) -> Iterator[Any]:
@@ -152,8 +145,12 @@ def _mark(number: Any) -> Any:
     return "whole" if isinstance(number, int) else "real" if number else 0.0
 
 
-def block_for(problem: Problem) -> Block:
-    """The compiled program of a problem in which what is 0 for every run is a plain 0.
+def block_for(problem: Problem, device: torch.device | None = None) -> Block:
+    """The compiled program of a problem, in which what is 0 for every run is a plain 0.
+
+    Args:
+        problem: whose numbers may be any of its structure.
+        device: that it is for: the problem's own if None. One for CUDA must be the current one.
 
     Raises:
         Unsupported: it does something that has no form in a program.
@@ -162,8 +159,8 @@ def block_for(problem: Problem) -> Block:
     parts = tuple(
         map_numbers(getattr(problem, name), lambda number, name: _mark(number)) for name in PARTS
     )
-    dim, dtype = problem.start.shape[0], problem.start.dtype
-    key = _Key(parts, problem.record.tolerances, dtype, dim)
+    start, device = problem.start, device or problem.start.device
+    key = _Key(parts, problem.record.tolerances, start.dtype, start.shape[0], device)
     try:
         hash(key)
     except TypeError:  # a person's component with, say, a list in it
@@ -179,6 +176,7 @@ class _Key:
     tolerances: tuple[Any, ...]
     dtype: torch.dtype
     dim: int
+    device: torch.device
 
 
 def _signature(key: _Key) -> str | None:
@@ -235,20 +233,17 @@ def _block(key: _Key) -> Block:
         name: layout.index(tree_leaves(getattr(places, name))[0])
         for name in ("point", "loss", "gradient_square", "steps")
     }
+    kind = CpuProgram if key.device.type == "cpu" else CudaProgram
     signature = _signature(key)
-    library = recall(signature) if signature else None
-    if library is None:
+    program = kind.recall(signature) if signature else None
+    if program is None:
         module = trace(step, [*leaves, torch.tensor(0), torch.tensor(1), *lanes])
-        source = write(module, layout, held, seen, key.dim, runs_traced, _GROUPS if small else 1)
-        library = build(source, signature)
-    function = library.run
-    pointer, whole = ctypes.c_void_p, ctypes.c_int64
-    function.argtypes = [whole, *[pointer] * 3, *[whole] * 4, *[pointer] * 3, *[whole] * 2]
-    function.restype = None
-    sizes = {leaf.buffer: (leaf.first + leaf.rows, leaf.numpy_type) for leaf in layout}
+        text = write(module, layout, held, seen, key.dim, runs_traced, kind.in_place)
+        program = kind.build(text, small, signature)
+    sizes = {leaf.buffer: (leaf.first + leaf.rows, leaf.dtype) for leaf in layout}
     whole_point = dataclasses.replace(tree_leaves(places.point)[0], rows=key.dim)
     places = places._replace(point=whole_point, memory=tuple(tree_leaves(places.memory)))
-    return Block(function, sizes, places, tuple(layout[held:]), small)
+    return Block(program, key.device, sizes, places, tuple(layout[held:]), small)
 
 
 def _runs_traced(dim: int) -> int:

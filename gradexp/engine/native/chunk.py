@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from gradexp.engine.native.block import Block
@@ -37,8 +36,12 @@ class NativeChunk:
         block.fill(self._buffers, problem, columns)
         # Long enough for what surrounds a block not to matter; the first ones shorter, where
         # many runs may end at once; the others still so short that Ctrl-C is heard.
-        self.shortest = max(32, 2**17 // (width * dim))
-        self.longest = max(64, 2**24 // (width * dim))
+        work = width * dim
+        if block.device.type == "cpu":
+            self.shortest, self.longest = max(32, 2**17 // work), max(64, 2**24 // work)
+        else:
+            self.shortest = 64
+            self.longest = min(2**18, max(64, 2**34 // work))
 
     def advance(self, first: int, looks: int, recording: Recording | None, columns: slice) -> None:
         self._block.advance(self._buffers, first, looks, self._last, recording, columns.start)
@@ -50,8 +53,4 @@ class NativeChunk:
         return self._block.runs(self._buffers)
 
     def keep(self, index: Tensor) -> None:
-        which = index.numpy()
-        self._buffers = {
-            name: torch.from_numpy(rows.numpy().take(which, axis=1))
-            for name, rows in self._buffers.items()
-        }
+        self._buffers = {name: rows.index_select(1, index) for name, rows in self._buffers.items()}

@@ -80,6 +80,8 @@ class Emitter(Moves):
             read = [self._read(value, node, index, inner) for value in values]
             if inner == torch.bool and lanes:
                 read = [f"mask({r})" for r in read]
+            if name == "mul" and not inner.is_floating_point:
+                return f"product({read[0]}, {read[1]})"
             if name in INFIX:
                 last = (
                     f"{C_TYPES[inner]}({literal(alpha)}) * ({read[1]})" if alpha != 1 else read[1]

@@ -107,6 +107,9 @@ template <class To, class From> inline Pack<To> to(Pack<From> a) {
 template <class To, class From, class = std::enable_if_t<std::is_arithmetic_v<From>>>
 inline To to(From a) { return To(a); }
 
+// Of whole numbers: what is left of a product that is too long.
+template <class A, class B> inline auto product(A a, B b) { return a * b; }
+
 #define COMPARISON(op)                                                                       \
   template <class T> inline Mask operator op(Pack<T> a, Pack<T> b) {                         \
     using Wide = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;                       \

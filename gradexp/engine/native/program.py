@@ -1,14 +1,12 @@
-"""The C++ program of a step: its leaves as rows of buffers, and the loop around it."""
+"""The text of a step, for C++ and CUDA C++: its leaves as rows of buffers, its arithmetic."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
@@ -38,10 +36,6 @@ class Leaf:
     @property
     def buffer(self) -> str:
         return _BUFFERS[self.dtype]
-
-    @property
-    def numpy_type(self) -> np.dtype[Any]:
-        return np.dtype(str(self.dtype).removeprefix("torch."))
 
 
 def lay_out(leaves: Sequence[Tensor]) -> list[Leaf]:
@@ -84,6 +78,36 @@ def trace(function: Callable[..., Any], arguments: Sequence[Tensor]) -> GraphMod
     return module
 
 
+@dataclass(frozen=True)
+class Text:
+    """A program in pieces, for the frame of a kind of machine."""
+
+    parts: dict[str, Any]
+    """what its template wants"""
+    rooms: list[Room]
+    """the arrays that are read outside of the loop that fills them"""
+    columns: list[Column]
+    """the arrays of state and numbers, where they are read in the buffers themselves"""
+
+
+class Room(NamedTuple):
+    """An array of a program."""
+
+    name: str
+    kind: str
+    """of its elements"""
+    places: int
+
+
+class Column(NamedTuple):
+    """Rows of a buffer as an array of one run."""
+
+    name: str
+    kind: str
+    buffer: str
+    first: int
+
+
 def write(
     module: GraphModule,
     leaves: Sequence[Leaf],
@@ -91,9 +115,9 @@ def write(
     seen: dict[str, int],
     dim: int,
     lanes: int,
-    groups: int,
-) -> str:
-    """The program's source.
+    in_place: bool,
+) -> Text:
+    """The program's text.
 
     Args:
         module: maps ``(state leaves, step, last step, number leaves)`` to state leaves.
@@ -103,7 +127,7 @@ def write(
             ``gradient_square`` and ``steps``.
         dim: coordinates of a point.
         lanes: the length of the example's last axis.
-        groups: packs that are advanced in turn.
+        in_place: whether arrays stay in the buffers, instead of being loaded and saved.
 
     Raises:
         Unsupported: something in the graph has no form over packs.
@@ -111,24 +135,29 @@ def write(
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
     held = [*inputs[:state], *inputs[state + 2 :]]
     emitter = Emitter(module, lanes, {node.name for node in inputs[state + 1 :]})
-    state_packs: list[str] = []
+    packs: list[str] = []
     loads: list[str] = []
     saves: list[str] = []
+    columns: list[Column] = []
     for i, (node, leaf) in enumerate(zip(held, leaves, strict=True)):
         name, kind = f"s{i}" if i < state else f"n{i}", C_TYPES[leaf.dtype]
         shape = (leaf.rows,) if node.meta["val"].dim() == 2 else ()
         where = f"{leaf.buffer} + ({leaf.first}"
-        if not shape:
-            state_packs.append(f"Pack<{kind}> {name}[GROUPS];")
-            loads.append(f"{name}[g] = load({where}) * width + at);")
-            saves.append(f"store({where}) * width + at, {name}[g]);")
-            at = _named(f"{name}[g]")
-        else:
-            loop = f"for (int r = 0; r < {leaf.rows}; ++r)"
-            loads.append(f"{loop} {name}[r] = load({where} + r) * width + at);")
-            saves.append(f"{loop} store({where} + r) * width + at, {name}[r]);")
+        if shape:
             at = emitter.array(name, f"Pack<{kind}>", shape)
             emitter.stored.add(name)
+        else:
+            packs.append(f"Pack<{kind}> {name}[GROUPS];")
+            at = _named(f"{name}[g]")
+        if shape and in_place:
+            columns.append(Column(name, kind, leaf.buffer, leaf.first))
+        else:
+            loop, row, to = "", ")", f"{name}[g]"
+            if shape:
+                loop, row, to = f"for (int r = 0; r < {leaf.rows}; ++r) ", " + r)", f"{name}[r]"
+            loads.append(f"{loop}{to} = load({where}{row} * width + at);")
+            if i < state:
+                saves.append(f"{loop}store({where}{row} * width + at, {to});")
         emitter.place(node, Value(leaf.dtype, shape, True, at))
     for name, node in zip(("step", "last"), inputs[state : state + 2], strict=True):
         emitter.place(node, Value(torch.int64, (), False, _named(name)))
@@ -140,27 +169,32 @@ def write(
     point, loss, square, steps = (
         seen[name] for name in ("point", "loss", "gradient_square", "steps")
     )
-    return _FRAME.substitute(
-        real=C_TYPES[leaves[loss].dtype],
-        groups=groups,
-        dim=dim,
-        constants="\n".join(emitter.constants),
-        rooms="\n  ".join(_rooms(emitter)),
-        packs="\n    ".join([*state_packs, *emitter.kept]),
-        loads="\n      ".join(loads),
-        before=_text(emitter.before, emitter.stored, 6),
-        step=_text(emitter.step, emitter.stored, 8),
-        loss=results[loss].at(()),
-        square=results[square].at(()),
-        held_loss=f"s{loss}[g]",
-        held_square=f"s{square}[g]",
-        points="\n        ".join(_points(leaves, point, dim)),
-        steps=f"s{steps}[g]",
-        following_steps=results[steps].at(()),
-        following="\n        ".join(following),
-        look=_LOOK - 1,
-        saves="\n      ".join(saves[:state]),
-    )
+    own = {column.name for column in columns}
+    rooms = [
+        Room(name, *emitter.arrays[name])
+        for name in emitter.arrays
+        if name in emitter.stored and name not in own
+    ]
+    parts = {
+        "real": C_TYPES[leaves[loss].dtype],
+        "constants": "\n".join(emitter.constants),
+        "packs": "\n    ".join([*packs, *emitter.kept]),
+        "loads": "\n      ".join(loads),
+        "before": _text(emitter.before, emitter.stored, 6),
+        "step": _text(emitter.step, emitter.stored, 8),
+        "loss": results[loss].at(()),
+        "square": results[square].at(()),
+        "held_loss": f"s{loss}[g]",
+        "held_square": f"s{square}[g]",
+        "steps": f"s{steps}[g]",
+        "following_steps": results[steps].at(()),
+        "following": "\n        ".join(following),
+        "saves": "\n      ".join(saves),
+        "dim": dim,
+        "points": _points(leaves, point, dim),
+        "look": _LOOK - 1,
+    }
+    return Text(parts, rooms, columns)
 
 
 def _named(name: str) -> Callable[[Index], str]:
@@ -173,20 +207,12 @@ def _text(section: Section, stored: set[str], indent: int) -> str:
     return ("\n" + " " * indent).join(kept)
 
 
-def _points(leaves: Sequence[Leaf], first: int, dim: int) -> list[str]:
+def _points(leaves: Sequence[Leaf], first: int, dim: int) -> str:
     """Statements that write the point into its rows of the trace."""
     if leaves[first].rows > 1:
-        return [f"for (int r = 0; r < {dim}; ++r) stream(to + r * pitch, s{first}[r]);"]
-    return [f"stream(to + {i} * pitch, s{first + i}[g]);" for i in range(dim)]
-
-
-def _rooms(emitter: Emitter) -> list[str]:
-    """Room for the arrays that are read outside of the loop that fills them."""
-    kept = {name: found for name, found in emitter.arrays.items() if name in emitter.stored}
-    return [
-        f"Room<{kind}> {name}_room({places}); {kind}* const {name} = {name}_room.first.get();"
-        for name, (kind, places) in kept.items()
-    ]
+        return f"for (int r = 0; r < {dim}; ++r) stream(to + r * pitch, s{first}[r]);"
+    rows = (f"stream(to + {i} * pitch, s{first + i}[g]);" for i in range(dim))
+    return "\n        ".join(rows)
 
 
 def _following(results: list[Value], leaves: Sequence[Leaf], emitter: Emitter) -> list[str]:
@@ -207,73 +233,3 @@ def _following(results: list[Value], leaves: Sequence[Leaf], emitter: Emitter) -
             at = room
         writes.append(f"{loop} s{i}[r] = {at};")
     return [*reads, *writes]
-
-
-_FRAME = Template("""\
-using real = $real;
-constexpr int GROUPS = $groups;
-#include "lanes.hpp"
-#include <atomic>
-
-$constants
-
-// Makes `iterations` looks, and a move after each, for groups of runs as long as there are any left
-// in the buffers, whose rows are `width` long. Every `stride`-th step is written into the rows of
-// the trace, `pitch` apart, where there are any. The packs of a group are advanced in turn: one's
-// chain of arithmetic does not wait for another's, which hides the latency of each.
-static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, int64_t* wholes,
-                     int64_t width, int64_t first, int64_t iterations, int64_t last,
-                     real* loss_rows, real* norm_rows, real* point_rows, int64_t pitch,
-                     int64_t stride) {
-  $rooms
-  for (int64_t lane; (lane = next.fetch_add(GROUPS * LANES)) < width;) {
-    $packs
-#pragma GCC unroll $groups
-    for (int g = 0; g < GROUPS; ++g) {
-      const int64_t at = lane + g * LANES;
-      $loads
-      $before
-    }
-    int64_t row = (first + stride - 1) / stride, due = row * stride;
-    const auto record = [&](int g, Pack<real> loss, Pack<real> square) {
-      const int64_t at = lane + g * LANES;
-      if (loss_rows) stream(loss_rows + row * pitch + at, loss);
-      if (norm_rows) stream(norm_rows + row * pitch + at, sqrt(square));
-      if (point_rows) {
-        real* const to = point_rows + row * pitch * $dim + at;
-        $points
-      }
-    };
-    bool moving = true;
-    for (int64_t step = first; moving && step < first + iterations; ++step) {
-      const bool recorded = step == due, look = (step & $look) == $look;
-      bool moved = !look;
-#pragma GCC unroll $groups
-      for (int g = 0; g < GROUPS; ++g) {
-        $step
-        if (recorded) record(g, $loss, $square);
-        if (look) moved |= any($following_steps != $steps);
-        $following
-      }
-      moving = moved;
-      if (recorded) { ++row; due += stride; }
-    }
-    for (; loss_rows && due < first + iterations; ++row, due += stride)  // all rest where they are
-      for (int g = 0; g < GROUPS; ++g) record(g, $held_loss, $held_square);
-    for (int g = 0; g < GROUPS; ++g) {
-      const int64_t at = lane + g * LANES;
-      $saves
-    }
-  }
-}
-
-extern "C" void run(int64_t threads, real* reals, int32_t* counts, int64_t* wholes, int64_t width,
-                    int64_t first, int64_t iterations, int64_t last, real* loss_rows,
-                    real* norm_rows, real* point_rows, int64_t pitch, int64_t stride) {
-  std::atomic<int64_t> next{0};
-  // The team of torch's own operations: a second one would have to wait while that one spins.
-#pragma omp parallel num_threads(int(threads)) if (threads > 1)
-  run_some(next, reals, counts, wholes, width, first, iterations, last, loss_rows, norm_rows,
-           point_rows, pitch, stride);
-}
-""")

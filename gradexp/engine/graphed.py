@@ -1,0 +1,81 @@
+"""Eager blocks on CUDA as graphs: the thousands of small operations of a block, started as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from gradexp.engine.eager import EagerChunk, Rows, advance
+from gradexp.engine.problem import Problem
+from gradexp.engine.rows import Recording
+from gradexp.engine.runs import Runs
+
+SMALL = 2**18
+"""Coordinates of a batch whose operations take the device less time than starting them takes the
+host."""
+
+_WORTH = 3
+"""Whole blocks to come that are worth a graph: making it takes the host as long as one or two."""
+
+
+class GraphedChunk(EagerChunk):
+    """Runs that torch operations advance, whole blocks of them replayed from a CUDA graph."""
+
+    _replay: Callable[[], Rows] | None = None
+
+    def advance(self, first: int, looks: int, recording: Recording | None, columns: slice) -> None:
+        whole = (self._problem.steps - first) // self.longest
+        if looks < self.longest or not whole or (self._replay is None and whole < _WORTH):
+            self._replay = None
+            super().advance(first, looks, recording, columns)
+            return
+        if self._replay is None:
+            self._runs, self._replay = _captured(self._problem, self._runs, first, looks)
+        seen = self._replay()
+        if recording:
+            recording.put(columns, first, *seen)
+
+    def keep(self, index: Tensor) -> None:
+        super().keep(index)
+        self._replay = None
+
+
+def block(problem: Problem, runs: Runs, first: Tensor, looks: int) -> Rows:
+    """Advances runs in place by a block in which each look is followed by a move; the step of the
+    next look takes the place of the first one's. Nothing in it waits for the device."""
+    after, seen = advance(problem, runs, first, looks, looks)
+    for now, then in zip(tree_leaves(runs), tree_leaves(after), strict=True):
+        now.copy_(then)
+    first.add_(looks)
+    return seen
+
+
+def _captured(
+    problem: Problem, runs: Runs, first: int, looks: int
+) -> tuple[Runs, Callable[[], Rows]]:
+    """Runs as the graph holds them, and what advances them by a block."""
+    device = problem.start.device
+
+    def held(leaf: Tensor) -> Tensor:
+        return leaf.clone(memory_format=torch.contiguous_format)
+
+    own: Any = tree_map(held, runs)
+    step = torch.full((), first, dtype=torch.int64, device=device)
+    before: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    before.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(before):  # what is made at the first call only must not be captured
+        block(problem, tree_map(held, runs), step.clone(), looks)
+    torch.cuda.current_stream(device).wait_stream(before)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        seen = block(problem, own, step, looks)
+
+    def replay() -> Rows:
+        graph.replay()
+        return seen
+
+    return own, replay

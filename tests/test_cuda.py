@@ -1,0 +1,311 @@
+"""CUDA: what can be checked of it without a device, and what needs one."""
+
+import ctypes
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from gradexp import optimize
+from gradexp.engine import Record, Stop, Trace
+from gradexp.engine.chunks import run_in_chunks
+from gradexp.engine.eager import EagerChunk
+from gradexp.engine.graphed import block
+from gradexp.engine.native import CannotCompile, NativeChunk, block_for, cuda
+from gradexp.engine.native import block as native_block
+from gradexp.engine.native.build import build
+from gradexp.engine.native.program import Text
+from gradexp.engine.problem import PARTS, Least, Problem
+from gradexp.noises import Gaussian, Noiseless
+from gradexp.numbers import LANES, numbers
+from gradexp.optimizers import SGD
+from gradexp.schedules import Constant, Exponential
+from gradexp.surfaces import Surface, get, names
+
+_AS_ON_A_DEVICE = """
+#include <cmath>
+#include <cstdint>
+using std::abs, std::sqrt, std::sin, std::cos, std::tan, std::exp, std::exp2, std::expm1, std::log,
+    std::log2, std::log10, std::log1p, std::pow, std::atan2, std::atan, std::asin, std::acos,
+    std::sinh, std::cosh, std::tanh, std::asinh, std::acosh, std::atanh, std::erf, std::lgamma,
+    std::floor, std::ceil, std::trunc, std::nearbyint, std::hypot;
+#define __global__
+struct Place { int64_t x; };
+static thread_local Place blockIdx, blockDim, threadIdx;
+"""
+_ALL_THREADS = """
+extern "C" void all(int64_t threads, void** p, int64_t* n) {
+  blockDim.x = 32;
+  for (int64_t t = 0; t < threads; ++t) {
+    blockIdx.x = t / 32;
+    threadIdx.x = t % 32;
+    run((real*)p[0], (int32_t*)p[1], (int64_t*)p[2], (char*)p[3], (real*)p[4], (real*)p[5],
+        (real*)p[6], n[0], n[1], n[2], n[3], n[4], n[5]);
+  }
+}
+"""
+
+
+class NoKernel:
+    """One that is not started."""
+
+    def launch(self, runs: int, pointers: Sequence[int | None], numbers: Sequence[int]) -> None:
+        raise NotImplementedError
+
+
+class HostKernel:
+    """The source of a CUDA program, compiled as C++: one thread after the other."""
+
+    def __init__(self, source: str) -> None:
+        header = f'#include "{cuda._HEADER}"\n'
+        source = source.replace('#include "thread.hpp"\n', header)
+        self._all = build(_AS_ON_A_DEVICE + source + _ALL_THREADS).all
+
+    def launch(self, runs: int, pointers: Sequence[int | None], numbers: Sequence[int]) -> None:
+        places = (ctypes.c_void_p * len(pointers))(*pointers)
+        self._all(ctypes.c_int64(runs), places, (ctypes.c_int64 * len(numbers))(*numbers))
+
+
+def problem(surface: Surface, record: str = "trace", noisy: bool = True) -> Problem:
+    """Forty runs, with noise and a schedule, or without and some of them too fast."""
+    start = torch.tensor(surface.start, dtype=torch.float64)[:, None].expand(-1, 40)
+    rates = torch.logspace(-8, -5 if noisy else 0, 40, dtype=torch.float64)
+    return Problem(
+        surface=surface,
+        start=start.contiguous(),
+        optimizer=SGD(lr=rates, momentum=0.9, dampening=0.1, weight_decay=1e-4),
+        steps=100,
+        schedule=Exponential(gamma=0.9999) if noisy else Constant(),
+        noise=Gaussian(std=1e-9, seed=torch.arange(40)) if noisy else Noiseless(),
+        stop=Stop(),
+        record=Record(what=record, tolerances=(1.0, 1e-3)),  # type: ignore[arg-type]
+        least=Least.of(surface),
+    ).plain()
+
+
+@pytest.fixture(autouse=True)
+def no_program_of_another_test() -> Iterator[None]:
+    yield
+    native_block._block.cache_clear()
+
+
+@pytest.fixture
+def on_host(monkeypatch: pytest.MonkeyPatch) -> Callable[[Problem], Trace]:
+    """Runs the program for CUDA of a problem on the host."""
+
+    def built(text: Text, tuple_of_coordinates: bool, signature: str | None) -> cuda.CudaProgram:
+        source, scratch = cuda.source_of(text)
+        program = cuda.CudaProgram(HostKernel(source), scratch)
+        program._room = torch.empty(scratch * LANES * 2, dtype=torch.uint8)
+        return program
+
+    def run(given: Problem) -> Trace:
+        block = block_for(given, torch.device("cuda", 0))
+        here = replace(block, device=torch.device("cpu"))
+        return run_in_chunks(given, partial(NativeChunk, here, {}), 64, "compiled")
+
+    monkeypatch.setattr(cuda.CudaProgram, "recall", lambda signature: None)
+    monkeypatch.setattr(cuda.CudaProgram, "build", built)
+    return run
+
+
+def on_cpu(given: Problem) -> Trace:
+    return run_in_chunks(given, partial(NativeChunk, block_for(given), {}), 64, "compiled")
+
+
+EVERY = [get(name) for name in names()]
+LARGE = [get("rosenbrock", dim=30), get("ackley", dim=30), get("quadratic", dim=100)]
+
+
+@pytest.mark.parametrize("surface", [*EVERY, *LARGE], ids=lambda surface: surface.label())
+def test_programs_for_cuda_make_the_steps_of_those_for_the_cpu(
+    surface: Surface, on_host: Callable[[Problem], Trace]
+) -> None:
+    given = problem(surface)
+    expected, found = on_cpu(given), on_host(given)
+    for part in ("loss", "gradient_norm", "point", "best_loss", "path_length"):
+        one, other = getattr(expected, part), getattr(found, part)
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11, equal_nan=True)
+    assert torch.equal(expected.steps, found.steps)
+    assert torch.equal(expected.end, found.end)
+
+
+@pytest.mark.parametrize("record", ["trace", "loss", "metrics"])
+@pytest.mark.parametrize("dim", [2, 30])
+def test_to_the_bit_where_arithmetic_is_exact(
+    dim: int, record: str, on_host: Callable[[Problem], Trace]
+) -> None:
+    given = problem(get("rosenbrock", dim=dim), record, noisy=False)
+    expected, found = on_cpu(given), on_host(given)
+    assert len(torch.unique(expected.steps)) > 3  # some have ended early
+    for field in fields(Trace):
+        one, other = getattr(expected, field.name), getattr(found, field.name)
+        if isinstance(one, Tensor):
+            assert torch.allclose(one, other, rtol=0, atol=0, equal_nan=True), field.name
+        else:
+            assert one == other
+
+
+@pytest.mark.parametrize("surface", [*EVERY, *LARGE], ids=lambda surface: surface.label())
+def test_nvrtc_compiles_them(surface: Surface, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It needs no device.
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVIDIA's compiler is not installed")
+    sources = []
+
+    def built(text: Text, tuple_of_coordinates: bool, signature: str | None) -> cuda.CudaProgram:
+        source, scratch = cuda.source_of(text)
+        sources.append(source)
+        return cuda.CudaProgram(NoKernel(), scratch)
+
+    monkeypatch.setattr(cuda.CudaProgram, "recall", lambda signature: None)
+    monkeypatch.setattr(cuda.CudaProgram, "build", built)
+    given = problem(surface)
+    single = replace(given, start=given.start.float())
+    for one in (given, single) if surface.label() == "rastrigin" else (given,):
+        block_for(one, torch.device("cuda", 0))
+    for source in sources:
+        assert cuda.compile(source, "sm_90")[:4] == b"\x7fELF"
+
+
+def test_what_nvrtc_does_not_compile_is_said() -> None:
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVIDIA's compiler is not installed")
+    with pytest.raises(CannotCompile, match="NVRTC failed"):
+        cuda.compile("nonsense", "sm_90")
+
+
+def test_a_block_of_a_cuda_graph_is_an_eager_block() -> None:
+    given = problem(get("rosenbrock"), noisy=False).lanes(0, 40)
+    chunk = EagerChunk(given, slice(0, 40))
+    whole = torch.full((), 0)
+    own = tree_map(torch.clone, chunk.runs())
+    for _ in range(2):
+        chunk.advance(int(whole), 32, None, slice(0, 40))
+        block(given, own, whole, 32)
+        assert int(chunk.runs().steps.max()) == int(whole)
+        assert len(torch.unique(chunk.runs().steps)) > 3  # some have ended
+        for one, other in zip(tree_leaves(chunk.runs()), tree_leaves(own), strict=True):
+            assert torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("surface", [*EVERY, LARGE[1]], ids=lambda surface: surface.label())
+def test_nothing_in_it_waits_for_the_device_or_copies_to_it(surface: Surface) -> None:
+    given = problem(surface).lanes(0, 40)
+    chunk = EagerChunk(given, slice(0, 40))
+    leaves, spec = tree_flatten(chunk.runs())
+
+    def advanced(step: Tensor, *leaves: Tensor) -> Tensor:
+        return block(given, tree_unflatten([*leaves], spec), step, 2).loss
+
+    # A number that is looked at would raise; one that is copied would be a constant of the graph.
+    graph = make_fx(advanced)(torch.full((), 0), *(leaf.clone() for leaf in leaves)).graph
+    own = {id(number) for part in PARTS for number in numbers(getattr(given, part)).values()}
+    for node in graph.nodes:
+        assert "nonzero" not in str(node.target)
+        if node.op == "get_attr":
+            constant = getattr(graph.owning_module, str(node.target))
+            assert id(constant) in own, constant
+
+
+def on_device(
+    surface: Surface, order: Tensor, device: str, compile: Any, steps: int = 500, **options: Any
+) -> Trace:
+    """The runs of these numbers."""
+    rates = torch.logspace(-8, -5, 1000, dtype=torch.float64)
+    return optimize(
+        surface,
+        surface.start,
+        SGD(lr=rates[order], momentum=0.9),
+        steps=steps,
+        schedule=Exponential(gamma=0.9999),
+        noise=Gaussian(std=1e-9, seed=order),
+        device=device,
+        compile=compile,
+        **options,
+    )
+
+
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+BOTH = pytest.mark.parametrize("compile", ["never", "always"])
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+@BOTH
+@pytest.mark.parametrize("surface", [*EVERY, *LARGE], ids=lambda surface: surface.label())
+def test_a_device_makes_the_steps_of_the_cpu(surface: Surface, compile: str) -> None:
+    order = torch.arange(0, 1000, 25)
+    expected = on_device(surface, order, "cpu", compile)
+    found = on_device(surface, order, "cuda", compile)
+    assert found.end.device.type == "cuda"
+    assert found.engine == ("compiled" if compile == "always" else "eager")
+    found = found.cpu()
+    for part in ("loss", "gradient_norm", "point", "best_loss", "path_length"):
+        one, other = getattr(expected, part), getattr(found, part)
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10, equal_nan=True)
+    assert torch.equal(expected.steps, found.steps)
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+@BOTH
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("surface", EVERY, ids=lambda surface: surface.label())
+def test_a_run_of_a_device_does_not_depend_on_who_shares_its_batch(
+    surface: Surface, dtype: str, compile: str
+) -> None:
+    order = torch.randperm(1000, generator=torch.Generator().manual_seed(1))
+    together = on_device(surface, order, "cuda", compile, dtype=dtype).cpu()
+    for place in (31, 999):
+        alone = on_device(surface, order[place : place + 1], "cuda", compile, dtype=dtype).cpu()
+        for one, other in zip(alone.run(0), together.run(place), strict=True):
+            assert one is not None
+            assert other is not None
+            assert torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+@BOTH
+def test_the_host_waits_for_a_device_once_a_block_at_most(compile: str) -> None:
+    surface, order, steps = get("rosenbrock"), torch.arange(1000), 6400
+    on_device(surface, order, "cuda", compile, steps=steps)
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            on_device(surface, order, "cuda", compile, steps=steps)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    blocks = -(-(steps + 1) // 64)
+    around = 50  # numbers are checked before the first block, and gathered after the last one
+    assert len([one for one in caught if "synchroniz" in str(one.message)]) <= blocks + around
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+def test_a_map_of_a_device_is_that_of_the_cpu_to_the_bit() -> None:
+    rates = torch.logspace(-5, -2, 100_000, dtype=torch.float64)
+    traces = [
+        optimize(
+            get("rosenbrock"),
+            (-1.2, 1.0),
+            SGD(lr=rates, momentum=0.9),
+            steps=1000,
+            record="metrics",
+            device=device,
+            compile="always",
+        ).cpu()
+        for device in ("cpu", "cuda")
+    ]
+    assert len(torch.unique(traces[0].end)) > 1
+    for field in fields(Trace):
+        one, other = (getattr(trace, field.name) for trace in traces)
+        if isinstance(one, Tensor):
+            assert torch.allclose(one, other, rtol=0, atol=0, equal_nan=True), field.name
