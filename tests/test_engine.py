@@ -186,7 +186,7 @@ def test_a_batch_whose_runs_have_all_ended_is_not_run_on(
         progress=told.append,
     )
     assert int(trace.steps[0]) == 1
-    assert told[-1] < 10_000
+    assert len(told) == 1  # block
 
 
 def test_metrics_are_those_of_the_full_trace() -> None:

@@ -1,11 +1,16 @@
 """Runs a problem chunk by chunk: what a batch needs at once depends on the chunk, not on the
-number of runs."""
+number of runs.
+
+Where nothing is recorded along the way, runs that have ended leave their chunk, and what is left of
+several chunks at the same step goes on as one: a batch costs what its live runs cost.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, Self
 
+import torch
 from torch import Tensor
 
 from gradexp.engine.problem import Problem
@@ -13,7 +18,7 @@ from gradexp.engine.results import Results
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import Runs
 from gradexp.engine.trace import Ran, Trace
-from gradexp.numbers import LANES, padded
+from gradexp.numbers import LANES
 
 
 class Chunk(Protocol):
@@ -34,58 +39,143 @@ class Chunk(Protocol):
     def runs(self) -> Runs:
         """The runs now; their points ``(dim, B)``."""
 
-    def keep(self, index: Tensor) -> None:
-        """Goes on with these lanes only."""
+    def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
+        """Goes on with these lanes of these chunks, of which it may be one, one after the other;
+        the last lane is repeated to a multiple of `LANES`."""
 
 
-def run_in_chunks(
-    problem: Problem, make: Callable[[Problem, slice], Chunk], size: int, engine: Ran
-) -> Trace:
+Make = Callable[[Problem, slice], Chunk]
+
+
+def run_in_chunks(problem: Problem, make: Make, size: int, engine: Ran) -> Trace:
     """The trace of a problem whose chunks of `size` runs are made by `make`."""
     recording = None
     if problem.record.what != "metrics":
         recording = Recording(problem, -(-problem.batch // LANES) * LANES)
     results = Results(problem, recording)
-    firsts = range(0, problem.batch, size)
-    for number, first in enumerate(firsts):
-
-        def tell(step: int, done: int = number) -> None:
-            problem.progress((done * problem.steps + step) // len(firsts))
-
-        columns = slice(first, min(first + size, problem.batch))
-        _run_chunk(problem, make, columns, results, tell)
+    chunks = [
+        slice(first, min(first + size, problem.batch)) for first in range(0, problem.batch, size)
+    ]
+    if recording:
+        for number, columns in enumerate(chunks):
+            _run_recorded(problem, make, columns, results, recording, number, len(chunks))
+    else:
+        _Flow(problem, results, size).run(make, chunks)
     return results.trace(engine)
 
 
-def _run_chunk(
+def _run_recorded(
     problem: Problem,
-    make: Callable[[Problem, slice], Chunk],
+    make: Make,
     columns: slice,
     results: Results,
-    tell: Callable[[int], None],
+    recording: Recording,
+    number: int,
+    chunks: int,
 ) -> None:
-    """Runs one chunk to its end.
-
-    Where nothing is recorded along the way, runs that have ended leave it as soon as they are half
-    of it: from then on it costs what those cost that go on.
-    """
+    """Runs one chunk of several to its end: every run of it has its column in the rows."""
     chunk = make(problem, columns)
-    place: slice | Tensor = columns
     count = columns.stop - columns.start
-    step, looks = 0, chunk.longest if results.recording else chunk.shortest
-    while True:
-        looks = min(looks, problem.steps + 1 - step)
-        chunk.advance(step, looks, results.recording, columns)
+    step, going = 0, True
+    while going:
+        looks = min(chunk.longest, problem.steps + 1 - step)
+        chunk.advance(step, looks, recording, columns)
         step += looks
-        looks = min(2 * looks, chunk.longest)
-        tell(min(step, problem.steps))
-        going = (chunk.steps()[:count] == step).nonzero()[:, 0]
-        if not len(going):
-            break
-        if results.recording is None and len(going) <= count // 2:
-            results.put(place, chunk.runs(), slice(0, count))
-            place = going + place.start if isinstance(place, slice) else place[going]
-            count = len(going)
-            chunk.keep(padded(going))
-    results.put(place, chunk.runs(), slice(0, count))
+        problem.progress((number * problem.steps + min(step, problem.steps)) // chunks)
+        going = bool((chunk.steps()[:count] == step).any())
+    results.put(columns, chunk.runs(), slice(0, count))
     results.note_end(columns, step - 1)
+
+
+class _Lot(NamedTuple):
+    """A chunk on its way."""
+
+    chunk: Chunk
+    place: slice | Tensor
+    """where its runs stand in the problem"""
+    runs: int
+    """how many they are"""
+    going: Tensor
+    """the lanes of those that go on"""
+
+
+class _Flow:
+    """Takes chunks from one look at who goes on to the next, at steps that double.
+
+    Where half of a full chunk or less goes on, it waits there for what is left of others.
+    """
+
+    def __init__(self, problem: Problem, results: Results, size: int) -> None:
+        self._problem, self._results, self._size = problem, results, size
+        self._waiting: dict[int, list[_Lot]] = {}
+        self._made = 0
+
+    def run(self, make: Make, chunks: Sequence[slice]) -> None:
+        """Runs all chunks to their end."""
+        device = self._problem.start.device
+        unit = 0
+        for columns in chunks:
+            chunk = make(self._problem, columns)
+            unit = unit or chunk.shortest
+            count = columns.stop - columns.start
+            lot = _Lot(chunk, columns, count, torch.arange(count, device=device))
+            self._advance(lot, 0, unit, last=columns is chunks[-1])
+        while self._waiting:
+            step = min(self._waiting)
+            self._advance(self._merged(step), step, unit, last=True)
+
+    def _advance(self, lot: _Lot, step: int, unit: int, last: bool) -> None:
+        """Takes a lot on from a step, until it is small enough to wait for others, or ends.
+
+        Args:
+            lot: goes on at this step.
+            step: the one of its next look.
+            unit: looks before the first time that a chunk may wait.
+            last: whether no new chunk will be made, which would use this one's memory.
+        """
+        while True:
+            until = min(2 * step + unit, self._problem.steps + 1)
+            while step < until:
+                lot, step = self._block(lot, step, until)
+                if not len(lot.going):
+                    return
+            if len(lot.going) > self._size // 2:
+                continue
+            self._waiting.setdefault(step, []).append(lot if last else self._gathered([lot]))
+            if sum(len(lot.going) for lot in self._waiting[step]) < self._size:
+                return
+            lot = self._merged(step)
+
+    def _block(self, lot: _Lot, step: int, until: int) -> tuple[_Lot, int]:
+        """Makes one block of a lot; more than half of it then goes on, or none."""
+        chunk, place, count, before = lot
+        end = min(until, step + chunk.longest)
+        chunk.advance(step, end - step, None, slice(0, 0))
+        going = (chunk.steps()[:count] == end).nonzero()[:, 0]
+        last = self._problem.steps
+        ended = len(before) - len(going)
+        self._made += len(before) * (min(end, last) - step) + ended * (last - min(end, last))
+        self._problem.progress(self._made // self._problem.batch)
+        lot = lot._replace(going=going)
+        if not len(going):
+            self._results.put(place, chunk.runs(), slice(0, count))
+        elif len(going) <= count // 2:
+            lot = self._gathered([lot])
+        return lot, end
+
+    def _merged(self, step: int) -> _Lot:
+        """What waits at a step, as one."""
+        lots = self._waiting.pop(step)
+        return lots[0] if len(lots) == 1 else self._gathered(lots)
+
+    def _gathered(self, lots: Sequence[_Lot]) -> _Lot:
+        """Those of the lots that go on, in the first one's chunk; the others' numbers are kept."""
+        for chunk, place, count, _ in lots:
+            self._results.put(place, chunk.runs(), slice(0, count))
+        places = [
+            going + place.start if isinstance(place, slice) else place[going]
+            for _, place, _, going in lots
+        ]
+        chunk, place = lots[0].chunk, torch.cat(places)
+        chunk.gather([(lot.chunk, lot.going) for lot in lots])
+        return _Lot(chunk, place, len(place), torch.arange(len(place), device=place.device))

@@ -7,7 +7,8 @@ it is set back to where it ended: that halves what a step costs while a batch is
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from gradexp.engine.runs import (
     note_look,
     note_moves,
 )
-from gradexp.numbers import fold, map_numbers, total
+from gradexp.numbers import Component, fold, map_numbers, numbers, padded, total
 from gradexp.surfaces import value_and_gradient
 
 
@@ -63,16 +64,23 @@ class EagerChunk:
     def runs(self) -> Runs:
         return self._runs
 
-    def keep(self, index: Tensor) -> None:
-        lanes = {
-            name: map_numbers(
-                getattr(self._problem, name),
-                lambda number, name: number[index] if isinstance(number, Tensor) else number,
-            )
-            for name in PARTS
-        }
-        self._problem = dataclasses.replace(self._problem, **lanes)
-        self._runs = tree_map(lambda leaf: leaf[..., index], self._runs)
+    def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
+        def gathered(*leaves: Tensor) -> Tensor:
+            kept = (leaf[..., lanes] for leaf, (_, lanes) in zip(leaves, parts, strict=True))
+            return padded(torch.cat([*kept], dim=-1))
+
+        def of_all(component: Component, part: str) -> Component:
+            others = [iter(numbers(getattr(c._problem, part)).values()) for c, _ in parts]
+
+            def lanes(number: Any, name: str) -> Any:
+                values = [next(other) for other in others]
+                return gathered(*values) if isinstance(number, Tensor) else number
+
+            return map_numbers(component, lanes)
+
+        lanes = {name: of_all(getattr(self._problem, name), name) for name in PARTS}
+        self._runs = tree_map(gathered, *(chunk._runs for chunk, _ in parts))
+        self._problem = dataclasses.replace(self._problem, **lanes)  # type: ignore[arg-type]
 
 
 def advance(

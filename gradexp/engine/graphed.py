@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -39,8 +39,8 @@ class GraphedChunk(EagerChunk):
         if recording:
             recording.put(columns, first, *seen)
 
-    def keep(self, index: Tensor) -> None:
-        super().keep(index)
+    def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
+        super().gather(parts)
         self._replay = None
 
 

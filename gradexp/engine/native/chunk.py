@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self
+
+import torch
 from torch import Tensor
 
 from gradexp.engine.native.block import Block
 from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import Runs
-from gradexp.numbers import LANES
+from gradexp.numbers import LANES, padded
 
 
 class NativeChunk:
@@ -52,5 +56,9 @@ class NativeChunk:
     def runs(self) -> Runs:
         return self._block.runs(self._buffers)
 
-    def keep(self, index: Tensor) -> None:
-        self._buffers = {name: rows.index_select(1, index) for name, rows in self._buffers.items()}
+    def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
+        def gathered(name: str) -> Tensor:
+            kept = [chunk._buffers[name].index_select(1, lanes) for chunk, lanes in parts]
+            return padded(torch.cat(kept, dim=1))
+
+        self._buffers = {name: gathered(name) for name in self._buffers}
