@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,6 +12,10 @@ from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording, root
 from gradexp.engine.runs import NEVER, Runs, has_diverged, is_stationary
 from gradexp.engine.trace import End, Ran, Trace
+from gradexp.numbers import map_numbers
+
+_PART = 2**20
+"""Runs that are judged at a time: what that needs besides does not grow with their number."""
 
 
 class Results:
@@ -51,12 +58,14 @@ class Results:
         """The trace of the whole problem."""
         problem, recording = self._problem, self.recording
         loss, square = self._reals["loss"], self._reals["gradient_square"]
-        end = torch.full_like(self._counts["steps"], int(End.BUDGET))
-        end[is_stationary(problem, square)] = int(End.STATIONARY)
-        end[has_diverged(problem, self._point, loss)] = int(End.DIVERGED)
         step = torch.empty(0, dtype=torch.int64, device=loss.device)
         if recording:
             step = recording.close(self._reached, self._counts["steps"], loss, square, self._point)
+        end = torch.empty_like(self._counts["steps"])
+        for first in range(0, problem.batch, _PART):
+            part = slice(first, first + _PART)
+            end[part] = self._ends(part)
+            square[part] = root(square[part])
         gradient_steps, gap_steps = (
             torch.where(steps == NEVER, -1, steps) for steps in self._first.values()
         )
@@ -68,7 +77,7 @@ class Results:
             end=end,
             steps=self._counts["steps"],
             final_loss=loss,
-            final_gradient_norm=root(square),
+            final_gradient_norm=square,
             final_point=self._point,
             best_loss=self._reals["best_loss"],
             best_step=self._counts["best_step"],
@@ -78,3 +87,16 @@ class Results:
             gradient_steps=gradient_steps,
             engine=engine,
         )
+
+    def _ends(self, part: slice) -> Tensor:
+        """Why these runs ended."""
+
+        def of_part(number: Any, name: str) -> Any:
+            return number[part] if isinstance(number, Tensor) and number.numel() > 1 else number
+
+        problem = replace(self._problem, stop=map_numbers(self._problem.stop, of_part))
+        loss, square = (self._reals[name][part] for name in ("loss", "gradient_square"))
+        end = torch.full_like(self._counts["steps"][part], int(End.BUDGET))
+        end[is_stationary(problem, square)] = int(End.STATIONARY)
+        end[has_diverged(problem, self._point[:, part], loss)] = int(End.DIVERGED)
+        return end
