@@ -2,16 +2,18 @@
 
     python benchmarks/engine.py                        # the table of the README
     python benchmarks/engine.py --surfaces rosenbrock --batches 100,10000 --rounds 9
+    python benchmarks/engine.py --device cuda
 
 Every figure is nanoseconds a run and step: the median over the rounds, and in brackets the least
 and the most. In each round the sides take turns; each has run once before with the same sizes.
-Compile times are apart, in seconds. The sides:
+Compile times are apart, in seconds; gradexp's are of an empty cache. The sides:
 
     torch.optim   a loop over torch.optim.SGD with autograd, for one run
     eager         gradexp.optimize(..., compile="never")
     compiled      gradexp.optimize(..., compile="always"): with its stops and online metrics
     optax         jit(vmap(scan)) over optax.sgd
-    JAX           the same rule by hand over separate coordinate arrays, in one scan
+    JAX           the same rule by hand over separate coordinate arrays, in one scan (over one
+                  array (dim, B) from 100 dimensions on, where those take minutes to compile)
     floor         the larger of the time to copy the bytes that are recorded, and of the time of
                   the arithmetic (loss, gradient and update, as the traced graph has it) at the
                   measured rate of fused multiply-adds
@@ -26,11 +28,16 @@ import ctypes
 import itertools
 import os
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import torch
 
 from gradexp import optimize, surfaces
@@ -40,18 +47,14 @@ from gradexp.engine.native.program import trace
 from gradexp.optimizers import SGD
 from gradexp.surfaces import Surface, value_and_gradient
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-import jax
-import jax.numpy as jnp
-import optax
-
-jax.config.update("jax_enable_x64", True)
-
 _REST = 0.3
 """Seconds between two calls: JAX gives its memory back in the background, 0.1 s for a gigabyte,
 which is no time of the next side."""
 
 LEARNING_RATES = {"rosenbrock": 1e-4, "rastrigin": 1e-4, "quadratic": 1e-2}
+
+SINE_AND_COSINE = {"float32": 14, "float64": 20}
+"""Multiply-adds of both of one angle: less its quarter turns, and a polynomial each."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Work:
     record: str
     batch: int
     steps: int
+    device: str = "cpu"
 
     @property
     def torch_surface(self) -> Surface:
@@ -94,6 +98,7 @@ def compiled(work: Work, compile: str = "always") -> Callable[[], Any]:
             stop=Stop(gradient=1e-300),  # looked for, and never met
             record=work.record,  # type: ignore[arg-type]
             dtype=work.dtype,
+            device=work.device,
             compile=compile,  # type: ignore[arg-type]
         )
         assert found.engine == ("compiled" if compile == "always" else "eager")
@@ -101,6 +106,17 @@ def compiled(work: Work, compile: str = "always") -> Callable[[], Any]:
         return found
 
     return run
+
+
+def building(work: Work) -> float:
+    """The seconds that the first call of a structure takes more than the second."""
+    run = compiled(replace(work, batch=100, steps=10))
+    spent = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        run()
+        spent.append(time.perf_counter() - begun)
+    return spent[0] - spent[1]
 
 
 def eager(work: Work) -> Callable[[], Any]:
@@ -176,7 +192,37 @@ def with_optax(work: Work) -> tuple[Callable[[], Any], float]:
     return jitted(jax.vmap(one), (jnp.asarray(work.rates().numpy()), starts))
 
 
+def by_hand_in_one(work: Work) -> tuple[Callable[[], Any], float]:
+    """As `by_hand`, of a quadratic over one array ``(dim, B)``."""
+    powers = 10 ** (np.arange(work.dim) / (work.dim - 1))
+
+    def all_at_once(rates: Any, start: Any) -> Any:
+        scale = jnp.asarray(powers, start.dtype)[:, None]
+
+        def value(x: Any) -> Any:
+            return 0.5 * (scale * x**2).sum(axis=0)
+
+        def step(carried: Any, _: Any) -> Any:
+            point, velocity, best = carried
+            loss, pull = jax.vjp(value, point)
+            (gradient,) = pull(jnp.ones_like(loss))
+            if work.momentum:
+                velocity = gradient = work.momentum * velocity + gradient
+            kept = loss if work.record == "loss" else None
+            return (point - rates * gradient, velocity, jnp.minimum(best, loss)), kept
+
+        begin = (start, jnp.zeros_like(start), jnp.full_like(rates, jnp.inf))
+        (point, _, best), losses = jax.lax.scan(step, begin, None, length=work.steps)
+        return point, best, losses
+
+    start = jnp.asarray(work.starts().numpy())
+    return jitted(all_at_once, (jnp.asarray(work.rates().numpy()), start))
+
+
 def by_hand(work: Work) -> tuple[Callable[[], Any], float]:
+    if work.dim >= 100:
+        return by_hand_in_one(work)
+
     def all_at_once(rates: Any, *start: Any) -> Any:
         def step(carried: Any, _: Any) -> Any:
             points, velocities, best = carried
@@ -198,14 +244,16 @@ def by_hand(work: Work) -> tuple[Callable[[], Any], float]:
     return jitted(all_at_once, (jnp.asarray(work.rates().numpy()), *starts))
 
 
-def copy_rate() -> float:
+def copy_rate(device: str) -> float:
     """Bytes a nanosecond that a large copy writes."""
-    source = torch.ones(2**26)
+    source = torch.ones(2**26, device=device)
     target = source.clone()
 
     def once() -> float:
         begun = time.perf_counter()
         target.copy_(source)
+        if device == "cuda":
+            torch.cuda.synchronize()
         return time.perf_counter() - begun
 
     return source.nbytes / statistics.median(once() for _ in range(9)) / 1e9
@@ -249,7 +297,7 @@ def multiply_add_rate(dtype: str) -> float:
     return float(library.numbers()) * count * threads / best / 1e9
 
 
-def arithmetic(work: Work) -> int:
+def arithmetic(work: Work) -> float:
     """Operations on numbers in a step of one run: loss, gradient and update."""
     surface, rule = work.torch_surface, SGD(lr=1e-3, momentum=work.momentum)
 
@@ -261,14 +309,15 @@ def arithmetic(work: Work) -> int:
         return loss, *following, *state.velocity
 
     point = torch.ones(work.dim, 131, dtype=torch.float64)
-    counted = 0
+    counted = 0.0
     for node in trace(step, [point, point]).graph.nodes:
         name = str(node.target)
         moves = any(
             word in name for word in ("select", "full", "expand", "view", "alias", "unbind")
         )
         if node.op == "call_function" and not moves and node.meta["val"].numel() >= 131:
-            counted += 1
+            wave = "aten.sin" in name or "aten.cos" in name  # both of one angle, as gradients have
+            counted += SINE_AND_COSINE[work.dtype] / 2 if wave else 1
     return counted
 
 
@@ -307,64 +356,111 @@ def shown(values: list[float]) -> str:
     return f"{middle:,.{digits}f} [{min(values):,.{digits}f}-{max(values):,.{digits}f}]"
 
 
+def steps_for(work: Work, units: float, memory: float) -> int:
+    """So many that a call makes about `units` coordinate steps, and records no more than
+    `memory` bytes."""
+    steps = min(10_000, max(10, int(units / (work.batch * work.dim))))
+    if work.record == "loss":
+        size = 4 if work.dtype == "float32" else 8
+        steps = min(steps, int(memory / (work.batch * size)))
+    return 1000 if work.batch == 1 else steps
+
+
+def of_the_readme() -> Iterator[Work]:
+    """The cases of the README's table."""
+    for surface, dtype in itertools.product(("rosenbrock", "rastrigin"), ("float32", "float64")):
+        for batch in (1, 100, 10_000, 100_000, 1_000_000):
+            yield Work(surface, 2, 0.9, dtype, "loss", batch, 0)
+        for batch in (100, 1_000_000):
+            yield Work(surface, 2, 0.9, dtype, "metrics", batch, 0)
+        yield Work(surface, 2, 0.0, dtype, "loss", 100_000, 0)
+    for dim, batches in ((20, (1, 100, 10_000, 1_000_000)), (100, (100, 10_000)), (1000, (1000,))):
+        for dtype, batch in itertools.product(("float32", "float64"), batches):
+            yield Work("quadratic", dim, 0.9, dtype, "loss", batch, 0)
+    for dtype in ("float32", "float64"):
+        yield Work("quadratic", 20, 0.0, dtype, "metrics", 10_000, 0)
+
+
+def chosen(given: argparse.Namespace) -> Iterator[Work]:
+    """The cases that the options ask for."""
+    asked = (given.surfaces, given.dtypes, given.momenta, given.records, given.batches)
+    if not any(asked):
+        yield from of_the_readme()
+        return
+    axes = (
+        (given.surfaces or "rosenbrock,rastrigin").split(","),
+        (given.dtypes or "float32,float64").split(","),
+        [float(m) for m in (given.momenta or "0.9").split(",")],
+        (given.records or "loss").split(","),
+        [int(float(b)) for b in (given.batches or "1,100,10000,100000,1000000").split(",")],
+    )
+    for name, dtype, momentum, record, batch in itertools.product(*axes):
+        surface = name.rstrip("0123456789")
+        yield Work(surface, int(name.removeprefix(surface) or 2), momentum, dtype, record, batch, 0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--surfaces", default="rosenbrock,rastrigin,quadratic20,quadratic100")
-    parser.add_argument("--batches", default="1,100,1000,10000,100000,1000000")
-    parser.add_argument("--dtypes", default="float32,float64")
-    parser.add_argument("--momenta", default="0.9,0")
-    parser.add_argument("--records", default="loss,metrics")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--work", type=float, default=1e9, help="coordinate steps a call")
+    parser.add_argument("--surfaces", help="such as rosenbrock,quadratic20")
+    parser.add_argument("--batches", help="such as 100,1e6")
+    parser.add_argument("--dtypes", help="float32, float64")
+    parser.add_argument("--momenta", help="such as 0,0.9")
+    parser.add_argument("--records", help="loss, metrics")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--work", type=float, default=5e8, help="coordinate steps a call")
     parser.add_argument("--memory", type=float, default=2e9, help="bytes recorded a call, at most")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
+    jax.config.update("jax_platforms", given.device)
+    jax.config.update("jax_enable_x64", True)
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ["GRADEXP_CACHE"] = empty
+        run(given)
 
+
+def run(given: argparse.Namespace) -> None:
+    """Measures, and prints the table."""
     print(
-        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads; torch {torch.__version__}, "
-        f"jax {jax.__version__}, optax {optax.__version__}"
+        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {given.device}; "
+        f"torch {torch.__version__}, jax {jax.__version__}, optax {optax.__version__}"
     )
-    dtypes = arguments.dtypes.split(",")
-    copied, multiplied = copy_rate(), {dtype: multiply_add_rate(dtype) for dtype in dtypes}
+    copied = copy_rate(given.device)
+    multiplied = {"float32": float("inf"), "float64": float("inf")}
+    if given.device == "cpu":
+        multiplied = {dtype: multiply_add_rate(dtype) for dtype in multiplied}
     print(f"copies write {copied:.1f} bytes/ns; multiply-adds/ns: {multiplied}")
     names = ("torch.optim", "eager", "compiled", "optax", "JAX", "floor")
     print("| surface | dtype | momentum | recorded | runs | steps |", " | ".join(names), end=" |")
     print(" optax / compiled | JAX / compiled | compiled / floor |")
     print("|" + " --- |" * (6 + len(names) + 3))
-    compiling: dict[str, list[float]] = {"optax": [], "JAX": []}
-    axes = (
-        arguments.surfaces.split(","),
-        dtypes,
-        [float(m) for m in arguments.momenta.split(",")],
-        arguments.records.split(","),
-        [int(float(b)) for b in arguments.batches.split(",")],
-    )
-    for name, dtype, momentum, record, batch in itertools.product(*axes):
-        surface = name.rstrip("0123456789")
-        dim = int(name.removeprefix(surface) or 2)
-        size = 4 if dtype == "float32" else 8
-        steps = min(10_000, max(10, int(arguments.work / (batch * dim))))
-        if record == "loss":
-            steps = min(steps, int(arguments.memory / (batch * size)))
-        if batch == 1:
-            steps = 1000
-        work = Work(surface, dim, momentum, dtype, record, batch, steps)
+    compiling: dict[str, list[float]] = {"gradexp": [], "optax": [], "JAX": []}
+    built = set()
+    for case in chosen(given):
+        steps = steps_for(case, given.work, given.memory)
+        work = replace(case, steps=steps, device=given.device)
         sides: dict[str, Callable[[], Any]] = {}
-        if batch == 1:
+        if work.batch == 1 and given.device == "cpu":
             sides["torch.optim"] = torch_loop(work)
-        if batch * dim * steps <= 2e7 or batch == 1:
+        if work.batch * work.dim * steps <= 2e7:
             sides["eager"] = eager(work)
         sides["compiled"] = compiled(work)
+        structure = (work.surface, work.dim, work.momentum, work.dtype)
+        if structure not in built:
+            built.add(structure)
+            compiling["gradexp"].append(building(work))
         for side, make in (("optax", with_optax), ("JAX", by_hand)):
             sides[side], spent = make(work)
             compiling[side].append(spent)
-        figures = measured(sides, arguments.rounds, batch * steps)
+        figures = measured(sides, given.rounds, work.batch * steps)
         least = floor(work, copied, multiplied)
         middle = {side: statistics.median(values) for side, values in figures.items()}
         cells = [shown(figures[side]) if side in figures else "" for side in names[:-1]]
         ratios = [middle[side] / middle["compiled"] for side in ("optax", "JAX")]
-        print(f"| {name} | {dtype} | {momentum} | {record} | {batch:,} | {steps:,} |", end=" ")
-        print(" | ".join([*cells, f"{least:.3f}"]), end=" | ")
-        print(f"{ratios[0]:.1f} | {ratios[1]:.1f} | {middle['compiled'] / least:.1f} |", flush=True)
+        name = f"{work.surface}{work.dim}" if work.surface == "quadratic" else work.surface
+        print(f"| {name} | {work.dtype} | {work.momentum} | {work.record} |", end=" ")
+        print(f"{work.batch:,} | {steps:,} |", " | ".join([*cells, f"{least:.3f}"]), end=" | ")
+        print(f"{ratios[0]:.1f} | {ratios[1]:.1f} |", end=" ")
+        print(f"{middle['compiled'] / least:.1f} |" if least else "|", flush=True)
     for side, seconds in compiling.items():
         print(f"{side} compiled a case in {shown(seconds)} s")
 

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from dataclasses import fields
-from pathlib import Path
 
 import torch
 
@@ -81,7 +80,7 @@ def main() -> None:
     print("| runs | steps | seconds | ns a run and step | MB given back | MB besides |")
     print("|" + " ---: |" * 6, flush=True)
     for runs in given.runs.split(","):
-        command = [sys.executable, Path(__file__), "--alone", f"--runs={int(float(runs))}"]
+        command = [sys.executable, __file__, "--alone", f"--runs={int(float(runs))}"]
         command += [f"--steps={given.steps}", f"--device={given.device}"]
         subprocess.run(command, check=True)
 

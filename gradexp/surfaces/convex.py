@@ -18,6 +18,7 @@ from gradexp.numbers import (
     each,
     fold,
     indices,
+    is_zero,
     like,
     reverse,
     total,
@@ -70,18 +71,27 @@ class Quadratic(AnyDimension, Convex):
     angle: Number = 0.0
 
     def value(self, point: Point) -> Tensor:
-        angle, last = like(self.angle, point), max(self.dim - 1, 1)
+        last = max(self.dim - 1, 1)
+
+        def term(z: Tensor, i: Tensor) -> Tensor:
+            return self.condition_number ** ((i - 1) / last) * z**2
+
+        i = indices(point)
+        return 0.5 * total(each(term, self._turned(point, i), i))
+
+    def _turned(self, point: Point, i: Point) -> Point:
+        """R x."""
+        if is_zero(self.angle):
+            return point
+        angle = like(self.angle, point)
         cos, sin = angle.cos(), angle.sin()
 
         def turned(x: Tensor, partner: Tensor, i: Tensor) -> Tensor:
             side = (2 * i - self.dim - 1).sign()  # -1 in the first half, 1 in the second
             return torch.where(side == 0, x, cos * x + side * sin * partner)
 
-        def term(z: Tensor, i: Tensor) -> Tensor:
-            return self.condition_number ** ((i - 1) / last) * z**2
-
-        i = indices(point)
-        return 0.5 * total(each(term, each(turned, point, reverse(point), i), i))
+        turned_point: Point = each(turned, point, reverse(point), i)
+        return turned_point
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, i
       for (int g = 0; g < GROUPS; ++g) {
         $step
         if (recorded) record(g, $loss, $square);
+        $rest
         if (look) moved |= any($following_steps != $steps);
         $following
       }

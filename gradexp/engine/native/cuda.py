@@ -236,6 +236,7 @@ extern "C" __global__ void run(real* reals, int32_t* counts, int64_t* wholes, ch
           ++row;
           due += stride;
         }
+        $rest
         if ((step & $look) == $look) moving = $following_steps != $steps;
         $following
     }

@@ -35,8 +35,6 @@ class Emitter(Moves):
                 self.values[node.name] = self._emit(node)
             elif node.op not in ("placeholder", "output"):
                 raise Unsupported(f"{node.op} {node.target}")
-        self.before.close()
-        self.step.close()
 
     def _emit(self, node: Node) -> Value:
         target: Any = node.target

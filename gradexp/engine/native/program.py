@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from gradexp.engine.native.emit import Emitter
-from gradexp.engine.native.values import C_TYPES, Index, Section, Unsupported, Value, unravelled
+from gradexp.engine.native.values import C_TYPES, Index, Unsupported, Value, unravelled
 
 _BUFFERS = {
     torch.float32: "reals",
@@ -165,30 +165,35 @@ def write(
 
     (output,) = (node for node in module.graph.nodes if node.op == "output")
     results = [emitter.values[node.name] for node in output.args[0]]
-    following = _following(results, leaves, emitter)
     point, loss, square, steps = (
         seen[name] for name in ("point", "loss", "gradient_square", "steps")
     )
-    own = {column.name for column in columns}
+    shown = [name for place in (loss, square) for name, _ in emitter.read_by(results[place].at, ())]
+    taken, following = _following(results, leaves, emitter, {f"s{point}": shown})
+    own = {column.name for column in columns} | taken.keys()
     rooms = [
         Room(name, *emitter.arrays[name])
         for name in emitter.arrays
         if name in emitter.stored and name not in own
     ]
+    stored = {name: name for name in emitter.stored} | taken
+    before, _ = emitter.before.lines(stored)
+    step, rest = emitter.step.lines(stored, shown)
     parts = {
         "real": C_TYPES[leaves[loss].dtype],
         "constants": "\n".join(emitter.constants),
         "packs": "\n    ".join([*packs, *emitter.kept]),
         "loads": "\n      ".join(loads),
-        "before": _text(emitter.before, emitter.stored, 6),
-        "step": _text(emitter.step, emitter.stored, 8),
+        "before": before,
+        "step": _renamed(step, taken),
+        "rest": _renamed(rest, taken),
         "loss": results[loss].at(()),
         "square": results[square].at(()),
         "held_loss": f"s{loss}[g]",
         "held_square": f"s{square}[g]",
         "steps": f"s{steps}[g]",
         "following_steps": results[steps].at(()),
-        "following": "\n        ".join(following),
+        "following": _renamed("\n        ".join(following), taken),
         "saves": "\n      ".join(saves),
         "dim": dim,
         "points": _points(leaves, point, dim),
@@ -201,10 +206,9 @@ def _named(name: str) -> Callable[[Index], str]:
     return lambda index: name
 
 
-def _text(section: Section, stored: set[str], indent: int) -> str:
-    """The statements, without those that fill an array that nobody reads."""
-    kept = (line for line, array in section.lines if not array or array in stored)
-    return ("\n" + " " * indent).join(kept)
+def _renamed(text: str, taken: dict[str, str]) -> str:
+    """The text, with arrays read where they are."""
+    return re.sub(r"\bv_\w+(?=\[)", lambda found: taken.get(found[0], found[0]), text)
 
 
 def _points(leaves: Sequence[Leaf], first: int, dim: int) -> str:
@@ -215,9 +219,25 @@ def _points(leaves: Sequence[Leaf], first: int, dim: int) -> str:
     return "\n        ".join(rows)
 
 
-def _following(results: list[Value], leaves: Sequence[Leaf], emitter: Emitter) -> list[str]:
-    """The state after the step; all of it is read before any of it is changed."""
-    reads, writes = [], []
+def _following(
+    results: list[Value], leaves: Sequence[Leaf], emitter: Emitter, needed: dict[str, list[str]]
+) -> tuple[dict[str, str], list[str]]:
+    """The state after the step; all of it is read before any of it is changed.
+
+    Args:
+        results: what it will be.
+        leaves: what it is kept in.
+        emitter: of the step.
+        needed: numbers that must be known before an array of the state is changed.
+
+    Returns:
+        The arrays that are written over the state's at once, each with that, and the statements
+        that write the rest.
+    """
+    reads: list[str] = []
+    writes: list[str] = []
+    taken: dict[str, str] = {}
+    arrays = [value.at(unravelled(value.shape, "r")) for value in results if value.shape]
     for i, (value, leaf) in enumerate(zip(results, leaves, strict=False)):
         kind = f"Pack<{C_TYPES[leaf.dtype]}>"
         if not value.shape:
@@ -227,9 +247,17 @@ def _following(results: list[Value], leaves: Sequence[Leaf], emitter: Emitter) -
         loop, at = f"for (int r = 0; r < {leaf.rows}; ++r)", value.at(unravelled(value.shape, "r"))
         if at == f"s{i}[r]":
             continue
+        name = at.removesuffix("[r]")
         if not re.fullmatch(r"(?!s\d)\w+\[r\]", at):  # not an array of this step alone
             room = emitter.array(f"next{i}", kind, (leaf.rows,))(("r",))
             reads.append(f"{loop} {room} = {at};")
             at = room
+        elif (
+            name not in taken
+            and not any(f"s{i}[" in other for other in arrays)
+            and emitter.step.may_take_the_place_of(name, f"s{i}", needed.get(f"s{i}", ()))
+        ):
+            taken[name] = f"s{i}"
+            continue
         writes.append(f"{loop} s{i}[r] = {at};")
-    return [*reads, *writes]
+    return taken, [*reads, *writes]

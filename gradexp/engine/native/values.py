@@ -1,10 +1,10 @@
-"""Values of a graph as C++ text, the places of their axes, and statements that share loops."""
+"""Values of a graph as C++ text, and the places of their axes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -66,22 +66,3 @@ def shifted(at: str, offset: int, factor: int = 1) -> str:
         return str(offset + factor * int(at))
     text = at if factor == 1 else f"{factor} * ({at})"
     return text if not offset else f"{offset} + {text}"
-
-
-@dataclass
-class Section:
-    """Statements, in which neighbours of one number of places share a loop."""
-
-    lines: list[tuple[str, str]] = field(default_factory=list)
-    """text, and the array that it fills where it does"""
-    loop: list[tuple[str, str]] = field(default_factory=list)
-    places: int = 0
-    inside: set[str] = field(default_factory=set)
-
-    def close(self) -> None:
-        """Ends the loop that is open."""
-        if self.loop:
-            self.lines.append((f"for (int r = 0; r < {self.places}; ++r) {{", ""))
-            self.lines += self.loop
-            self.lines.append(("}", ""))
-        self.loop, self.places, self.inside = [], 0, set()

@@ -10,7 +10,15 @@ import torch
 from torch.fx import GraphModule, Node
 
 from gradexp.engine.native.operations import literal
-from gradexp.engine.native.values import C_TYPES, Index, Section, Value, flat, unravelled
+from gradexp.engine.native.section import Section
+from gradexp.engine.native.values import C_TYPES, Index, Value, flat, unravelled
+
+_PARTS = ("aten.slice.Tensor", "aten.select.int")
+
+_LONGEST = 8
+"""Places that an expression reads, at most, where it is not kept."""
+
+_SHORT = ("aten.mul.Tensor", "aten.add.Tensor", "aten.sub.Tensor", "aten.neg.default")
 
 
 class Writer:
@@ -25,11 +33,20 @@ class Writer:
         self.values: dict[str, Value] = {}
         self.arrays: dict[str, tuple[str, int]] = {}
         self.stored: set[str] = set()
+        """the arrays that are read outside of the loop that fills them"""
         self.constants: list[str] = []
         self.kept: list[str] = []
         self._pairs: dict[str, Value] = {}
         self._reads: list[tuple[str, str]] = []
         self._section = self.step
+        self._trying = False
+
+    def read_by(self, text: Callable[[Index], str], index: Index) -> list[tuple[str, str]]:
+        """What an expression reads: values, and places of them."""
+        self._reads, self._trying = [], True
+        text(index)
+        self._trying = False
+        return self._reads
 
     def place(self, node: Node, value: Value) -> None:
         """Gives a placeholder its value."""
@@ -43,7 +60,8 @@ class Writer:
             self._reads.append((name, place))
             if name in self._section.inside and place == "r":
                 return f"{name}_r"
-            self.stored.add(name)
+            if not self._trying:
+                self.stored.add(name)
             return f"{name}[{place}]"
 
         self.arrays[name] = (value_type, math.prod(shape))
@@ -66,29 +84,52 @@ class Writer:
                 kind = "Mask" if dtype == torch.bool else f"Pack<{kind}>"
         name = f"v_{node.name}"
         if places == 1:
-            nothing = ("0",) * len(shape)
-            self._reads = []
-            text(nothing)
-            if any(read in section.inside for read, _ in self._reads):
-                section.close()
+            to = ""
             if section is self.before:
                 self.kept.append(f"{kind} {name}[GROUPS];")
-                section.lines.append((f"{name}[g] = {text(nothing)};", ""))
-                return Value(dtype, shape, lanes, lambda index: f"{name}[g]")
-            section.lines.append((f"const {kind} {name} = {text(nothing)};", ""))
-            return Value(dtype, shape, lanes, lambda index: name)
-        index = unravelled(shape, "r")
-        self._reads = []
-        text(index)
-        crossing = any(read in section.inside and at != "r" for read, at in self._reads)
-        if crossing or section.places not in (0, places):
-            section.close()
-        section.places = places
+                to = f"{name}[g]"
+            nothing = ("0",) * len(shape)
+            reads = self.read_by(text, nothing)
+            section.add(name, kind, 1, lambda: text(nothing), reads, to)
+
+            def read(index: Index) -> str:
+                self._reads.append((name, ""))
+                return to or name
+
+            return Value(dtype, shape, lanes, read)
+        if self._is_short(node, text):
+            return Value(dtype, shape, lanes, lambda index: f"({text(index)})")
         at = self.array(name, kind, shape)
-        section.loop.append((f"const {kind} {name}_r = {text(index)};", ""))
-        section.loop.append((f"{name}[r] = {name}_r;", name))
-        section.inside.add(name)
+        index = unravelled(shape, "r")
+        reads = self.read_by(text, index)
+        section.add(name, kind, places, lambda: text(index), reads)
         return Value(dtype, shape, lanes, at)
+
+    def _is_short(self, node: Node, text: Callable[[Index], str]) -> bool:
+        """Whether an array is better written where it is read than kept.
+
+        So are halves that are combined again and again, each place of which is read once; and, of
+        what is computed before the first step, a sum or a product of an array and numbers.
+        """
+        shape = self._shape(node)[0]
+        reads = self.read_by(text, ("0",) * len(shape))
+        read = [name for name, _ in reads if name in self.arrays]
+        if len(set(read)) != 1:
+            return False
+        if self._section is self.before:
+            return len(read) == 1 and str(node.target) in _SHORT
+        return len(read) <= _LONGEST and self._is_folded(node)
+
+    def _is_folded(self, node: Node) -> bool:
+        """Whether each place of an array is read once, in combining its parts."""
+        shape, users = self._shape(node)[0], list(node.users)
+        if len(users) == 1 and str(users[0].target) not in _PARTS:
+            sources = [n for n in users[0].all_input_nodes if math.prod(self._shape(n)[0]) > 1]
+            alike = self._shape(users[0])[0] == shape and users[0].op == "call_function"
+            return alike and len(sources) == 1 and self._is_folded(users[0])
+        if any(str(user.target) not in _PARTS or user.args[0] is not node for user in users):
+            return False
+        return sum(math.prod(self._shape(user)[0]) for user in users) <= math.prod(shape)
 
     def _shape(self, node: Node) -> tuple[tuple[int, ...], bool]:
         shape = tuple(node.meta["val"].shape)
