@@ -51,7 +51,7 @@ _REST = 0.3
 """Seconds between two calls: JAX gives its memory back in the background, 0.1 s for a gigabyte,
 which is no time of the next side."""
 
-LEARNING_RATES = {"rosenbrock": 1e-4, "rastrigin": 1e-4, "quadratic": 1e-2}
+LEARNING_RATES = {"rosenbrock": 1e-4, "rastrigin": 1e-4, "quadratic": 1e-5}
 
 SINE_AND_COSINE = {"float32": 14, "float64": 20}
 """Multiply-adds of both of one angle: less its quarter turns, and a polynomial each."""
