@@ -18,7 +18,8 @@ Compile times are apart, in seconds; gradexp's are of an empty cache. The sides:
                   the arithmetic (loss, gradient and update, as the traced graph has it) at the
                   measured rate of fused multiply-adds
 
-Steps are chosen so that each call makes about --work coordinate steps, 10 to 10,000 of them.
+Steps are chosen so that each call makes about --work coordinate steps, 10 to 10,000 of them, and
+records no more than --memory bytes.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from torch import Tensor
 
 from gradexp.cli import main
 
@@ -56,3 +57,10 @@ def only_run(folder: Path) -> Path:
     """The one whole run folder below a folder."""
     (record,) = folder.rglob("run.json")
     return record.parent
+
+
+def same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors are equal to the bit, NaN with NaN; or both are missing."""
+    if one is None or other is None:
+        return one is other
+    return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)

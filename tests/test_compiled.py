@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from gradexp.engine.native import build
 from gradexp.engine.problem import Least, Problem
 from gradexp.mistakes import Mistake
 from gradexp.noises import Gaussian, Noiseless
+from gradexp.numbers import each
 from gradexp.optimizers import SGD
 from gradexp.schedules import Constant, Exponential
 from gradexp.surfaces import Surface, get, names
@@ -114,6 +115,48 @@ def test_online_metrics_are_those_of_the_whole_trace(engine: Any) -> None:
             for steps, size in ((recorded(trace.gap_steps), loss), (trace.gradient_steps, norm)):
                 met = np.flatnonzero(size <= tolerance)
                 assert int(steps[row, run]) == (met[0] if len(met) else -1)
+
+
+class Narrow(Sphere):
+    """Its factors are float32, whatever the point is."""
+
+    def value(self, point: Any) -> Tensor:
+        x, y = point
+        steep: Tensor = torch.where(x > 0, 1.1, 3.3) * x**2 + torch.where(y > 0, 1.1, 3.3) * y**2
+        return steep
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_numbers_of_another_width_than_the_points(dtype: str) -> None:
+    start = torch.linspace(-1, 1, 50, dtype=torch.float64).expand(2, -1)
+    eager, compiled = both(Narrow(), SGD(lr=0.3), steps=20, start=start, dtype=dtype)
+    for part in ("loss", "point", "best_step"):
+        assert torch.equal(getattr(eager, part), getattr(compiled, part)), part
+
+
+class Before(NamedTuple):
+    first: Tensor
+
+
+@dataclass(frozen=True)
+class Slowed(SGD):
+    """Its state is a part of the point before."""
+
+    def init(self, point: Any) -> Any:
+        return Before(torch.zeros_like(point[0]))
+
+    def update(self, point: Any, gradient: Any, state: Any, step: int | Tensor) -> Any:
+        far = 1 + (point[0] - state.first).abs()
+        return each(lambda x, g: x - self.lr * g / far, point, gradient), Before(point[0])
+
+
+@pytest.mark.parametrize("dim", [2, 20])
+def test_a_state_that_is_a_part_of_the_point(dim: int) -> None:
+    eager, compiled = both(get("rosenbrock", dim=dim), Slowed(lr=RATES * 100), steps=20)
+    for part in ("loss", "point"):
+        torch.testing.assert_close(
+            getattr(eager, part), getattr(compiled, part), rtol=1e-12, atol=0
+        )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -15,6 +15,7 @@ from gradexp.noises import Gaussian
 from gradexp.optimizers import SGD
 from gradexp.schedules import Exponential
 from gradexp.surfaces import Surface, get, names
+from tests.conftest import same
 
 Compile = Literal["never", "always"]
 BOTH = pytest.mark.parametrize("compile", ["never", "always"])
@@ -23,13 +24,6 @@ AT_THE_END = (
     *("end", "steps", "final_loss", "final_gradient_norm", "final_point", "best_loss"),
     *("best_step", "path_length", "reversals", "gap_steps", "gradient_steps"),
 )
-
-
-def same(one: Tensor | None, other: Tensor | None) -> bool:
-    """Whether two tensors are equal to the bit, NaN with NaN."""
-    if one is None or other is None:
-        return one is other
-    return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 def run(

@@ -33,7 +33,8 @@ def angles(dtype: str, largest: float) -> np.ndarray:
     """Of every size up to the largest, and next to whole quarter turns."""
     random = np.random.default_rng(1)
     sizes = np.exp(random.uniform(np.log(1e-30), np.log(largest), 2**16))
-    quarters = np.arange(1, 2**15) * (np.pi / 2)
+    counts = np.concatenate([np.arange(1, 2**14), np.geomspace(1, largest, 2**14).round()])
+    quarters = counts * (np.pi / 2)
     near = np.concatenate([quarters * (1 + k * np.finfo(dtype).eps) for k in (-1, 0, 1)])
     near = near[near < largest]
     both = np.concatenate([sizes, near, [0.0]])
@@ -50,7 +51,7 @@ def angles(dtype: str, largest: float) -> np.ndarray:
         ("float32", 1e38, 3.5),
     ],
 )
-def test_sine_and_cosine_are_right_to_a_unit_and_a_half(
+def test_sine_and_cosine_are_right_to_units_in_the_last_place(
     dtype: str, largest: float, units: float
 ) -> None:
     angle = angles(dtype, largest)

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _EAGER_NUMBERS = {"cpu": 2**22, "cuda": 2**28}
 """Numbers of a block that an eager chunk keeps at a time."""
 
-_COMPILED_COORDINATES = {"cpu": 2**16, "cuda": 2**24}
+_COMPILED_COORDINATES = {"cpu": 2**17, "cuda": 2**24}
 """Coordinates of a compiled chunk."""
 
 

@@ -58,30 +58,35 @@ def run_in_chunks(problem: Problem, make: Make, size: int, engine: Ran) -> Trace
     ]
     if recording:
         for number, columns in enumerate(chunks):
-            _run_recorded(problem, make, columns, results, recording, number, len(chunks))
+
+            def tell(step: int, done: int = number) -> None:
+                problem.progress((done * problem.steps + step) // len(chunks))
+
+            _run_recorded(make(problem, columns), problem.steps, columns, results, tell)
     else:
         _Flow(problem, results, size).run(make, chunks)
     return results.trace(engine)
 
 
 def _run_recorded(
-    problem: Problem,
-    make: Make,
-    columns: slice,
-    results: Results,
-    recording: Recording,
-    number: int,
-    chunks: int,
+    chunk: Chunk, steps: int, columns: slice, results: Results, tell: Callable[[int], None]
 ) -> None:
-    """Runs one chunk of several to its end: every run of it has its column in the rows."""
-    chunk = make(problem, columns)
+    """Runs one chunk to its end: every run of it has its column in the rows.
+
+    Args:
+        chunk: at its start.
+        steps: the most that a run makes.
+        columns: of the problem, which are the chunk's.
+        results: what takes the rows, and the runs at their ends.
+        tell: told the number of steps made.
+    """
     count = columns.stop - columns.start
     step, going = 0, True
     while going:
-        looks = min(chunk.longest, problem.steps + 1 - step)
-        chunk.advance(step, looks, recording, columns)
+        looks = min(chunk.longest, steps + 1 - step)
+        chunk.advance(step, looks, results.recording, columns)
         step += looks
-        problem.progress((number * problem.steps + min(step, problem.steps)) // chunks)
+        tell(min(step, steps))
         going = bool((chunk.steps()[:count] == step).any())
     results.put(columns, chunk.runs(), slice(0, count))
     results.note_end(columns, step - 1)

@@ -1,8 +1,8 @@
 """What a problem is likely to cost, eagerly and compiled.
 
-The constants were measured on two cores; they decide between seconds and minutes, so a factor of
-two does no harm. The prediction is made of the problem alone: the same config makes the same
-choice, whatever was run before.
+The constants of the CPU were measured on two cores, those of CUDA are estimates; they decide
+between seconds and minutes, so a factor of two does no harm. The prediction is made of the problem
+alone: the same config makes the same choice, whatever was run before.
 """
 
 from __future__ import annotations

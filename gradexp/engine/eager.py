@@ -78,9 +78,9 @@ class EagerChunk:
 
             return map_numbers(component, lanes)
 
-        lanes = {name: of_all(getattr(self._problem, name), name) for name in PARTS}
+        lanes: dict[str, Any] = {name: of_all(getattr(self._problem, name), name) for name in PARTS}
         self._runs = tree_map(gathered, *(chunk._runs for chunk, _ in parts))
-        self._problem = dataclasses.replace(self._problem, **lanes)  # type: ignore[arg-type]
+        self._problem = dataclasses.replace(self._problem, start=self._runs.point, **lanes)
 
 
 def advance(

@@ -43,6 +43,13 @@ def rows(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(whole[start : start + wanted]).view(dtype).view(shape)
 
 
+def plain(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """An uninitialized tensor; on the CPU, of large pages where it is large."""
+    if device.type != "cpu":
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.empty(shape, dtype=str(dtype).removeprefix("torch.")))
+
+
 def _block(size: int) -> np.ndarray:
     with _lock:
         if _spare and size <= _spare[0].nbytes <= 2 * size:

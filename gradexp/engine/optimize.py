@@ -56,7 +56,7 @@ def optimize(
         device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         compile: see `Batched`.
         engine: what runs it; a `Batched` one if None.
-        progress: told the number of steps made, now and then.
+        progress: told now and then how many of the steps are behind the batch.
 
     Returns:
         The trace, on the device of the computation (see `Trace.cpu`).

@@ -75,7 +75,8 @@ class Least(Component):
 class Problem:
     """B runs of one structure, ready to be run: `start` is ``(dim, B)``, of the element type and
     on the device of the computation; numbers are floats or tensors ``(B,)``. `progress` is told
-    the number of steps made, now and then."""
+    now and then how many of the steps are behind the batch, where those count that a run no longer
+    makes."""
 
     surface: Surface
     start: Tensor

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradexp.engine.memory import plain
 from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording, root
 from gradexp.engine.runs import NEVER, Runs, has_diverged, is_stationary
@@ -28,16 +29,16 @@ class Results:
         tolerances = len(problem.record.tolerances)
         gaps = tolerances if bool(problem.least.value) else 0
         self._reals = {
-            name: torch.empty(batch, dtype=dtype, device=device)
+            name: plain((batch,), dtype, device)
             for name in ("loss", "gradient_square", "best_loss", "path_length")
         }
         self._counts = {
-            name: torch.empty(batch, dtype=torch.int64, device=device)
+            name: plain((batch,), torch.int64, device)
             for name in ("steps", "best_step", "reversals")
         }
-        self._point = torch.empty(problem.start.shape, dtype=dtype, device=device)
+        self._point = plain(tuple(problem.start.shape), dtype, device)
         self._first = {
-            name: torch.empty(count, batch, dtype=torch.int64, device=device)
+            name: plain((count, batch), torch.int64, device)
             for name, count in (("gradient_steps", tolerances), ("gap_steps", gaps))
         }
 

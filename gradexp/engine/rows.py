@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradexp.engine.memory import rows
+from gradexp.engine.memory import plain, rows
 from gradexp.engine.problem import Problem
 
 
@@ -28,9 +28,8 @@ class Recording:
         whole = problem.record.what == "trace"
 
         def room(*shape: int) -> Tensor:
-            if problem.start.device.type == "cpu":
-                return rows(shape, dtype)
-            return torch.empty(shape, dtype=dtype, device=problem.start.device)
+            device = problem.start.device
+            return rows(shape, dtype) if device.type == "cpu" else plain(shape, dtype, device)
 
         self.loss = room(count, batch)
         self.gradient_norm = room(count, batch) if whole else None

@@ -1,4 +1,4 @@
-"""Steps compiled for the CPU's vector units."""
+"""Steps compiled for the CPU's vector units, and for CUDA."""
 
 from gradexp.engine.native.block import Block, block_for
 from gradexp.engine.native.build import CannotCompile

@@ -14,7 +14,7 @@ import torch
 
 from gradexp.engine.native.cache import also_named, cache_folder, kept, own_source, place
 
-_HEADER = Path(__file__).with_name("lanes.hpp")
+_HEADERS = sorted(Path(__file__).parent.glob("*.hpp"))
 
 _VECTORS = {
     "AVX512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma"],
@@ -35,7 +35,7 @@ _FLAGS = [
 
 
 class CannotCompile(Exception):
-    """There is no compiler, or it failed."""
+    """There is no compiler, it failed, or what it made cannot be kept or loaded."""
 
 
 @cache
@@ -57,7 +57,7 @@ def _command() -> list[str]:
     libraries = Path(torch.__file__).parent / "lib"
     vectors = _VECTORS.get(torch.backends.cpu.get_cpu_capability(), [])
     link = [f"-L{libraries}", "-ltorch_cpu"] if vectors else []
-    return [*shlex.split(compiler()), *_FLAGS, *vectors, f"-I{_HEADER.parent}", *link]
+    return [*shlex.split(compiler()), *_FLAGS, *vectors, f"-I{_HEADERS[0].parent}", *link]
 
 
 @cache
@@ -94,15 +94,17 @@ def recall(signature: str) -> ctypes.CDLL | None:
 
 
 def _place(source: str) -> Path:
-    return place(source, _HEADER.read_text(), " ".join(_command()), _version())
+    headers = (header.read_text() for header in _HEADERS)
+    return place(source, *headers, " ".join(_command()), _version())
 
 
 def _compile(source: str, result: Path) -> None:
     code = result.with_name("step.cpp")
     code.write_text(source)
     command = _command()
-    where = command.index(f"-I{_HEADER.parent}") + 1
+    where = command.index(f"-I{_HEADERS[0].parent}") + 1
     whole = [*command[:where], str(code), "-o", str(result), *command[where:]]
     told = subprocess.run(whole, capture_output=True, text=True)
     if told.returncode:
-        raise CannotCompile(f"{compiler()} failed: {told.stderr.strip()[:2000]}")
+        errors = [line for line in told.stderr.splitlines() if "error" in line] or [told.stderr]
+        raise CannotCompile(f"{compiler()} failed: {errors[0].strip()}")

@@ -29,7 +29,6 @@ class NativeChunk:
             columns: which of them.
         """
         self._block, self._last = block, problem.steps
-        dim = problem.start.shape[0]
         width = -(-(columns.stop - columns.start) // LANES) * LANES
         if spare and spare["reals"].shape[1] == width:
             for rows in spare.values():
@@ -38,14 +37,16 @@ class NativeChunk:
             spare.update(block.buffers(width))
         self._buffers = dict(spare)
         block.fill(self._buffers, problem, columns)
-        # Long enough for what surrounds a block not to matter; the first ones shorter, where
-        # many runs may end at once; the others still so short that Ctrl-C is heard.
-        work = width * dim
-        if block.device.type == "cpu":
-            self.shortest, self.longest = max(32, 2**17 // work), max(64, 2**24 // work)
+        self._choose_lengths()
+
+    def _choose_lengths(self) -> None:
+        """Blocks long enough for what surrounds them not to matter, the first ones shorter, where
+        many runs may end at once, and none so long that Ctrl-C is not heard."""
+        work = self._buffers["reals"].shape[1] * self._block.places.point.rows
+        if self._block.device.type == "cpu":
+            self.shortest, self.longest = max(32, 2**17 // work), max(64, 2**27 // work)
         else:
-            self.shortest = 64
-            self.longest = min(2**18, max(64, 2**34 // work))
+            self.shortest, self.longest = 64, min(2**18, max(64, 2**34 // work))
 
     def advance(self, first: int, looks: int, recording: Recording | None, columns: slice) -> None:
         self._block.advance(self._buffers, first, looks, self._last, recording, columns.start)
@@ -62,3 +63,4 @@ class NativeChunk:
             return padded(torch.cat(kept, dim=1))
 
         self._buffers = {name: gathered(name) for name in self._buffers}
+        self._choose_lengths()

@@ -1,39 +1,30 @@
-"""Programs for CUDA: one thread advances one run through all steps of a block.
-
-They are compiled by NVRTC and started through NVIDIA's own bindings, both of which torch brings
-with its CUDA builds.
-"""
+"""Programs for CUDA: one thread advances one run through all steps of a block."""
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from string import Template
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from gradexp.engine.native.build import CannotCompile
 from gradexp.engine.native.cache import also_named, cache_folder, kept, own_source, place
+from gradexp.engine.native.nvrtc import (
+    OPTIONS,
+    CudaError,
+    DriverKernel,
+    Kernel,
+    architecture,
+    machine_code,
+    version,
+)
 from gradexp.engine.native.program import Text
 
-_HEADER = Path(__file__).with_name("thread.hpp")
-_OPTIONS = ("--std=c++17", "--fmad=false", "--device-as-default-execution-space")
-
-_THREADS = 128
-"""Threads of a block of the grid."""
+HEADER = Path(__file__).with_name("thread.hpp")
 
 _SIZES = {"bool": 1, "Mask": 1, "float": 4, "double": 8, "int32_t": 4, "int64_t": 8}
-
-
-class Kernel(Protocol):
-    """A function of the device."""
-
-    def launch(self, runs: int, pointers: Sequence[int | None], numbers: Sequence[int]) -> None:
-        """Starts a thread a run on the current stream."""
 
 
 class CudaProgram:
@@ -42,15 +33,22 @@ class CudaProgram:
     in_place = True
     """an array of a thread would be in the device's memory anyway"""
 
-    def __init__(self, kernel: Kernel, scratch: int) -> None:
-        self._kernel, self._scratch = kernel, scratch
-        self._room: Tensor | None = None
+    def __init__(self, kernel: Kernel, scratch: int, device: str = "cuda") -> None:
+        """
+        Args:
+            kernel: what is started.
+            scratch: bytes of memory that each run needs besides the buffers.
+            device: where that is.
+        """
+        self._kernel, self._scratch, self._device = kernel, scratch, device
 
     @classmethod
     def recall(cls, signature: str) -> CudaProgram | None:
         """The one of this signature, if a process has built it before."""
-        file = _place(signature + own_source())
-        return _loaded(file) if file.exists() else None
+        try:
+            return _loaded(_place(signature + own_source()))
+        except (OSError, CudaError):  # it is not there, or of no use here
+            return None
 
     @classmethod
     def build(cls, text: Text, tuple_of_coordinates: bool, signature: str | None) -> CudaProgram:
@@ -62,15 +60,18 @@ class CudaProgram:
         source, scratch = source_of(text)
 
         def make(result: Path) -> None:
-            result.write_bytes(scratch.to_bytes(8, "little") + compile(source, architecture()))
+            code = machine_code(source, HEADER.read_text(), architecture())
+            result.write_bytes(scratch.to_bytes(8, "little") + code)
 
         try:
             file = kept(_place(source), make)
+            if signature is not None:
+                also_named(file, _place(signature + own_source()))
+            return _loaded(file)
         except OSError as error:
             raise CannotCompile(f"{cache_folder()}: {error}") from error
-        if signature is not None:
-            also_named(file, _place(signature + own_source()))
-        return _loaded(file)
+        except CudaError as error:
+            raise CannotCompile(str(error)) from error
 
     def run(self, work: int, pointers: Sequence[int | None], width: int, *numbers: Any) -> None:
         """Starts a block; see the program for what it wants.
@@ -81,13 +82,10 @@ class CudaProgram:
             width: of the buffers: how many runs.
             numbers: what follows.
         """
-        size = self._scratch * width
-        if size and (self._room is None or self._room.numel() < size):
-            self._room = torch.empty(size, dtype=torch.uint8, device="cuda")
-        scratch = self._room.data_ptr() if self._room is not None else None
-        *rows, pitch, stride = numbers[3:]
-        whole = [width, *numbers[:3], pitch, stride]
-        self._kernel.launch(width, [*pointers, scratch, *rows], whole)
+        room = torch.empty(self._scratch * width, dtype=torch.uint8, device=self._device)
+        first, looks, last, *rows, pitch, stride = numbers
+        whole = [width, first, looks, last, pitch, stride]
+        self._kernel.launch(width, [*pointers, room.data_ptr(), *rows], whole)
 
 
 def source_of(text: Text) -> tuple[str, int]:
@@ -110,92 +108,14 @@ def _size(kind: str) -> int:
     return _SIZES[inner] * (2 if outer == "SinCos" else 1)
 
 
-def architecture() -> str:
-    """What NVRTC calls the current device."""
-    major, minor = torch.cuda.get_device_capability()
-    return f"sm_{major}{minor}"
-
-
-def compile(source: str, architecture: str) -> bytes:
-    """The machine code of a source.
-
-    Raises:
-        CannotCompile: NVRTC is not there, or it failed.
-    """
-    nvrtc = _bindings("nvrtc")
-    header = _HEADER.read_text().encode()
-    program = _done(
-        nvrtc.nvrtcCreateProgram(source.encode(), b"step.cu", 1, [header], [b"thread.hpp"])
-    )
-    options = [option.encode() for option in (f"--gpu-architecture={architecture}", *_OPTIONS)]
-    (status,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
-    if status.value:
-        told = bytes(_done(nvrtc.nvrtcGetProgramLogSize(program)))
-        _done(nvrtc.nvrtcGetProgramLog(program, told))
-        raise CannotCompile(f"NVRTC failed: {told.decode().strip()[:2000]}")
-    code = bytes(_done(nvrtc.nvrtcGetCUBINSize(program)))
-    _done(nvrtc.nvrtcGetCUBIN(program, code))
-    return code
-
-
-@cache
-def _bindings(name: str) -> Any:
-    """NVIDIA's module of that name.
-
-    Raises:
-        CannotCompile: it is not there.
-    """
-    try:
-        import importlib
-
-        return importlib.import_module(f"cuda.bindings.{name}")
-    except ImportError as error:
-        raise CannotCompile(f"there is no cuda.bindings ({error})") from error
-
-
-def _done(answer: tuple[Any, ...]) -> Any:
-    """What a call of the bindings gave.
-
-    Raises:
-        CannotCompile: an error.
-    """
-    status, *results = answer
-    if status.value:
-        raise CannotCompile(str(status.name))
-    return results[0] if results else None
-
-
-@cache
-def _version() -> str:
-    nvrtc = _bindings("nvrtc")
-    _, major, minor = nvrtc.nvrtcVersion()
-    return f"NVRTC {major}.{minor}"
-
-
 def _place(source: str) -> Path:
-    return place(source, _HEADER.read_text(), " ".join(_OPTIONS), architecture(), _version())
+    return place(source, HEADER.read_text(), " ".join(OPTIONS), architecture(), version())
 
 
 def _loaded(file: Path) -> CudaProgram:
+    """The program in a file: the bytes of its scratch memory, and its machine code."""
     content = file.read_bytes()
     return CudaProgram(DriverKernel(content[8:]), int.from_bytes(content[:8], "little"))
-
-
-class DriverKernel:
-    """A function in the current device's memory."""
-
-    def __init__(self, code: bytes) -> None:
-        torch.cuda.current_stream()  # that there is a context
-        self._driver = _bindings("driver")
-        self._module = _done(self._driver.cuModuleLoadData(code))
-        self._function = _done(self._driver.cuModuleGetFunction(self._module, b"run"))
-
-    def launch(self, runs: int, pointers: Sequence[int | None], numbers: Sequence[int]) -> None:
-        values = (*(pointer or 0 for pointer in pointers), *numbers)
-        kinds = (*[ctypes.c_void_p] * len(pointers), *[ctypes.c_int64] * len(numbers))
-        grid, stream = -(-runs // _THREADS), torch.cuda.current_stream().cuda_stream
-        size = (grid, 1, 1, _THREADS, 1, 1)
-        _done(self._driver.cuLaunchKernel(self._function, *size, 0, stream, (values, kinds), 0))
 
 
 _FRAME = Template("""\

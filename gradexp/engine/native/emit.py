@@ -168,7 +168,7 @@ class Emitter(Moves):
             if not condition.lanes:
                 return f"({question} ? {form}({yes}) : {form}({no}))"
             if dtype == torch.bool:
-                return f"({question} & mask({yes})) | (~{question} & mask({no}))"
+                return f"(mask({question}) & mask({yes})) | (~mask({question}) & mask({no}))"
             return f"where({question}, pack({yes}), pack({no}))"
 
         return self._compute(node, dtype, lanes, text)

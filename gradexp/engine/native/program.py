@@ -187,12 +187,12 @@ def write(
         "before": before,
         "step": _renamed(step, taken),
         "rest": _renamed(rest, taken),
-        "loss": results[loss].at(()),
-        "square": results[square].at(()),
+        "loss": _renamed(results[loss].at(()), taken),
+        "square": _renamed(results[square].at(()), taken),
         "held_loss": f"s{loss}[g]",
         "held_square": f"s{square}[g]",
         "steps": f"s{steps}[g]",
-        "following_steps": results[steps].at(()),
+        "following_steps": _renamed(results[steps].at(()), taken),
         "following": _renamed("\n        ".join(following), taken),
         "saves": "\n      ".join(saves),
         "dim": dim,
@@ -228,7 +228,7 @@ def _following(
         results: what it will be.
         leaves: what it is kept in.
         emitter: of the step.
-        needed: numbers that must be known before an array of the state is changed.
+        needed: values that must be known before an array of the state is changed.
 
     Returns:
         The arrays that are written over the state's at once, each with that, and the statements
@@ -237,7 +237,11 @@ def _following(
     reads: list[str] = []
     writes: list[str] = []
     taken: dict[str, str] = {}
-    arrays = [value.at(unravelled(value.shape, "r")) for value in results if value.shape]
+    read = {
+        name
+        for value in results
+        for name, _ in emitter.read_by(value.at, unravelled(value.shape, "r"))
+    }
     for i, (value, leaf) in enumerate(zip(results, leaves, strict=False)):
         kind = f"Pack<{C_TYPES[leaf.dtype]}>"
         if not value.shape:
@@ -254,7 +258,7 @@ def _following(
             at = room
         elif (
             name not in taken
-            and not any(f"s{i}[" in other for other in arrays)
+            and f"s{i}" not in read
             and emitter.step.may_take_the_place_of(name, f"s{i}", needed.get(f"s{i}", ()))
         ):
             taken[name] = f"s{i}"

@@ -76,13 +76,13 @@ class Section:
 
         Args:
             stored: where the arrays are that are read outside of their loop.
-            needed: numbers; they are known after the first part, which is as short as that allows.
+            needed: values; they are known after the first part, which is as short as that allows.
         """
         found: tuple[list[str], list[str]] = ([], [])
         phases = sorted({statement.phase for statement in self.statements})
         last = max(phases, default=0) + 1
         if needed:
-            last = max((self._made[name].phase for name in needed if name in self._made), default=0)
+            last = max(self._known(name) for name in needed)
         for phase in phases:
             now = [statement for statement in self.statements if statement.phase == phase]
             found[phase > last].extend(s.text for s in now if s.places == 1)
@@ -106,12 +106,12 @@ class Section:
         Args:
             name: of the new array.
             old: of the one that it may be written over.
-            needed: numbers that must be known before.
+            needed: values that must be known before.
         """
         new = self._made.get(name)
         if new is None or new.places == 1:
             return False
-        if any(self._made[n].phase > new.phase for n in needed if n in self._made):
+        if any(self._known(name) > new.phase for name in needed):
             return False
         return all(
             other != old
@@ -120,3 +120,8 @@ class Section:
             for statement in self.statements
             for other, at in statement.reads
         )
+
+    def _known(self, name: str) -> int:
+        """The phase before whose loops a value is known."""
+        made = self._made.get(name)
+        return made.phase + (made.places > 1) if made else 0
