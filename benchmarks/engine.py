@@ -48,9 +48,9 @@ from gradexp.engine.native.program import trace
 from gradexp.optimizers import SGD
 from gradexp.surfaces import Surface, value_and_gradient
 
-_REST = 0.3
+_REST = 0.7
 """Seconds between two calls: JAX gives its memory back in the background, 0.1 s for a gigabyte,
-which is no time of the next side."""
+which is no time of the next side; the first 0.5 s after it are slower by half."""
 
 LEARNING_RATES = {"rosenbrock": 1e-4, "rastrigin": 1e-4, "quadratic": 1e-5}
 
