@@ -19,7 +19,7 @@ Compile times are apart, in seconds; gradexp's are of an empty cache. The sides:
                   measured rate of fused multiply-adds
 
 Steps are chosen so that each call makes about --work coordinate steps, 10 to 10,000 of them, and
-records no more than --memory bytes.
+records no more than --memory bytes. Starts and learning rates are where the work is done.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ import torch
 from gradexp import optimize, surfaces
 from gradexp.engine import Stop
 from gradexp.engine.native.build import build
+from gradexp.engine.native.nvrtc import DriverKernel, architecture, machine_code
 from gradexp.engine.native.program import trace
 from gradexp.optimizers import SGD
 from gradexp.surfaces import Surface, value_and_gradient
 
-_REST = 0.7
+_REST = {"cpu": 0.7, "cuda": 0.0}
 """Seconds between two calls: JAX gives its memory back in the background, 0.1 s for a gigabyte,
 which is no time of the next side; the first 0.5 s after it are slower by half."""
 
@@ -88,7 +89,8 @@ class Work:
 
 
 def compiled(work: Work, compile: str = "always") -> Callable[[], Any]:
-    rates, starts, surface = work.rates(), work.starts(), work.torch_surface
+    rates, starts = work.rates().to(work.device), work.starts().to(work.device)
+    surface = work.torch_surface
 
     def run() -> Any:
         found = optimize(
@@ -282,6 +284,37 @@ extern "C" int64_t numbers() {{ return 16 * LANES; }}
 """
 
 
+_MULTIPLY_ADD_CUDA = """
+extern "C" __global__ void run({real}* sums, long long count) {{
+  const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  {real} x[16];
+  for (auto& one : x) one = {real}(at);
+  for (long long i = 0; i < count; ++i)
+#pragma unroll
+    for (auto& one : x) one = fma(one, {real}(0.999), {real}(0.001));
+  for (int i = 1; i < 16; ++i) x[0] += x[i];
+  sums[at] = x[0];
+}}
+"""
+
+
+def multiply_add_rate_of_cuda(dtype: str) -> float:
+    """The same of a device: threads enough to hide the latency of each."""
+    source = _MULTIPLY_ADD_CUDA.format(real={"float32": "float", "float64": "double"}[dtype])
+    kernel = DriverKernel(machine_code(source, "", architecture()))
+    threads, count = 2**20, 10**4
+    sums = torch.empty(threads, dtype=getattr(torch, dtype), device="cuda")
+
+    def once() -> float:
+        begun = time.perf_counter()
+        kernel.launch(threads, [sums.data_ptr()], [count])
+        torch.cuda.synchronize()
+        return time.perf_counter() - begun
+
+    once()
+    return 16.0 * threads * count / min(once() for _ in range(5)) / 1e9
+
+
 def multiply_add_rate(dtype: str) -> float:
     """Fused multiply-adds a nanosecond, on all threads, of chains that fill the registers."""
     library = build(_MULTIPLY_ADD.format(real={"float32": "float", "float64": "double"}[dtype]))
@@ -329,7 +362,7 @@ def floor(work: Work, copied: float, multiplied: dict[str, float]) -> float:
 
 
 def measured(
-    sides: dict[str, Callable[[], Any]], rounds: int, units: int
+    sides: dict[str, Callable[[], Any]], rounds: int, units: int, rest: float
 ) -> dict[str, list[float]]:
     """Nanoseconds a unit of each side in each round, in turn, after two of each unmeasured; what
     takes less than 0.1 s is called again and again so long."""
@@ -348,13 +381,13 @@ def measured(
                 result = run()
             spent[name].append((time.perf_counter() - begun) / units / calls[name] * 1e9)
             del result
-            time.sleep(_REST)
+            time.sleep(rest)
     return spent
 
 
 def shown(values: list[float]) -> str:
     middle = statistics.median(values)
-    digits = 0 if middle >= 1000 else 1 if middle >= 100 else 2
+    digits = 0 if middle >= 1000 else 1 if middle >= 100 else 2 if middle >= 0.1 else 4
     return f"{middle:,.{digits}f} [{min(values):,.{digits}f}-{max(values):,.{digits}f}]"
 
 
@@ -410,9 +443,12 @@ def main() -> None:
     parser.add_argument("--records", help="loss, metrics")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--work", type=float, default=1e9, help="coordinate steps a call")
-    parser.add_argument("--memory", type=float, default=2e9, help="bytes recorded a call, at most")
+    parser.add_argument("--work", type=float, help="coordinate steps a call; 1e9, on CUDA 8e9")
+    parser.add_argument("--memory", type=float, help="bytes recorded a call, at most; 2e9, 16e9")
     given = parser.parse_args()
+    larger = 8 if given.device == "cuda" else 1
+    given.work, given.memory = given.work or 1e9 * larger, given.memory or 2e9 * larger
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")  # the other half is torch's
     jax.config.update("jax_platforms", given.device)
     jax.config.update("jax_enable_x64", True)
     with tempfile.TemporaryDirectory() as empty:
@@ -427,9 +463,8 @@ def run(given: argparse.Namespace) -> None:
         f"torch {torch.__version__}, jax {jax.__version__}, optax {optax.__version__}"
     )
     copied = copy_rate(given.device)
-    multiplied = {"float32": float("inf"), "float64": float("inf")}
-    if given.device == "cpu":
-        multiplied = {dtype: multiply_add_rate(dtype) for dtype in multiplied}
+    rate = multiply_add_rate if given.device == "cpu" else multiply_add_rate_of_cuda
+    multiplied = {dtype: rate(dtype) for dtype in ("float32", "float64")}
     print(f"copies write {copied:.1f} bytes/ns; multiply-adds/ns: {multiplied}")
     names = ("torch.optim", "eager", "compiled", "optax", "JAX", "floor")
     print("| surface | dtype | momentum | recorded | runs | steps |", " | ".join(names), end=" |")
@@ -443,7 +478,7 @@ def run(given: argparse.Namespace) -> None:
         sides: dict[str, Callable[[], Any]] = {}
         if work.batch == 1 and given.device == "cpu":
             sides["torch.optim"] = torch_loop(work)
-        if work.batch * work.dim * steps <= 2e7:
+        if work.batch * work.dim * steps <= 2e7 and given.device == "cpu":
             sides["eager"] = eager(work)
         sides["compiled"] = compiled(work)
         structure = (work.surface, work.dim, work.momentum, work.dtype)
@@ -453,7 +488,7 @@ def run(given: argparse.Namespace) -> None:
         for side, make in (("optax", with_optax), ("JAX", by_hand)):
             sides[side], spent = make(work)
             compiling[side].append(spent)
-        figures = measured(sides, given.rounds, work.batch * steps)
+        figures = measured(sides, given.rounds, work.batch * steps, _REST[given.device])
         least = floor(work, copied, multiplied)
         middle = {side: statistics.median(values) for side, values in figures.items()}
         cells = [shown(figures[side]) if side in figures else "" for side in names[:-1]]

@@ -214,13 +214,19 @@ def test_nothing_in_it_waits_for_the_device_or_copies_to_it(surface: Surface) ->
 
 
 def on_device(
-    surface: Surface, order: Tensor, device: str, compile: Any, steps: int = 500, **options: Any
+    surface: Surface,
+    order: Tensor,
+    device: str,
+    compile: Any,
+    steps: int = 500,
+    start: Tensor | None = None,
+    **options: Any,
 ) -> Trace:
     """The runs of these numbers."""
     rates = torch.logspace(-8, -5, 1000, dtype=torch.float64)
     return optimize(
         surface,
-        surface.start,
+        surface.start if start is None else start,
         SGD(lr=rates[order], momentum=0.9),
         steps=steps,
         schedule=Exponential(gamma=0.9999),
@@ -240,15 +246,19 @@ BOTH = pytest.mark.parametrize("compile", ["never", "always"])
 @BOTH
 @pytest.mark.parametrize("surface", [*EVERY, *LARGE], ids=lambda surface: surface.label())
 def test_a_device_makes_the_steps_of_the_cpu(surface: Surface, compile: str) -> None:
-    order = torch.arange(0, 1000, 25)
+    order, start = torch.arange(0, 1000, 25), torch.tensor(surface.start, dtype=torch.float64)
     expected = on_device(surface, order, "cpu", compile)
     found = on_device(surface, order, "cuda", compile)
     assert found.end.device.type == "cuda"
     assert found.engine == ("compiled" if compile == "always" else "eager")
     found = found.cpu()
+    # Sines may differ in their last bit: so far apart does that much at the start take runs.
+    nudged = on_device(surface, order, "cpu", compile, start=start * (1 + 2**-52) + 2**-60)
     for part in ("loss", "gradient_norm", "point", "best_loss", "path_length"):
-        one, other = getattr(expected, part), getattr(found, part)
-        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10, equal_nan=True)
+        one, other, third = (getattr(trace, part) for trace in (expected, found, nudged))
+        assert one.isfinite().all()
+        allowed = 1e-11 * (1 + one.abs().max()) + 1e-9 * one.abs() + 100 * (third - one).abs()
+        assert ((other - one).abs() <= allowed).all(), part
     assert torch.equal(expected.steps, found.steps)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -32,28 +32,29 @@ class GraphedChunk(EagerChunk):
     host), they advance operation by operation.
     """
 
-    _replay: Callable[[], Rows] | None = None
+    _graph: _Graph | None = None
     _worth = _WORTH
 
     def advance(self, first: int, looks: int, recording: Recording | None, columns: slice) -> None:
         whole = (self._problem.steps - first) // self.longest
-        if looks == self.longest and whole >= self._worth and self._replay is None:
+        if looks == self.longest and whole >= self._worth and self._graph is None:
             try:
-                self._runs, self._replay = _captured(self._problem, self._runs, first, looks)
+                self._graph = _captured(self._problem, self._runs, first, looks)
+                self._runs = self._graph.runs
             except RuntimeError as error:
                 log.warning(f"engine: no CUDA graph of these steps: {str(error).splitlines()[0]}")
                 self._worth = NEVER
-        if looks < self.longest or not whole or self._replay is None:
-            self._replay = None
+        if looks < self.longest or not whole or self._graph is None:
+            self._graph = None
             super().advance(first, looks, recording, columns)
             return
-        seen = self._replay()
+        seen = self._graph.replay()
         if recording:
             recording.put(columns, first, *seen)
 
     def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
         super().gather(parts)
-        self._replay = None
+        self._graph = None
 
 
 def block(problem: Problem, runs: Runs, first: Tensor, looks: int) -> Rows:
@@ -66,10 +67,22 @@ def block(problem: Problem, runs: Runs, first: Tensor, looks: int) -> Rows:
     return seen
 
 
-def _captured(
-    problem: Problem, runs: Runs, first: int, looks: int
-) -> tuple[Runs, Callable[[], Rows]]:
-    """Runs as the graph holds them, and what advances them by a block."""
+class _Graph(NamedTuple):
+    """A block, and all that it reads and writes besides the problem: a graph keeps no memory."""
+
+    graph: torch.cuda.CUDAGraph
+    runs: Runs
+    step: Tensor
+    seen: Rows
+
+    def replay(self) -> Rows:
+        """Advances the runs by a block."""
+        self.graph.replay()
+        return self.seen
+
+
+def _captured(problem: Problem, runs: Runs, first: int, looks: int) -> _Graph:
+    """The graph of a block from a step on, with runs of its own."""
     device = problem.start.device
 
     def held(leaf: Tensor) -> Tensor:
@@ -86,9 +99,4 @@ def _captured(
     # torch's own stream for captures is of the device of the first one.
     with torch.cuda.graph(graph, stream=before, capture_error_mode="thread_local"):
         seen = block(problem, own, step, looks)
-
-    def replay() -> Rows:
-        graph.replay()
-        return seen
-
-    return own, replay
+    return _Graph(graph, own, step, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -14,7 +15,7 @@ from gradexp.engine.reference import Reference
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
 from gradexp.noises import Noise, Noiseless
-from gradexp.numbers import Number, batch_size, columns
+from gradexp.numbers import Number, batch_size, columns, extremes
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Constant, Schedule
 from gradexp.surfaces import Surface
@@ -87,10 +88,9 @@ def optimize(
     batch = batch_size(*parts.values())
     if points.shape[1] not in (1, batch) and batch != 1:
         raise ValueError(f"there are {points.shape[1]} starts, but numbers for {batch} runs")
-    points = points.expand(-1, max(batch, points.shape[1]))
     problem = Problem(
         **parts,  # type: ignore[arg-type]
-        start=points.to(where, DTYPES[dtype]),
+        start=points.to(where, DTYPES[dtype]).expand(-1, max(batch, points.shape[1])),
         steps=steps,
         record=record if isinstance(record, Record) else Record(what=record),
         least=Least.of(surface),
@@ -112,6 +112,6 @@ def _points(start: Sequence[Number] | Tensor, dim: int) -> Tensor:
         points = points[:, None]
     if points.dim() != 2 or not points.shape[1]:
         raise Mistake("start", tuple(points.shape), "must have the shape (dim,) or (dim, B)")
-    if not bool(points.isfinite().all()):
+    if not all(map(math.isfinite, extremes(points))):
         raise Mistake("start", start, "must be finite")
     return points

@@ -39,6 +39,7 @@ from gradexp.numbers.fields import (
     Seed,
     UnitInterval,
     Whole,
+    extremes,
 )
 from gradexp.numbers.philox import normals, philox, uniforms
 

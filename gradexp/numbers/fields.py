@@ -17,6 +17,13 @@ Number: TypeAlias = float | Tensor
 """A real number of one run, or a tensor of shape ``(B,)`` with the numbers of B runs."""
 
 
+def extremes(values: Tensor) -> tuple[float, float]:
+    """The least and the most of some numbers, NaN where one is; in one pass, and one wait for a
+    device."""
+    least, most = torch.stack(torch.aminmax(values)).tolist()
+    return least, most
+
+
 @dataclass(frozen=True)
 class Interval:
     """The finite numbers between two ends; `closed` says which end belongs to it."""
@@ -27,11 +34,12 @@ class Interval:
 
     def holds(self, value: Number) -> bool:
         """Whether a number, or every element of a tensor, is finite and inside."""
-        low = value >= self.low if self.closed in ("left", "both") else value > self.low
-        high = value <= self.high if self.closed in ("right", "both") else value < self.high
-        if isinstance(value, Tensor):
-            return bool((low & high & value.isfinite()).all())
-        return bool(low and high and math.isfinite(value))
+        if isinstance(value, Tensor) and not value.numel():
+            return True
+        least, most = extremes(value) if isinstance(value, Tensor) else (value, value)
+        low = least >= self.low if self.closed in ("left", "both") else least > self.low
+        high = most <= self.high if self.closed in ("right", "both") else most < self.high
+        return low and high and math.isfinite(least) and math.isfinite(most)
 
     def __str__(self) -> str:
         if self == Interval():

@@ -62,7 +62,8 @@ class Block:
         def put(leaf: Any, value: Tensor) -> None:
             rows = self._rows(buffers, leaf)
             rows[:, :count] = value[..., columns] if value.shape[-1] > 1 else value
-            rows[:, count:] = rows[:, count - 1 : count]
+            if count < rows.shape[1]:
+                rows[:, count:] = rows[:, count - 1 : count]
 
         put(self.places.point, problem.start)
         self._rows(buffers, self.places.best_loss).fill_(torch.inf)

@@ -108,7 +108,7 @@ static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, i
         $step
         if (recorded) record(g, $loss, $square);
         $rest
-        if (look) moved |= any($following_steps != $steps);
+        if (look) moved |= any($goes_on);
         $following
       }
       moving = moved;

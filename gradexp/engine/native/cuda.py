@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -23,6 +24,10 @@ from gradexp.engine.native.nvrtc import (
 from gradexp.engine.native.program import Text
 
 HEADER = Path(__file__).with_name("thread.hpp")
+
+_UNROLLED = 4
+"""Steps in the body of the loop over them, where a point is held in registers: what a step leaves
+is then where the next one wants it."""
 
 _SIZES = {"bool": 1, "Mask": 1, "float": 4, "double": 8, "int32_t": 4, "int64_t": 8}
 
@@ -99,7 +104,14 @@ def source_of(text: Text) -> tuple[str, int]:
         there = f"({kind}*)(scratch + int64_t({used}) * width) + at"
         arrays.append(f"const Column<{kind}> {name}{{{there}, width}};")
         used += _size(kind) * places
-    return _FRAME.substitute(text.parts, arrays="\n  ".join(arrays)), used
+    after = f"{text.parts['rest']}\n        {text.parts['following']}"
+    known = {
+        name: re.sub(rf"\b{text.parts['goes_on']}\b", f"Mask({value})", after)
+        for name, value in (("moves", "true"), ("ends", "false"))
+    }
+    unrolled = 1 if text.columns else _UNROLLED
+    named = {"arrays": "\n  ".join(arrays), "unrolled": unrolled}
+    return _FRAME.substitute(text.parts, **named, **known), used
 
 
 def _size(kind: str) -> int:
@@ -126,11 +138,11 @@ constexpr int GROUPS = 1;
 $constants
 
 // Makes `iterations` looks, and a move after each, for one run of the buffers, whose rows are
-// `width` long. Every `stride`-th step is written into the rows of the trace, `pitch` apart, where
-// there are any. Arrays are columns of the buffers, or of `scratch`.
+// `width` long, until one has no move after it. Every `stride`-th step is written into the rows of
+// the trace, `pitch` apart, where there are any. Arrays are columns of the buffers, or of `scratch`.
 extern "C" __global__ void run(real* reals, int32_t* counts, int64_t* wholes, char* scratch,
                                real* loss_rows, real* norm_rows, real* point_rows, int64_t width,
-                               int64_t first, int64_t iterations, int64_t last, int64_t pitch,
+                               int64_t first, int64_t iterations, int64_t last_step, int64_t pitch,
                                int64_t stride) {
   const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   constexpr int g = 0;
@@ -139,29 +151,38 @@ extern "C" __global__ void run(real* reals, int32_t* counts, int64_t* wholes, ch
     $packs
       $loads
       $before
-    int64_t row = (first + stride - 1) / stride, due = row * stride;
+    const uint32_t end = uint32_t(first + iterations), apart = uint32_t(stride);
+    const Step last{int32_t(last_step)};
+    const int64_t row = (first + stride - 1) / stride;
+    const bool recorded = loss_rows, whole = norm_rows;
+    uint32_t due = recorded ? uint32_t(row * stride) : end;
+    loss_rows += row * pitch + at;
+    norm_rows += row * pitch + at;
+    point_rows += row * pitch * $dim + at;
     const auto record = [&](Pack<real> loss, Pack<real> square) {
-      if (loss_rows) stream(loss_rows + row * pitch + at, loss);
-      if (norm_rows) stream(norm_rows + row * pitch + at, sqrt(square));
-      if (point_rows) {
-        real* const to = point_rows + row * pitch * $dim + at;
+      stream(loss_rows, loss);
+      loss_rows += pitch;
+      if (whole) {
+        stream(norm_rows, sqrt(square));
+        norm_rows += pitch;
+        real* const to = point_rows;
         $points
+        point_rows += pitch * $dim;
       }
+      due += apart;
     };
-    bool moving = true;
-    for (int64_t step = first; moving && step < first + iterations; ++step) {
+#pragma unroll $unrolled
+    for (int32_t now = int32_t(first); now != int32_t(end); ++now) {
+        const Step step{now};
         $step
-        if (step == due) {
-          record($loss, $square);
-          ++row;
-          due += stride;
+        if (uint32_t(now) == due) record($loss, $square);
+        if (!$goes_on.holds) {
+        $ends
+          break;
         }
-        $rest
-        if ((step & $look) == $look) moving = $following_steps != $steps;
-        $following
+        $moves
     }
-    for (; loss_rows && due < first + iterations; ++row, due += stride)  // it rests where it is
-      record($held_loss, $held_square);
+    while (due < end) record($held_loss, $held_square);  // it rests where it is
       $saves
 }
 """)

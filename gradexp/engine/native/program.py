@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from gradexp.engine.native.emit import Emitter
 from gradexp.engine.native.values import C_TYPES, Index, Unsupported, Value, unravelled
@@ -169,6 +169,7 @@ def write(
         seen[name] for name in ("point", "loss", "gradient_square", "steps")
     )
     shown = [name for place in (loss, square) for name, _ in emitter.read_by(results[place].at, ())]
+    goes_on = emitter.values[_condition(output.args[0][steps]).name].at(())
     taken, following = _following(results, leaves, emitter, {f"s{point}": shown})
     own = {column.name for column in columns} | taken.keys()
     rooms = [
@@ -178,7 +179,7 @@ def write(
     ]
     stored = {name: name for name in emitter.stored} | taken
     before, _ = emitter.before.lines(stored)
-    step, rest = emitter.step.lines(stored, shown)
+    step, rest = emitter.step.lines(stored, [*shown, goes_on] if in_place else shown)
     parts = {
         "real": C_TYPES[leaves[loss].dtype],
         "constants": "\n".join(emitter.constants),
@@ -191,8 +192,7 @@ def write(
         "square": _renamed(results[square].at(()), taken),
         "held_loss": f"s{loss}[g]",
         "held_square": f"s{square}[g]",
-        "steps": f"s{steps}[g]",
-        "following_steps": _renamed(results[steps].at(()), taken),
+        "goes_on": goes_on,
         "following": _renamed("\n        ".join(following), taken),
         "saves": "\n      ".join(saves),
         "dim": dim,
@@ -200,6 +200,14 @@ def write(
         "look": _LOOK - 1,
     }
     return Text(parts, rooms, columns)
+
+
+def _condition(steps: Node) -> Node:
+    """Whether a run goes on, by which the number of its steps grows."""
+    waiting = [steps]
+    while waiting[0].meta["val"].dtype != torch.bool:
+        waiting = [*waiting[1:], *waiting[0].all_input_nodes]
+    return waiting[0]
 
 
 def _named(name: str) -> Callable[[Index], str]:

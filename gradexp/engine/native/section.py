@@ -83,9 +83,12 @@ class Section:
         last = max(phases, default=0) + 1
         if needed:
             last = max(self._known(name) for name in needed)
+        early = self._sources(needed, last) if needed else self._made.keys()
         for phase in phases:
             now = [statement for statement in self.statements if statement.phase == phase]
-            found[phase > last].extend(s.text for s in now if s.places == 1)
+            for statement in now:
+                if statement.places == 1:
+                    found[statement.name not in early].append(statement.text)
             for places in dict.fromkeys(s.places for s in now if s.places > 1):
                 together = [statement for statement in now if statement.places == places]
                 kept = (s for s in together if s.name in stored)
@@ -99,6 +102,19 @@ class Section:
                 )
         first, second = ("\n        ".join(part) for part in found)
         return first, second
+
+    def _sources(self, needed: Sequence[str], last: int) -> set[str]:
+        """The values that are read for those that are needed, and in loops of phases before
+        `last`."""
+        loops = (s.name for s in self.statements if s.places > 1 and s.phase < last)
+        found: set[str] = set()
+        waiting = [*needed, *loops]
+        while waiting:
+            name = waiting.pop()
+            if name not in found and name in self._made:
+                found.add(name)
+                waiting += [other for other, _ in self._made[name].reads]
+        return found
 
     def may_take_the_place_of(self, name: str, old: str, needed: Sequence[str]) -> bool:
         """Whether nothing reads an array after another one is written over it, place by place.
