@@ -184,13 +184,13 @@ def test_a_block_of_a_cuda_graph_is_an_eager_block() -> None:
     given = problem(get("rosenbrock"), noisy=False).lanes(0, 40)
     chunk = EagerChunk(given, slice(0, 40))
     whole = torch.full((), 0)
-    own = tree_map(torch.clone, chunk.runs())
+    own = tree_map(torch.clone, chunk._runs)
     for _ in range(2):
         chunk.advance(int(whole), 32, None, slice(0, 40))
         block(given, own, whole, 32)
-        assert int(chunk.runs().steps.max()) == int(whole)
-        assert len(torch.unique(chunk.runs().steps)) > 3  # some have ended
-        for one, other in zip(tree_leaves(chunk.runs()), tree_leaves(own), strict=True):
+        assert int(chunk._runs.steps.max()) == int(whole)
+        assert len(torch.unique(chunk._runs.steps)) > 3  # some have ended
+        for one, other in zip(tree_leaves(chunk._runs), tree_leaves(own), strict=True):
             assert same(one, other)
 
 
@@ -198,7 +198,7 @@ def test_a_block_of_a_cuda_graph_is_an_eager_block() -> None:
 def test_nothing_in_it_waits_for_the_device_or_copies_to_it(surface: Surface) -> None:
     given = problem(surface).lanes(0, 40)
     chunk = EagerChunk(given, slice(0, 40))
-    leaves, spec = tree_flatten(chunk.runs())
+    leaves, spec = tree_flatten(chunk._runs)
 
     def advanced(step: Tensor, *leaves: Tensor) -> Tensor:
         return block(given, tree_unflatten([*leaves], spec), step, 2).loss

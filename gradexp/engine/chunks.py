@@ -16,7 +16,7 @@ from torch import Tensor
 from gradexp.engine.problem import Problem
 from gradexp.engine.results import Results
 from gradexp.engine.rows import Recording
-from gradexp.engine.runs import Runs
+from gradexp.engine.runs import Notes
 from gradexp.engine.trace import Ran, Trace
 from gradexp.numbers import LANES
 
@@ -36,8 +36,8 @@ class Chunk(Protocol):
     def steps(self) -> Tensor:
         """The moves made by each run, ``(B,)``."""
 
-    def runs(self) -> Runs:
-        """The runs now; their points ``(dim, B)``."""
+    def notes(self) -> Notes:
+        """What is noted of the runs now."""
 
     def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
         """Goes on with these lanes of these chunks, of which it may be one, one after the other;
@@ -88,7 +88,7 @@ def _run_recorded(
         step += looks
         tell(min(step, steps))
         going = bool((chunk.steps()[:count] == step).any())
-    results.put(columns, chunk.runs(), slice(0, count))
+    results.put(columns, chunk.notes(), slice(0, count))
     results.note_end(columns, step - 1)
 
 
@@ -163,7 +163,7 @@ class _Flow:
         self._problem.progress(self._made // self._problem.batch)
         lot = lot._replace(going=going)
         if not len(going):
-            self._results.put(place, chunk.runs(), slice(0, count))
+            self._results.put(place, chunk.notes(), slice(0, count))
         elif len(going) <= count // 2:
             lot = self._gathered([lot])
         return lot, end
@@ -176,7 +176,7 @@ class _Flow:
     def _gathered(self, lots: Sequence[_Lot]) -> _Lot:
         """Those of the lots that go on, in the first one's chunk; the others' numbers are kept."""
         for chunk, place, count, _ in lots:
-            self._results.put(place, chunk.runs(), slice(0, count))
+            self._results.put(place, chunk.notes(), slice(0, count))
         places = [
             going + place.start if isinstance(place, slice) else place[going]
             for _, place, _, going in lots

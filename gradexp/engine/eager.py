@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 from gradexp.engine.problem import PARTS, Problem
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import (
+    Notes,
     Runs,
     begin,
     has_diverged,
@@ -24,6 +25,7 @@ from gradexp.engine.runs import (
     move_from,
     note_look,
     note_moves,
+    notes,
 )
 from gradexp.numbers import Component, fold, map_numbers, numbers, padded, total
 from gradexp.surfaces import value_and_gradient
@@ -61,8 +63,8 @@ class EagerChunk:
     def steps(self) -> Tensor:
         return self._runs.steps
 
-    def runs(self) -> Runs:
-        return self._runs
+    def notes(self) -> Notes:
+        return notes(self._runs)
 
     def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
         def gathered(*leaves: Tensor) -> Tensor:

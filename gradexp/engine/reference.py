@@ -14,7 +14,7 @@ from torch import Tensor
 from gradexp.engine.problem import Problem
 from gradexp.engine.results import Results
 from gradexp.engine.rows import Recording
-from gradexp.engine.runs import begin, has_diverged, is_stationary, note_look, note_moves
+from gradexp.engine.runs import begin, has_diverged, is_stationary, note_look, note_moves, notes
 from gradexp.engine.trace import Trace
 from gradexp.numbers import Component, select, total
 from gradexp.optimizers import External, Optimizer
@@ -52,7 +52,7 @@ class Reference(Component):
             point = torch.stack([run.point.detach().clone() for run in every], dim=1)
             move = point - runs.point
             runs = note_moves(runs, move, runs.move, ~ended)._replace(point=point, move=move)
-        results.put(everyone, runs, everyone)
+        results.put(everyone, notes(runs), everyone)
         results.note_end(everyone, step)
         return results.trace("reference")
 

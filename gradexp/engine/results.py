@@ -11,7 +11,7 @@ from torch import Tensor
 from gradexp.engine.memory import plain
 from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording, root
-from gradexp.engine.runs import NEVER, Runs, has_diverged, is_stationary
+from gradexp.engine.runs import NEVER, Notes, has_diverged, is_stationary
 from gradexp.engine.trace import End, Ran, Trace
 from gradexp.numbers import map_numbers
 
@@ -25,31 +25,19 @@ class Results:
     def __init__(self, problem: Problem, recording: Recording | None) -> None:
         self._problem, self.recording = problem, recording
         self._reached: list[tuple[slice, int]] = []
-        batch, dtype, device = problem.batch, problem.start.dtype, problem.start.device
+        dim, batch = problem.start.shape
         tolerances = len(problem.record.tolerances)
         gaps = tolerances if bool(problem.least.value) else 0
-        self._reals = {
-            name: plain((batch,), dtype, device)
-            for name in ("loss", "gradient_square", "best_loss", "path_length")
-        }
-        self._counts = {
-            name: plain((batch,), torch.int64, device)
-            for name in ("steps", "best_step", "reversals")
-        }
-        self._point = plain(tuple(problem.start.shape), dtype, device)
-        self._first = {
-            name: plain((count, batch), torch.int64, device)
-            for name, count in (("gradient_steps", tolerances), ("gap_steps", gaps))
-        }
+        device = problem.start.device
+        self._reals = plain((dim + 4, batch), problem.start.dtype, device)
+        self._counts = plain((3 + tolerances + gaps, batch), torch.int64, device)
+        self._point = self._reals[:dim]
 
-    def put(self, place: slice | Tensor, runs: Runs, which: slice) -> None:
-        """Takes the runs `which` of a chunk; `place` says where they stand in the problem."""
-        for name, to in (*self._reals.items(), *self._counts.items()):
-            to[place] = getattr(runs, name)[which].to(to.dtype)
-        self._point[:, place] = runs.point[:, which]
-        for name, to in self._first.items():
-            for row, steps in zip(to, getattr(runs, name), strict=True):
-                row[place] = steps[which].to(row.dtype)
+    def put(self, place: slice | Tensor, notes: Notes, which: slice) -> None:
+        """Takes what is noted of the runs `which` of a chunk; `place` says where they stand in the
+        problem."""
+        self._reals[:, place] = notes.reals[:, which]
+        self._counts[:, place] = notes.counts[:, which].to(torch.int64)
 
     def note_end(self, columns: slice, step: int) -> None:
         """Notes the last step that was recorded of a chunk."""
@@ -58,46 +46,46 @@ class Results:
     def trace(self, engine: Ran) -> Trace:
         """The trace of the whole problem."""
         problem, recording = self._problem, self.recording
-        loss, square = self._reals["loss"], self._reals["gradient_square"]
+        dim, tolerances = len(self._point), len(problem.record.tolerances)
+        path_length, loss, square, best_loss = self._reals[dim:]
+        steps, reversals, best_step = self._counts[:3]
+        first = self._counts[3:]
+        if tolerances:
+            first.masked_fill_(first == NEVER, -1)
         step = torch.empty(0, dtype=torch.int64, device=loss.device)
         if recording:
-            step = recording.close(self._reached, self._counts["steps"], loss, square, self._point)
-        end = torch.empty_like(self._counts["steps"])
-        for first in range(0, problem.batch, _PART):
-            part = slice(first, first + _PART)
-            end[part] = self._ends(part)
+            step = recording.close(self._reached, steps, loss, square, self._point)
+        end = torch.empty_like(steps)
+        for begun in range(0, problem.batch, _PART):
+            part = slice(begun, begun + _PART)
+            end[part] = self._ends(part, loss[part], square[part])
             square[part] = root(square[part])
-        gradient_steps, gap_steps = (
-            torch.where(steps == NEVER, -1, steps) for steps in self._first.values()
-        )
         return Trace(
             step=step,
             loss=recording.loss if recording else None,
             gradient_norm=recording.gradient_norm if recording else None,
             point=recording.point if recording else None,
             end=end,
-            steps=self._counts["steps"],
+            steps=steps,
             final_loss=loss,
             final_gradient_norm=square,
             final_point=self._point,
-            best_loss=self._reals["best_loss"],
-            best_step=self._counts["best_step"],
-            path_length=self._reals["path_length"],
-            reversals=self._counts["reversals"],
-            gap_steps=gap_steps if bool(problem.least.value) else None,
-            gradient_steps=gradient_steps,
+            best_loss=best_loss,
+            best_step=best_step,
+            path_length=path_length,
+            reversals=reversals,
+            gap_steps=first[tolerances:] if bool(problem.least.value) else None,
+            gradient_steps=first[:tolerances],
             engine=engine,
         )
 
-    def _ends(self, part: slice) -> Tensor:
-        """Why these runs ended."""
+    def _ends(self, part: slice, loss: Tensor, square: Tensor) -> Tensor:
+        """Why the runs of a part ended, whose losses and squared gradient norms these are."""
 
         def of_part(number: Any, name: str) -> Any:
             return number[part] if isinstance(number, Tensor) and number.numel() > 1 else number
 
         problem = replace(self._problem, stop=map_numbers(self._problem.stop, of_part))
-        loss, square = (self._reals[name][part] for name in ("loss", "gradient_square"))
-        end = torch.full_like(self._counts["steps"][part], int(End.BUDGET))
-        end[is_stationary(problem, square)] = int(End.STATIONARY)
-        end[has_diverged(problem, self._point[:, part], loss)] = int(End.DIVERGED)
-        return end
+        ended = torch.where(is_stationary(problem, square), int(End.STATIONARY), int(End.BUDGET))
+        diverged = has_diverged(problem, self._point[:, part], loss)
+        return torch.where(diverged, int(End.DIVERGED), ended)

@@ -81,6 +81,8 @@ class Recording:
         everyone = (slice(0, batch), (full - 1) * stride)
         for columns, step in [*reached, everyone]:
             rows = slice(step // stride + 1, full if columns is not everyone[0] else count)
+            if rows.start >= rows.stop:
+                continue
             self.loss[rows, columns] = loss[columns]
             if self.gradient_norm is not None and self.point is not None:
                 self.gradient_norm[rows, columns] = root(square[columns])

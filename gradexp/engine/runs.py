@@ -25,30 +25,45 @@ NEVER = 2**31 - 1
 class Runs(NamedTuple):
     """Where B runs are, and what was noted of them; each tensor ``(B,)`` but for the points."""
 
-    # change with every move
+    # what is noted, in the order of `Notes`
     point: Any
-    memory: Any
-    """the optimizer's state"""
-    move: Any
-    """the last move, of the point's form"""
+    path_length: Tensor
+    loss: Tensor
+    """at the last look, before the last move if there was one"""
+    gradient_square: Tensor
+    """the squared norm of the gradient there"""
+    best_loss: Tensor
     steps: Tensor
     """moves made"""
-    path_length: Tensor
     reversals: Tensor
     """moves at more than a right angle to the move before"""
-
-    # seen at the last look, before the last move if there was one
-    loss: Tensor
-    gradient_square: Tensor
-    """the squared norm of the gradient"""
-
-    # change now and then
-    best_loss: Tensor
     best_step: Tensor
     gradient_steps: tuple[Tensor, ...]
     """for each tolerance, the first step at which the gradient norm was within it"""
     gap_steps: tuple[Tensor, ...]
     """the same of the loss gap; empty where the minimum is unknown"""
+
+    # what the next move needs besides
+    memory: Any
+    """the optimizer's state"""
+    move: Any
+    """the last move, of the point's form"""
+
+
+class Notes(NamedTuple):
+    """What is noted of B runs, the fields of `Runs` as rows."""
+
+    reals: Tensor
+    """``(dim + 4, B)``: the point, then `path_length` to `best_loss`"""
+    counts: Tensor
+    """whole numbers ``(n, B)``: `steps` to `gap_steps`"""
+
+
+def notes(runs: Runs) -> Notes:
+    """What is noted of runs whose points are ``(dim, B)``."""
+    noted = (runs.path_length, runs.loss, runs.gradient_square, runs.best_loss)
+    counts = (runs.steps, runs.reversals, runs.best_step, *runs.gradient_steps, *runs.gap_steps)
+    return Notes(torch.cat([runs.point, torch.stack(noted)]), torch.stack(counts))
 
 
 def begin(point: Point, optimizer: Optimizer | None, tolerances: int, gaps: bool) -> Runs:
@@ -65,17 +80,17 @@ def begin(point: Point, optimizer: Optimizer | None, tolerances: int, gaps: bool
     never = tuple(torch.full_like(whole, NEVER) for _ in range(tolerances))
     return Runs(
         point=point,
-        memory=optimizer.init(point) if optimizer else (),
-        move=each(torch.zeros_like, point),
-        steps=whole,
         path_length=real,
-        reversals=whole,
         loss=real,
         gradient_square=real,
         best_loss=torch.full_like(real, torch.inf),
+        steps=whole,
+        reversals=whole,
         best_step=whole,
         gradient_steps=never,
         gap_steps=never if gaps else (),
+        memory=optimizer.init(point) if optimizer else (),
+        move=each(torch.zeros_like, point),
     )
 
 

@@ -59,6 +59,7 @@ __all__ = [
     "batch_size",
     "columns",
     "each",
+    "extremes",
     "fold",
     "in_lanes",
     "indices",

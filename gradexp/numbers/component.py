@@ -75,6 +75,12 @@ def _annotations(cls: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
+@cache
+def _fields(cls: Any) -> list[tuple[str, Any, bool]]:
+    """Each field's name and annotation, and whether it is a number."""
+    return [(name, form, is_number(form)) for name, form in _annotations(cls).items()]
+
+
 def _mapped(value: Any, annotation: Any, name: str, function: Callable[[Any, str], Any]) -> Any:
     """`value` with `function(number, name)` in place of each number in it."""
     if isinstance(value, Component):
@@ -90,9 +96,13 @@ def _mapped(value: Any, annotation: Any, name: str, function: Callable[[Any, str
 def map_numbers(component: C, function: Callable[[Any, str], Any], name: str = "") -> C:
     """A copy of `component` with `function(number, name)` in place of each of its numbers."""
     copy = object.__new__(type(component))
-    for field, annotation in _annotations(type(component)).items():  # type: ignore[arg-type]
+    for field, annotation, holds_number in _fields(type(component)):  # type: ignore[arg-type]
+        value = getattr(component, field)
         path = f"{name}.{field}" if name else field
-        value = _mapped(getattr(component, field), annotation, path, function)
+        if holds_number:
+            value = function(value, path)
+        elif isinstance(value, Component | tuple):
+            value = _mapped(value, annotation, path, function)
         object.__setattr__(copy, field, value)
     return copy
 

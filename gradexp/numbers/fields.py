@@ -83,6 +83,7 @@ def without_none(annotation: Any) -> Any:
     return Union[tuple(others)]  # noqa: UP007 - a union made of a list
 
 
+@cache
 def element(annotation: Any) -> Any:
     """The type of the elements of a ``tuple[X, ...]``, or None for any other annotation."""
     annotation = without_none(annotation)
@@ -98,6 +99,7 @@ def is_number(annotation: Any) -> bool:
     return plain == Number or isinstance(allowed, _SeedRange)
 
 
+@cache
 def _split(annotation: Any) -> tuple[Any, Any]:
     """A plain type and its range, if it has one, from an annotation."""
     if get_origin(annotation) is Annotated:

@@ -19,7 +19,7 @@ from gradexp.engine.native.program import Leaf, lay_out, trace, write
 from gradexp.engine.native.values import Unsupported
 from gradexp.engine.problem import PARTS, Problem, Record
 from gradexp.engine.rows import Recording
-from gradexp.engine.runs import NEVER, Runs, begin, step_once
+from gradexp.engine.runs import NEVER, Notes, begin, step_once
 from gradexp.numbers import map_numbers, numbers
 
 COORDINATES = 16
@@ -27,10 +27,6 @@ COORDINATES = 16
 
 MOST_COORDINATES = 10_000
 """Points of more dimensions are not compiled: the example that is traced would not fit."""
-
-_NOTED = (
-    *("steps", "path_length", "reversals", "loss", "gradient_square", "best_loss", "best_step"),
-)
 
 
 @dataclass(frozen=True)
@@ -48,36 +44,37 @@ class Block:
     tuple_of_coordinates: bool
 
     def buffers(self, width: int) -> dict[str, Tensor]:
-        """Zeros for `width` runs."""
+        """Room for `width` runs."""
         return {
-            name: torch.zeros(rows, width, dtype=dtype, device=self.device)
+            name: torch.empty(rows, width, dtype=dtype, device=self.device)
             for name, (rows, dtype) in self.sizes.items()
         }
 
     def fill(self, buffers: dict[str, Tensor], problem: Problem, columns: slice) -> None:
-        """Puts the starts and the numbers of some runs of a problem into buffers of zeros; the
-        last one is repeated to the buffers' width."""
+        """Puts the starts and the numbers of some runs of a problem into buffers; the last one is
+        repeated to the buffers' width."""
         count = columns.stop - columns.start
-
-        def put(leaf: Any, value: Tensor) -> None:
+        shared: dict[str, list[float]] = {name: [0] * len(rows) for name, rows in buffers.items()}
+        own = [(self.places.point, problem.start)]
+        shared["reals"][self.places.best_loss.first] = torch.inf
+        for leaf in (*self.places.gradient_steps, *self.places.gap_steps):
+            shared[leaf.buffer][leaf.first] = NEVER
+        for leaf, number in zip(self.numbers, _present(problem), strict=True):
+            if isinstance(number, Tensor):
+                own.append((leaf, number.reshape(-1)))
+            else:
+                shared[leaf.buffer][leaf.first] = number
+        for name, rows in buffers.items():
+            rows.copy_(torch.tensor(shared[name], dtype=rows.dtype, device=rows.device)[:, None])
+        for leaf, value in own:
             rows = self._rows(buffers, leaf)
             rows[:, :count] = value[..., columns] if value.shape[-1] > 1 else value
             if count < rows.shape[1]:
                 rows[:, count:] = rows[:, count - 1 : count]
-
-        put(self.places.point, problem.start)
-        self._rows(buffers, self.places.best_loss).fill_(torch.inf)
-        for leaf in (*self.places.gradient_steps, *self.places.gap_steps):
-            self._rows(buffers, leaf).fill_(NEVER)
         point: Any = self._rows(buffers, self.places.point)
         memory = problem.batched.init(tuple(point) if self.tuple_of_coordinates else point)
         for leaf, state in zip(self.places.memory, tree_leaves(memory), strict=True):
             self._rows(buffers, leaf).copy_(state)
-        for leaf, number in zip(self.numbers, _present(problem), strict=True):
-            if isinstance(number, Tensor):
-                put(leaf, number.reshape(-1))
-            else:
-                self._rows(buffers, leaf).fill_(number)
 
     def _rows(self, buffers: dict[str, Tensor], leaf: Leaf) -> Tensor:
         return buffers[leaf.buffer][leaf.first : leaf.first + leaf.rows]
@@ -87,20 +84,12 @@ class Block:
         leaf: Any = self.places.steps
         return buffers[leaf.buffer][leaf.first]
 
-    def runs(self, buffers: dict[str, Tensor]) -> Runs:
-        """What was noted of the runs in the buffers; their points ``(dim, B)``."""
-
-        def look(leaf: Any) -> Tensor:
-            return buffers[leaf.buffer][leaf.first]
-
+    def notes(self, buffers: dict[str, Tensor]) -> Notes:
+        """What is noted of the runs in the buffers, where it stands: it comes first."""
         places = self.places
-        return Runs(
-            point=self._rows(buffers, places.point),
-            memory=(),
-            move=(),
-            **{name: look(getattr(places, name)) for name in _NOTED},
-            gradient_steps=tuple(look(leaf) for leaf in places.gradient_steps),
-            gap_steps=tuple(look(leaf) for leaf in places.gap_steps),
+        last = (places.best_step, *places.gradient_steps, *places.gap_steps)[-1]
+        return Notes(
+            buffers["reals"][: places.best_loss.first + 1], buffers[last.buffer][: last.first + 1]
         )
 
     def advance(

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradexp.engine.native.block import Block
 from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording
-from gradexp.engine.runs import Runs
+from gradexp.engine.runs import Notes
 from gradexp.numbers import LANES, padded
 
 
@@ -30,10 +30,7 @@ class NativeChunk:
         """
         self._block, self._last = block, problem.steps
         width = -(-(columns.stop - columns.start) // LANES) * LANES
-        if spare and spare["reals"].shape[1] == width:
-            for rows in spare.values():
-                rows.zero_()
-        else:
+        if not spare or spare["reals"].shape[1] != width:
             spare.update(block.buffers(width))
         self._buffers = dict(spare)
         block.fill(self._buffers, problem, columns)
@@ -54,8 +51,8 @@ class NativeChunk:
     def steps(self) -> Tensor:
         return self._block.steps(self._buffers)
 
-    def runs(self) -> Runs:
-        return self._block.runs(self._buffers)
+    def notes(self) -> Notes:
+        return self._block.notes(self._buffers)
 
     def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
         def gathered(name: str) -> Tensor:

@@ -139,7 +139,7 @@ $constants
 
 // Makes `iterations` looks, and a move after each, for one run of the buffers, whose rows are
 // `width` long, until one has no move after it. Every `stride`-th step is written into the rows of
-// the trace, `pitch` apart, where there are any. Arrays are columns of the buffers, or of `scratch`.
+// the trace, `pitch` apart, where there are any. Arrays are columns of the buffers or of `scratch`.
 extern "C" __global__ void run(real* reals, int32_t* counts, int64_t* wholes, char* scratch,
                                real* loss_rows, real* norm_rows, real* point_rows, int64_t width,
                                int64_t first, int64_t iterations, int64_t last_step, int64_t pitch,
