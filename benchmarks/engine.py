@@ -264,6 +264,7 @@ def copy_rate(device: str) -> float:
 
 _MULTIPLY_ADD = """
 using real = {real};
+constexpr int GROUPS = 1;
 #include "lanes.hpp"
 static real chains(int64_t count) {{
   real x[16 * LANES];

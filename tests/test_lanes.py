@@ -9,6 +9,7 @@ from gradexp.engine.native.build import build
 
 _PROGRAM = """
 using real = {real};
+constexpr int GROUPS = 1;
 #include "lanes.hpp"
 extern "C" void run(const real* angle, real* sine, real* cosine, int64_t count) {{
   for (int64_t at = 0; at < count; at += LANES) {{

@@ -34,7 +34,6 @@ template <class T> struct Pack {
   static constexpr int COUNT = LANES * int(sizeof(T)) / bytes_of(sizeof(T));
   typename Register<T>::type v[COUNT];
 };
-using Mask = Pack<index_t>;  // 0 or -1 in each lane
 
 // Of plain numbers, what is the same for every run; of packs, below.
 using std::abs, std::acos, std::acosh, std::asin, std::asinh, std::atan, std::atan2, std::atanh,
@@ -115,56 +114,11 @@ inline To to(From a) { return To(a); }
 // Of whole numbers: what is left of a product that is too long.
 template <class A, class B> inline auto product(A a, B b) { return a * b; }
 
-#define COMPARISON(op)                                                                       \
-  template <class T> inline Mask operator op(Pack<T> a, Pack<T> b) {                         \
-    using Wide = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;                       \
-    Pack<Wide> r;                                                                            \
-    for (int i = 0; i < Pack<T>::COUNT; ++i) r.v[i] = a.v[i] op b.v[i];                      \
-    return to<index_t>(r);                                                                   \
-  }                                                                                          \
-  template <class T> inline Mask operator op(Pack<T> a, typename Plain<T>::type b) {         \
-    return a op splat<T>(b);                                                                 \
-  }                                                                                          \
-  template <class T> inline Mask operator op(typename Plain<T>::type a, Pack<T> b) {         \
-    return splat<T>(a) op b;                                                                 \
-  }
-COMPARISON(<) COMPARISON(<=) COMPARISON(>) COMPARISON(>=) COMPARISON(==) COMPARISON(!=)
-
 template <class T> inline Pack<T> pack(Pack<T> x) { return x; }
 template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>> inline Pack<T> pack(T x) {
   return splat<T>(x);
 }
-inline Mask mask(Mask x) { return x; }
-inline Mask mask(bool x) { return splat<index_t>(x ? -1 : 0); }
-
-template <class T> inline Pack<T> where(Mask m, Pack<T> a, Pack<T> b) {
-  if constexpr (sizeof(T) == sizeof(real)) {
-    for (int i = 0; i < Pack<T>::COUNT; ++i) a.v[i] = m.v[i] ? a.v[i] : b.v[i];
-    return a;
-  } else {
-    using Wide = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-    auto wide = to<Wide>(m);
-    for (int i = 0; i < Pack<T>::COUNT; ++i) a.v[i] = wide.v[i] ? a.v[i] : b.v[i];
-    return a;
-  }
-}
-template <class T> inline T where(bool m, T a, T b) { return m ? a : b; }
-
-inline bool any(Mask m) {
-  auto r = m.v[0];
-  for (int i = 1; i < Mask::COUNT; ++i) r = r | m.v[i];
-#if defined(__AVX512F__)
-  return _mm512_test_epi32_mask((__m512i)r, (__m512i)r) != 0;
-#elif defined(__AVX2__)
-  return !_mm256_testz_si256((__m256i)r, (__m256i)r);
-#else
-  index_t lanes[BYTES / sizeof(index_t)];
-  std::memcpy(lanes, &r, sizeof r);
-  index_t found = 0;
-  for (index_t lane : lanes) found |= lane;
-  return found != 0;
-#endif
-}
+#include "mask.hpp"
 
 template <class T> inline Pack<T> abs(Pack<T> x) {
   if constexpr (std::is_integral_v<T>) {
