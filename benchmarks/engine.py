@@ -302,7 +302,7 @@ extern "C" __global__ void run({real}* sums, long long count) {{
 def multiply_add_rate_of_cuda(dtype: str) -> float:
     """The same of a device: threads enough to hide the latency of each."""
     source = _MULTIPLY_ADD_CUDA.format(real={"float32": "float", "float64": "double"}[dtype])
-    kernel = DriverKernel(machine_code(source, "", architecture()))
+    kernel = DriverKernel(machine_code(source, {}, architecture()))
     threads, count = 2**20, 10**4
     sums = torch.empty(threads, dtype=getattr(torch, dtype), device="cuda")
 

@@ -34,11 +34,13 @@ from tests.conftest import same
 _AS_ON_A_DEVICE = """
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 using std::abs, std::sqrt, std::sin, std::cos, std::tan, std::exp, std::exp2, std::expm1, std::log,
     std::log2, std::log10, std::log1p, std::pow, std::atan2, std::atan, std::asin, std::acos,
     std::sinh, std::cosh, std::tanh, std::asinh, std::acosh, std::atanh, std::erf, std::lgamma,
-    std::floor, std::ceil, std::trunc, std::nearbyint, std::hypot;
+    std::fma, std::floor, std::ceil, std::trunc, std::nearbyint, std::hypot;
 #define __global__
+#define __noinline__ __attribute__((noinline))
 struct Place { int64_t x; };
 static thread_local Place blockIdx, blockDim, threadIdx;
 """
@@ -66,7 +68,8 @@ class HostKernel:
     """The source of a CUDA program, compiled as C++: one thread after the other."""
 
     def __init__(self, source: str) -> None:
-        source = source.replace('#include "thread.hpp"\n', cuda.HEADER.read_text())
+        for name, text in cuda.HEADERS.items():
+            source = source.replace(f'#include "{name}"\n', text)
         self._all = build(_AS_ON_A_DEVICE + source + _ALL_THREADS).all
 
     def launch(self, runs: int, pointers: Sequence[int | None], numbers: Sequence[int]) -> None:
@@ -151,6 +154,26 @@ def test_to_the_bit_where_arithmetic_is_exact(
         assert same(one, other) if isinstance(one, Tensor) else one == other, field.name
 
 
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="without vector registers the CPU takes the library's sines",
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_sines_are_those_of_the_cpu_to_the_bit(
+    dtype: torch.dtype, on_host: Callable[[Problem], Trace]
+) -> None:
+    given = problem(get("rastrigin"), noisy=False)
+    slow = SGD(lr=torch.logspace(-8, -2, 40, dtype=torch.float64), momentum=0.9)
+    given = replace(given, start=given.start.to(dtype), optimizer=slow).plain()
+    expected, found = on_cpu(given), on_host(given)
+    assert expected.point is not None
+    assert len(torch.unique(expected.final_loss)) == 40
+    assert expected.point.abs().max() < 100
+    for field in fields(Trace):
+        one, other = getattr(expected, field.name), getattr(found, field.name)
+        assert same(one, other) if isinstance(one, Tensor) else one == other, field.name
+
+
 @pytest.mark.parametrize("surface", [*EVERY, *LARGE], ids=lambda surface: surface.label())
 def test_nvrtc_compiles_them(surface: Surface, monkeypatch: pytest.MonkeyPatch) -> None:
     # It needs no device.
@@ -170,14 +193,14 @@ def test_nvrtc_compiles_them(surface: Surface, monkeypatch: pytest.MonkeyPatch) 
         block_for(one, torch.device("cuda", 0))
     assert sources
     for source in sources:
-        code = machine_code(source, cuda.HEADER.read_text(), "sm_90")
+        code = machine_code(source, cuda.HEADERS, "sm_90")
         assert code[:4] == b"\x7fELF"
 
 
 def test_what_nvrtc_does_not_compile_is_said() -> None:
     pytest.importorskip("cuda.bindings.nvrtc", reason="NVIDIA's compiler is not installed")
     with pytest.raises(CudaError, match=r"NVRTC failed: step.cu\(1\): error"):
-        machine_code("nonsense", "", "sm_90")
+        machine_code("nonsense", {}, "sm_90")
 
 
 def test_a_block_of_a_cuda_graph_is_an_eager_block() -> None:
@@ -302,11 +325,12 @@ def test_the_host_waits_for_a_device_once_a_block_at_most(compile: str) -> None:
 
 @pytest.mark.cuda
 @NEEDS_CUDA
-def test_a_map_of_a_device_is_that_of_the_cpu_to_the_bit() -> None:
+@pytest.mark.parametrize("name", ["rosenbrock", "rastrigin"])
+def test_a_map_of_a_device_is_that_of_the_cpu_to_the_bit(name: str) -> None:
     rates = torch.logspace(-5, -2, 100_000, dtype=torch.float64)
     traces = [
         optimize(
-            get("rosenbrock"),
+            get(name),
             (-1.2, 1.0),
             SGD(lr=rates, momentum=0.9),
             steps=1000,

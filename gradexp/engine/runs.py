@@ -224,5 +224,7 @@ def move_from(
     optimizer = problem.batched
     lr = problem.schedule.learning_rate(optimizer.lr, step)
     gradient = problem.noise.disturb(gradient, step)
-    following: tuple[Any, Any] = substitute(optimizer, lr=lr).update(point, gradient, memory, step)
+    if lr is not optimizer.lr:
+        optimizer = substitute(optimizer, lr=lr)
+    following: tuple[Any, Any] = optimizer.update(point, gradient, memory, step)
     return following

@@ -99,7 +99,7 @@ class _Sum(torch.autograd.Function):
 def total(values: Point) -> Tensor:
     """The sum over the coordinates."""
     if isinstance(values, Tensor) and values.requires_grad and len(values) > _FEW:
-        summed: Tensor = _Sum.apply(values)
+        summed: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
         return summed
     return fold(operator.add, values)
 

@@ -26,13 +26,13 @@ def value_and_gradient(surface: Surface, point: Point) -> tuple[Tensor, Any]:
         # Runs do not see each other, so each part of the sum's gradient is one run's own. (Passing
         # ones for the sum would import sympy, which takes 0.3 s.)
         gradient = torch.autograd.grad(value.sum(), x, allow_unused=True)
-    if any(slope is None for slope in gradient):  # the value does not depend on a coordinate
-        parts = (x,) if isinstance(x, Tensor) else x
-        gradient = tuple(
-            torch.zeros_like(part) if slope is None else slope
-            for part, slope in zip(parts, gradient, strict=True)
-        )
-    return value.detach(), gradient[0] if isinstance(x, Tensor) else gradient
+
+    def known(part: Tensor, slope: Tensor | None) -> Tensor:
+        return torch.zeros_like(part) if slope is None else slope  # where f does not depend on it
+
+    if isinstance(x, Tensor):
+        return value.detach(), known(x, gradient[0])
+    return value.detach(), tuple(map(known, x, gradient))
 
 
 def hessian(surface: Surface, point: Tensor) -> Tensor:

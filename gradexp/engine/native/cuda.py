@@ -23,7 +23,10 @@ from gradexp.engine.native.nvrtc import (
 )
 from gradexp.engine.native.program import Text
 
-HEADER = Path(__file__).with_name("thread.hpp")
+HEADERS = {
+    name: Path(__file__).with_name(name).read_text() for name in ("thread.hpp", "circle.hpp")
+}
+"""What programs include, by name."""
 
 _UNROLLED = 4
 """Steps in the body of the loop over them, where a point is held in registers: what a step leaves
@@ -65,7 +68,7 @@ class CudaProgram:
         source, scratch = source_of(text)
 
         def make(result: Path) -> None:
-            code = machine_code(source, HEADER.read_text(), architecture())
+            code = machine_code(source, HEADERS, architecture())
             result.write_bytes(scratch.to_bytes(8, "little") + code)
 
         try:
@@ -121,7 +124,7 @@ def _size(kind: str) -> int:
 
 
 def _place(source: str) -> Path:
-    return place(source, HEADER.read_text(), " ".join(OPTIONS), architecture(), version())
+    return place(source, *HEADERS.values(), " ".join(OPTIONS), architecture(), version())
 
 
 def _loaded(file: Path) -> CudaProgram:

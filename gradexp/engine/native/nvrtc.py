@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -48,20 +48,21 @@ class DriverKernel:
         _done(self._driver.cuLaunchKernel(self._function, *size, 0, stream, (values, kinds), 0))
 
 
-def machine_code(source: str, header: str, architecture: str) -> bytes:
-    """The machine code of a source that includes ``thread.hpp``.
+def machine_code(source: str, headers: Mapping[str, str], architecture: str) -> bytes:
+    """The machine code of a source.
 
     Args:
         source: in CUDA C++.
-        header: that file's text.
+        headers: what it may include, by name.
         architecture: what to compile for, such as ``sm_90``.
 
     Raises:
         CudaError: the compiler is not there, or it failed.
     """
     nvrtc = _bindings("nvrtc")
-    names = (b"step.cu", 1, [header.encode()], [b"thread.hpp"])
-    program = _done(nvrtc.nvrtcCreateProgram(source.encode(), *names))
+    texts, names = ([text.encode() for text in some] for some in (headers.values(), headers))
+    given = (source.encode(), b"step.cu", len(names), texts, names)
+    program = _done(nvrtc.nvrtcCreateProgram(*given))
     try:
         options = [option.encode() for option in (f"--gpu-architecture={architecture}", *OPTIONS)]
         (status,) = nvrtc.nvrtcCompileProgram(program, len(options), options)

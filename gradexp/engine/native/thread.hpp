@@ -63,14 +63,20 @@ template <class T> inline T minimum(T a, typename Plain<T>::type b) {
 }
 template <class T> inline T sign(T x) { return T((x > 0) - (x < 0)); }
 
-template <class T> struct SinCos { T sin, cos; };
-inline SinCos<float> sincos(float x) {
+template <class T> inline T splat(T x) { return x; }
+#define INLINE inline
+#include "circle.hpp"
+
+__noinline__ SinCos<float> sincos_of_far(float x) {
   SinCos<float> r;
   sincosf(x, &r.sin, &r.cos);
   return r;
 }
-inline SinCos<double> sincos(double x) {
+__noinline__ SinCos<double> sincos_of_far(double x) {
   SinCos<double> r;
   sincos(x, &r.sin, &r.cos);
   return r;
+}
+template <class T> inline SinCos<T> sincos(T x) {
+  return abs(x) < Circle<T>::FAR ? sincos_of_near<T>(x) : sincos_of_far(x);
 }
