@@ -264,4 +264,11 @@ def _run_sweep(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
 
 
 def _outcome(job: JobReturn) -> tuple[list[str], Result]:
+    """What a job gave.
+
+    Raises:
+        Exception: what the job raised.
+    """
+    if isinstance(job._return_value, Mistake):
+        raise job._return_value  # reading it the other way, Hydra would say more than one line
     return list(job.overrides or ()), job.return_value

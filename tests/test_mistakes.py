@@ -1,9 +1,12 @@
 """A person's mistakes: one clear line, exit status 2, and nothing left behind."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from gradexp.engine.native.build import CannotCompile
+from gradexp.engine.problem import Problem
 from tests.conftest import Gradexp, left_behind
 
 # what is typed after `gradexp`, then parts of the one line that is answered
@@ -141,6 +144,19 @@ def test_cuda_is_refused_where_there_is_none(
         status, _, err = gradexp("run", f"device={device}")
         assert status == 2
         assert err == f"gradexp: device={device}: there is no CUDA device here; use auto or cpu\n"
+    assert left_behind(tmp_path) == []
+
+
+def test_what_cannot_be_compiled_is_said_in_one_line(
+    gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(problem: Problem) -> NoReturn:
+        raise CannotCompile("there is no C++ compiler")
+
+    monkeypatch.setattr("gradexp.engine.native.block_for", refuse)
+    status, _, err = gradexp("run", "engine.compile=always", "device=cpu")
+    assert status == 2
+    assert err == "gradexp: compile=always: cannot be done: there is no C++ compiler\n"
     assert left_behind(tmp_path) == []
 
 
