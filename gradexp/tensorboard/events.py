@@ -15,7 +15,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
-from tensorboard.summary.writer.record_writer import RecordWriter
+
+from gradexp.tensorboard.records import record, scalar_records
 
 Setting = bool | int | float | str
 
@@ -37,15 +38,15 @@ def write_events(
 ) -> Path:
     """Writes a run's event file.
 
-    Several scalars share an event: written one by one through ``SummaryWriter`` a point costs
-    about 35 µs, most of it overhead, and hyperparameters would make a second run.
+    Through ``SummaryWriter`` a point costs about 35 µs, most of it overhead, and hyperparameters
+    would make a second run.
 
     Args:
         folder: where to.
         started: when the run began, in seconds since 1970.
         settings: its hyperparameters.
         step: ``(R,)``, ascending.
-        scalars: by tag, ``(R,)``; values that are not finite are left out.
+        scalars: by tag, ``(R,)``; values that are not finite in float32 are left out.
         images: by tag, PNG files.
 
     Returns:
@@ -54,30 +55,23 @@ def write_events(
     now = time.time()
     path = folder / f"events.out.tfevents.{int(started):010d}.{socket.gethostname()}.{os.getpid()}"
     with path.open("wb") as file:
-        writer = RecordWriter(file)
 
         def write(event: Event) -> None:
-            writer.write(event.SerializeToString())
+            file.write(record(event))
 
         write(Event(wall_time=started, file_version="brain.Event:2"))
         trial = f"{folder.parent.name}/{folder.name}"
         session = hparams_pb(dict(settings), trial_id=trial, start_time_secs=started)
         write(Event(wall_time=started, summary=session))
         times = np.linspace(started, now, len(step))  # when each step was made is not recorded
-        for row in _rows(len(step)):
-            values = [
-                Summary.Value(tag=tag, simple_value=column[row])
-                for tag, column in scalars.items()
-                if np.isfinite(column[row])
-            ]
-            summary = Summary(value=values)
-            write(Event(wall_time=times[row], step=int(step[row]), summary=summary))
+        rows = _rows(len(step))
+        kept = {tag: column[rows] for tag, column in scalars.items()}
+        file.write(scalar_records(times[rows], step[rows], kept))
         for tag, png in images.items():
             value = Summary.Value(tag=tag, image=_image(png))
             last = int(step[-1]) if len(step) else 0
             write(Event(wall_time=now, step=last, summary=Summary(value=[value])))
         write(Event(wall_time=now, summary=_session_end(now)))
-        writer.flush()
     return path
 
 
@@ -107,11 +101,9 @@ def hyperparameters(settings: Mapping[str, Any], labels: Mapping[str, str]) -> d
     return found
 
 
-def _rows(count: int) -> list[int]:
+def _rows(count: int) -> np.ndarray:
     """At most `_POINTS` rows out of `count`, evenly spaced, the first and the last among them."""
-    if count <= _POINTS:
-        return list(range(count))
-    return [int(row) for row in np.linspace(0, count - 1, _POINTS).round()]
+    return np.linspace(0, count - 1, min(count, _POINTS)).round().astype(np.int64)
 
 
 def _image(png: bytes) -> Summary.Image:
