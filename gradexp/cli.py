@@ -8,9 +8,14 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradexp import __version__
 from gradexp.mistakes import Mistake, nearest
+
+if TYPE_CHECKING:
+    from gradexp.sweeps.ledger import Ledger
 
 _DESCRIPTION = "Experiments on what decides whether, where and how fast optimizers converge."
 
@@ -27,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Mistake as mistake:
         print(f"gradexp: {' '.join(str(mistake).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("gradexp: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"gradexp: interrupted{_how_to_go_on(interrupt)}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,10 +62,18 @@ def _dispatch(given: list[str]) -> int:
     commands.add_parser(
         "run", add_help=False, help="one run, or a sweep with -m (gradexp run --help)"
     )
+    resuming = commands.add_parser("resume", help="goes on with a sweep that was interrupted")
+    resuming.add_argument("folder", type=Path, help="the sweep's")
+    replaying = commands.add_parser("replay", help="repeats a run and compares it with its record")
+    replaying.add_argument("folder", type=Path, help="the run's")
     listing = commands.add_parser("list", help="what can be chosen, with its keys and defaults")
     listing.add_argument("what", nargs="?", help="a group such as surfaces, or experiments")
     parser.error = _refuse  # type: ignore[method-assign, assignment]
     args = parser.parse_args(given)
+    if args.command == "resume":
+        return _resume(args.folder)
+    if args.command == "replay":
+        return _replay(args.folder)
     return _list(args.what)
 
 
@@ -74,11 +87,43 @@ def _run(given: list[str]) -> int:
     runs = hydra_app.main(given)
     if runs is None:
         return 0
-    if runs.sweep is None:
-        terminal.show_run(runs.jobs[0][1])
-    else:
-        terminal.show_sweep(runs.sweep, runs.jobs)
-    return 0
+    if runs.result is not None:
+        terminal.show_run(runs.result)
+    return 0 if runs.sweep is None else _ended(runs.sweep)
+
+
+def _resume(folder: Path) -> int:
+    from gradexp import hydra_app
+
+    runs = hydra_app.resume(folder)
+    assert runs.sweep is not None
+    return _ended(runs.sweep)
+
+
+def _ended(sweep: Ledger) -> int:
+    from gradexp import terminal
+
+    terminal.show_sweep(sweep)
+    return 1 if sweep.failed else 0
+
+
+def _how_to_go_on(interrupt: KeyboardInterrupt) -> str:
+    """What to add where a sweep was interrupted."""
+    sweep = getattr(interrupt, "sweep", None)
+    if sweep is None:
+        return ""
+    from gradexp import terminal
+
+    done = f"{len(sweep.rows)} of {len(sweep.entries)} jobs are done"
+    return f": {done}; to go on: {terminal.resume_command(sweep.folder)}"
+
+
+def _replay(folder: Path) -> int:
+    from gradexp.replay import replay
+
+    replayed = replay(folder)
+    print("\n".join(replayed.lines))
+    return 0 if replayed.identical else 1
 
 
 def _list(what: str | None) -> int:
@@ -104,7 +149,11 @@ def _complete(given: list[str]) -> int:
     program, _, rest = line.partition(" ")
     command, space, overrides = rest.lstrip().partition(" ")
     if not space:
-        print("\n".join(name for name in ("list", "run") if name.startswith(command)))
+        print(
+            "\n".join(
+                name for name in ("list", "replay", "resume", "run") if name.startswith(command)
+            )
+        )
         return 0
     if command == "run":
         os.environ["COMP_LINE"] = f"{program} {overrides}"

@@ -34,7 +34,8 @@ class Choice:
 
 def groups() -> list[str]:
     """The config groups, in the order of the defaults list."""
-    return [group for entry in _primary()["defaults"] if entry != "_self_" for group in entry]
+    choices = [entry for entry in _primary()["defaults"] if isinstance(entry, dict)]
+    return [group for choice in choices for group in choice if not group.startswith("override ")]
 
 
 def keys() -> list[str]:

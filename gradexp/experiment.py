@@ -29,11 +29,22 @@ class Log(Component):
     Args:
         tensorboard: the event file.
         trajectory: the figure over the contours: ``always``, ``never``, or ``auto``: always but
-            for the jobs of a sweep after the sixteenth.
+            in a sweep of more than sixteen jobs.
     """
 
     tensorboard: bool = True
     trajectory: Literal["auto", "always", "never"] = "auto"
+
+
+@dataclass(frozen=True)
+class Sweep(Component):
+    """How a sweep goes.
+
+    Args:
+        fail_fast: whether it stops at the first job that fails.
+    """
+
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Experiment(Component):
     seed: Annotated[int, Whole(0)]
     dtype: Literal["float64", "float32"]
     device: str
+    sweep: Sweep
 
     def labels(self) -> dict[str, str]:
         """What was chosen in each config group, by the name of its class."""
@@ -66,7 +78,9 @@ class Experiment(Component):
         """What decides the run's numbers: classes and their fields, as plain values."""
         chosen = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            name: _plain(part) for name, part in chosen.items() if name not in ("log", "device")
+            name: _plain(part)
+            for name, part in chosen.items()
+            if name not in ("log", "device", "sweep")
         }
 
 
@@ -112,13 +126,15 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in plain.items()}
 
 
-def build(config: DictConfig) -> Experiment:
+def build(settings: dict[str, Any]) -> Experiment:
     """The run that a composed config describes.
+
+    Args:
+        settings: the config as plain values.
 
     Raises:
         Mistake: something in the config is not allowed, or does not fit together.
     """
-    settings = settings_of(config)
     known = [field.name for field in fields(Experiment)]
     for name, value in settings.items():
         if name not in known:
@@ -127,6 +143,7 @@ def build(config: DictConfig) -> Experiment:
         if name not in settings:
             raise Mistake(name, "", "needs a value")
     parts = {name: construct(name, settings[name], _make) for name in known}
+    parts["sweep"] = _make("sweep", Sweep, parts["sweep"])
     for name, kind in _KINDS.items():
         if not isinstance(parts[name], kind):
             raise Mistake(name, settings[name], f"does not make what belongs to the group {name}")

@@ -8,6 +8,7 @@ knows Hydra's inside (1.3).
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, configure_log, run_job
+from hydra.core.utils import configure_log, run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -36,15 +37,12 @@ from gradexp.trust import check_hydra, check_search_path
 
 if TYPE_CHECKING:
     from gradexp.job import Result
+    from gradexp.sweeps.ledger import Ledger
+    from gradexp.sweeps.plan import Plan
 
 
 class GatedLoader(ConfigLoaderImpl):
-    """Composes configs, and passes only what may be used.
-
-    `builds` is set before jobs are run: then each job's config must also make a run.
-    """
-
-    builds = False
+    """Composes configs, and passes only what may be used."""
 
     def load_configuration(
         self,
@@ -72,10 +70,7 @@ class GatedLoader(ConfigLoaderImpl):
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
         with explained(sweep_overrides):
-            config = super().load_sweep_config(master_config, sweep_overrides)
-        if self.builds:
-            check_job(config)
-        return config
+            return super().load_sweep_config(master_config, sweep_overrides)
 
     def _check_search_path(self, config_name: str | None, overrides: list[str]) -> None:
         """Checks the search path before it is used: a package there would be imported."""
@@ -89,46 +84,119 @@ class GatedLoader(ConfigLoaderImpl):
 
 
 def check_job(config: DictConfig) -> None:
-    """Checks that a job's config makes a run.
+    """Checks that a job's config, without ``hydra``, makes a run.
 
     Raises:
         Mistake: it does not.
     """
-    from gradexp.experiment import build
+    from gradexp.experiment import build, settings_of
 
-    build(_without_hydra(config))
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    build(settings_of(config))
 
 
-def task(config: DictConfig) -> Result:
+class Task:
     """What Hydra runs as a job."""
-    from gradexp.job import perform
 
-    hydra = HydraConfig.get()
-    number = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
-    return perform(config, Path(hydra.runtime.output_dir), number)
+    def __init__(self) -> None:
+        from gradexp.computation import Ahead
+
+        self._ahead = Ahead()
+        self._jobs = 1
+
+    def expect(self, jobs: int) -> None:
+        """Is told how many jobs a sweep has."""
+        self._jobs = jobs
+
+    def __call__(self, config: DictConfig) -> Result:
+        """Makes a run and writes its folder; in a sweep also why it could not be made.
+
+        Raises:
+            Mistake: something in the config is not allowed.
+        """
+        from gradexp.job import perform
+        from gradexp.results import write_failure
+
+        hydra = HydraConfig.get()
+        swept = hydra.mode == RunMode.MULTIRUN
+        folder = Path(hydra.runtime.output_dir)
+        try:
+            return perform(config, folder, self._jobs if swept else None, self._ahead)
+        except Exception as error:
+            if swept:
+                write_failure(folder, _reason(error))
+            raise
+
+    def put_down(self, config: DictConfig) -> bool:
+        """See `gradexp.sweeps.launching.ComputesAhead`."""
+        from gradexp.experiment import settings_of
+
+        try:
+            return self._ahead.add(settings_of(config))
+        except Mistake:
+            return False  # the job will say it
+
+    def compute_ahead(self) -> None:
+        """See `gradexp.sweeps.launching.ComputesAhead`."""
+        self._ahead.compute()
+
+
+def _reason(error: Exception) -> str:
+    """An exception in one line."""
+    if isinstance(error, Mistake):
+        return " ".join(str(error).split())
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 class Runs(NamedTuple):
-    """What was run: each job's overrides and result; a sweep has a folder of its own."""
+    """What was run: one job's result, or a sweep's jobs."""
 
-    sweep: Path | None
-    jobs: list[tuple[list[str], Result]]
+    result: Result | None = None
+    sweep: Ledger | None = None
 
 
-def main(arguments: Sequence[str]) -> Runs | None:
+class Interrupted(KeyboardInterrupt):
+    """A sweep was interrupted; what is done is kept."""
+
+    def __init__(self, sweep: Ledger) -> None:
+        super().__init__()
+        self.sweep = sweep
+
+
+def resume(folder: Path) -> Runs:
+    """Goes on with a sweep where it was interrupted, or where jobs failed.
+
+    Raises:
+        Mistake: the folder holds no sweep, it was moved, or the sweep is still running.
+    """
+    from gradexp.sweeps.plan import read_plan
+
+    plan, folder = read_plan(folder), folder.absolute()
+    if not Path(plan.cwd).is_dir():
+        raise Mistake("", folder, f"the folder where the sweep was begun is gone: {plan.cwd}")
+    os.chdir(plan.cwd)
+    runs = main(plan.arguments, resumed=(folder, plan))
+    assert runs is not None
+    return runs
+
+
+def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> Runs | None:
     """Does what the arguments of ``gradexp run`` say.
+
+    Args:
+        arguments: what follows ``gradexp run``.
+        resumed: the folder and the plan of the sweep that is gone on with, if one is.
 
     Returns:
         What was run, or None where something was shown instead.
 
     Raises:
         Mistake: a person's mistake; nothing was left behind.
+        Interrupted: by a person, in a sweep.
     """
+    from gradexp.sweeps import axes
+
     version.setbase("1.3")
+    axes.register()
     parser = get_args_parser()
     parser.prog = "gradexp run"
     parser.error = _refuse  # type: ignore[method-assign]
@@ -147,8 +215,7 @@ def main(arguments: Sequence[str]) -> Runs | None:
         with explained(args.overrides):
             if _show(hydra, name, args, parser):
                 return None
-            loader.builds = True
-            return _run(hydra, name, args)
+            return _run(hydra, name, args, list(arguments), resumed)
     finally:
         GlobalHydra.instance().clear()
 
@@ -207,12 +274,22 @@ def _show(hydra: Hydra, name: str, args: Namespace, parser: Any) -> bool:
     return True
 
 
-def _run(hydra: Hydra, name: str, args: Namespace) -> Runs:
+def _run(
+    hydra: Hydra,
+    name: str,
+    args: Namespace,
+    arguments: list[str],
+    resumed: tuple[Path, Plan] | None,
+) -> Runs:
     """Runs one job, or a sweep where the flags or the config say so."""
     overrides = list(args.overrides)
     config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
     if args.multirun or (not args.run and config.hydra.mode == RunMode.MULTIRUN):
-        return _run_sweep(hydra, name, [*overrides, "hydra.mode=MULTIRUN"])
+        overrides = [*overrides, "hydra.mode=MULTIRUN"]
+        config = hydra.compose_config(name, overrides, RunMode.MULTIRUN)
+        if resumed is not None:
+            return _go_on(hydra, name, config, *resumed)
+        return _begin_sweep(hydra, name, config, arguments)
     parsed = OverridesParser.create().parse_overrides(overrides)
     GatedLoader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
     config.hydra.mode = RunMode.RUN
@@ -220,7 +297,7 @@ def _run(hydra: Hydra, name: str, args: Namespace) -> Runs:
 
 
 def _run_one(hydra: Hydra, name: str, config: DictConfig) -> Runs:
-    check_job(config)
+    check_job(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
     HydraConfig.instance().set_config(config)
     folder, overrides = Path(config.hydra.run.dir), list(config.hydra.overrides.task)
     with claimed("hydra.run.dir", folder), explained(overrides):
@@ -229,46 +306,68 @@ def _run_one(hydra: Hydra, name: str, config: DictConfig) -> Runs:
         callbacks.on_run_start(config=config, config_name=name)
         job = run_job(
             hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
-            task_function=task,
+            task_function=Task(),
             config=config,
             job_dir_key="hydra.run.dir",
             job_subdir_key=None,
         )
         callbacks.on_run_end(config=config, config_name=name, job_return=job)
-        return Runs(sweep=None, jobs=[_outcome(job)])  # raises what the job raised
+        if isinstance(job._return_value, Mistake):
+            raise job._return_value  # read the other way, Hydra would say more than one line
+        return Runs(result=job.return_value)  # raises what the job raised
 
 
-def _run_sweep(hydra: Hydra, name: str, overrides: list[str]) -> Runs:
-    config = hydra.compose_config(name, overrides, RunMode.MULTIRUN)
+def _begin_sweep(hydra: Hydra, name: str, config: DictConfig, arguments: list[str]) -> Runs:
+    from gradexp.sweeps.plan import begun, held
+
     HydraConfig.instance().set_config(config)
     folder = Path(config.hydra.sweep.dir)
-    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload, index]
-    if "${" not in str(subdir):
-        reason = "must differ from job to job, as ${hydra.job.num} does"
-        raise Mistake("hydra.sweep.subdir", subdir, reason)
+    with claimed("hydra.sweep.dir", folder):
+        begun(arguments, config).write(folder)
+        with held(folder):
+            return Runs(sweep=_run_sweep(hydra, name, config, folder.absolute()))
+
+
+def _go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan) -> Runs:
+    from gradexp.sweeps.plan import held
+
+    plan.set_clock(config)
+    HydraConfig.instance().set_config(config)
+    was = Path(config.hydra.sweep.dir).absolute()
+    if was != folder:
+        raise Mistake("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
+    with held(folder):
+        return Runs(sweep=_run_sweep(hydra, name, config, folder))
+
+
+def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Ledger:
+    """Runs those jobs of a sweep that are not whole yet."""
+    from gradexp.sweeps.composition import Composer
+    from gradexp.sweeps.ledger import Ledger
+    from gradexp.sweeps.observed import Observed
+    from gradexp.sweeps.watch import Watch
+
     task_overrides = list(config.hydra.overrides.task)
-    with claimed("hydra.sweep.dir", folder), explained(task_overrides):
+    ledger = Ledger(folder)
+    with explained(task_overrides):
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         callbacks = Callbacks(config)
         callbacks.on_multirun_start(config=config, config_name=name)
-        context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+        task = Task()
         sweeper = Plugins.instance().instantiate_sweeper(
-            config=config, hydra_context=context, task_function=task
+            config=config,
+            hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
+            task_function=task,
         )
-        batches = sweeper.sweep(arguments=task_overrides)
-        if batches is not None and not any(batches):
+        composer = Composer(hydra.config_loader, config)
+        assert sweeper.launcher is not None
+        sweeper.launcher = Observed(sweeper.launcher, composer, ledger, check_job, task.expect)
+        try:
+            with Watch(ledger):
+                sweeper.sweep(arguments=task_overrides)
+        except KeyboardInterrupt:
+            raise Interrupted(ledger) from None
+        if not ledger.entries:
             raise Mistake("", "", "the sweep has no jobs: one of its axes has no values")
         callbacks.on_multirun_end(config=config, config_name=name)
-    jobs = [_outcome(job) for batch in batches or () for job in batch]
-    return Runs(sweep=folder, jobs=jobs)
-
-
-def _outcome(job: JobReturn) -> tuple[list[str], Result]:
-    """What a job gave.
-
-    Raises:
-        Exception: what the job raised.
-    """
-    if isinstance(job._return_value, Mistake):
-        raise job._return_value  # reading it the other way, Hydra would say more than one line
-    return list(job.overrides or ()), job.return_value
+    return ledger

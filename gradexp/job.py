@@ -6,6 +6,7 @@ import logging
 import platform
 import time
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,17 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from gradexp.analysis import coordinates, distance_to_minimizer, judge, metrics
-from gradexp.engine import Trace, choose_device, optimize
+from gradexp.analysis import coordinates, distance_to_minimizer
+from gradexp.computation import Ahead, Computed, compute
+from gradexp.engine import choose_device
 from gradexp.experiment import Experiment, build, settings_of
-from gradexp.initializations import starts
 from gradexp.progress import StepProgress
 from gradexp.results import identity, write_run
 
 log = logging.getLogger(__name__)
 
 _FIGURES = 16
-"""So many jobs of a sweep get a figure of their own unless told otherwise: one costs 0.2 s."""
+"""In a sweep of more jobs none gets a figure of its own unless told so: one costs 0.2 s."""
 
 
 @dataclass(frozen=True)
@@ -40,33 +41,30 @@ class Result:
     folder: Path
 
 
-def perform(config: DictConfig, folder: Path, number: int | None) -> Result:
+def perform(config: DictConfig, folder: Path, jobs: int | None, ahead: Ahead) -> Result:
     """Makes the run of a config and writes its folder.
 
     Args:
         config: composed.
         folder: exists.
-        number: the job's number in a sweep, or None.
+        jobs: how many the sweep has that it is of, or None.
+        ahead: runs that are computed already.
 
     Raises:
         Mistake: something in the config is not allowed; nothing was written.
     """
     started, clock = time.time(), time.perf_counter()
-    experiment = build(config)
-    device = choose_device(experiment.device)
-    if experiment.device == "auto" and number is None:
-        log.info(f"device: {device.type}" + ("" if device.type == "cuda" else " (no CUDA found)"))
-    trace = _optimize(experiment)
-    outcome = judge(experiment.surface, experiment.stop, trace)
-    tolerances = tuple(float(tolerance) for tolerance in experiment.record.tolerances)
-    figures = metrics(experiment.surface, trace, 0, tolerances)
-    parts = trace.run(0)._asdict()
-    arrays = {name: part.numpy() for name, part in parts.items() if part is not None}
+    settings = settings_of(config)
+    run = ahead.take(settings)
+    computed = run is not None
+    if run is None:
+        run = _computed(build(settings), alone=jobs is None)
+    experiment, arrays, outcome = run.experiment, run.arrays, run.outcome
 
     images = {}
-    if "point" in arrays and _wants_figure(experiment, number):
+    if "point" in arrays and _wants_figure(experiment, jobs):
         name = experiment.surface.label()
-        title = f"{name}: {outcome.word} after {figures['steps']} steps"
+        title = f"{name}: {outcome.word} after {run.figures['steps']} steps"
         images["trajectory"] = _drawn(experiment, arrays, title, folder)
     if experiment.log.tensorboard:
         from gradexp.tensorboard import hyperparameters, write_events
@@ -74,48 +72,42 @@ def perform(config: DictConfig, folder: Path, number: int | None) -> Result:
         write_events(
             folder,
             started=started,
-            settings=hyperparameters(settings_of(config), experiment.labels()),
+            settings=hyperparameters(settings, experiment.labels()),
             step=arrays["step"],
             scalars=_curves(experiment, arrays),
             images=images,
         )
+    seconds = time.perf_counter() - clock + (run.seconds if computed else 0.0)
     record = {
         "outcome": outcome.word,
         "evidence": {"because": outcome.because, **outcome.evidence},
-        "metrics": figures,
-        "identity": identity({**experiment.decisive(), "device": device.type}),
-        "engine": trace.engine,
-        "device": device.type,
+        "metrics": run.figures,
+        "identity": identity({**experiment.decisive(), "device": run.device}),
+        "engine": run.engine,
+        "device": run.device,
         "dtype": experiment.dtype,
-        "versions": _versions(),
-        "seconds": round(time.perf_counter() - clock, 4),
+        "versions": versions(),
+        "seconds": round(seconds, 4),
     }
     write_run(folder, arrays, record)
     place = coordinates(outcome.evidence["nearest"]["point"]) if outcome.evidence["reached"] else ""
-    return Result(outcome.word, outcome.because, place, figures, device.type, folder)
+    return Result(outcome.word, outcome.because, place, run.figures, run.device, folder)
 
 
-def _optimize(experiment: Experiment) -> Trace:
+def _computed(experiment: Experiment, alone: bool) -> Computed:
+    """The run of an experiment; where it is all that a person waits for, what it does is shown."""
+    if not alone:
+        return compute([experiment])[0]
+    if experiment.device == "auto":
+        device = choose_device("auto").type
+        log.info(f"device: {device}" + ("" if device == "cuda" else " (no CUDA found)"))
     with StepProgress(experiment.steps) as progress:
-        return optimize(
-            experiment.surface,
-            starts(experiment.init, experiment.surface, batch=1),
-            experiment.optimizer,
-            steps=experiment.steps,
-            schedule=experiment.schedule,
-            noise=experiment.noise,
-            stop=experiment.stop,
-            record=experiment.record,
-            dtype=experiment.dtype,
-            device=experiment.device,
-            engine=experiment.engine,
-            progress=progress.advance,
-        ).cpu()
+        return compute([experiment], progress.advance)[0]
 
 
-def _wants_figure(experiment: Experiment, number: int | None) -> bool:
+def _wants_figure(experiment: Experiment, jobs: int | None) -> bool:
     wish = experiment.log.trajectory
-    return wish == "always" or (wish == "auto" and (number is None or number < _FIGURES))
+    return wish == "always" or (wish == "auto" and (jobs is None or jobs <= _FIGURES))
 
 
 def _drawn(
@@ -147,6 +139,8 @@ def _curves(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, 
     return {**scalars, "learning_rate": np.array(rates)}
 
 
-def _versions() -> dict[str, str]:
+@cache
+def versions() -> dict[str, str]:
+    """The versions of what a run's numbers depend on."""
     names = ("gradexp", "torch", "numpy", "hydra-core")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}

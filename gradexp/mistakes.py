@@ -24,6 +24,9 @@ class Mistake(ValueError):
         self.value = value
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[Mistake], tuple[str, object, str]]:
+        return Mistake, (self.key, self.value, self.reason)  # another process may raise it
+
     def under(self, prefix: str) -> Mistake:
         """The same mistake with its key below `prefix`: ``lr`` becomes ``optimizer.lr``."""
         return Mistake(f"{prefix}.{self.key}" if self.key else prefix, self.value, self.reason)

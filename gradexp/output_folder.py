@@ -52,7 +52,7 @@ def claimed(key: str, folder: Path) -> Iterator[None]:
     except Mistake:
         if not any(folder.rglob("run.json")):
             shutil.rmtree(folder / ".hydra", ignore_errors=True)
-            for name in ("multirun.yaml", "gradexp.log"):
+            for name in ("multirun.yaml", "sweep.json", "gradexp.log"):
                 (folder / name).unlink(missing_ok=True)
         _remove_empty(missing)
         raise

@@ -19,6 +19,7 @@ from gradexp.config_files import Choice
 
 if TYPE_CHECKING:
     from gradexp.job import Result
+    from gradexp.sweeps.ledger import Ledger
 
 _COLOURS = {
     "converged": "green",
@@ -55,6 +56,11 @@ def tensorboard_command(folder: Path) -> str:
     return f"{shlex.quote(program)} --logdir {shlex.quote(_short(folder))}"
 
 
+def resume_command(folder: Path) -> str:
+    """The command that goes on with a sweep, as it can be typed here."""
+    return f"gradexp resume {shlex.quote(_short(folder))}"
+
+
 def _short(path: Path) -> str:
     """The path from here, if it lies below, else whole."""
     path = Path(os.path.abspath(path))
@@ -75,21 +81,23 @@ def show_run(result: Result) -> None:
     print(f"look:   {tensorboard_command(result.folder)}")
 
 
-def show_sweep(folder: Path, jobs: Sequence[tuple[Sequence[str], Result]]) -> None:
-    """Prints a row for each job of a sweep, with what was swept, and where to look."""
+def show_sweep(ledger: Ledger) -> None:
+    """Prints what the jobs of a sweep came to, and where to look."""
     table = _table("job", "overrides", "outcome", "steps", "final loss")
     for column in (0, 3, 4):
         table.columns[column].justify = "right"
-    shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if len(jobs) > 1 else ()
-    for number, (overrides, result) in enumerate(jobs):
-        swept = " ".join(override for override in overrides if override not in shared)
-        figures = result.metrics
-        steps, loss = str(figures["steps"]), _number(figures["final_loss"])
-        ended = f"{_outcome(result.outcome)} {result.place}"
-        table.add_row(str(number), escape(swept), ended.rstrip(), steps, loss)
+    swept = ledger.swept()
+    for number, row in sorted(ledger.rows.items()):
+        values = " ".join(f"{key}={row[key]}" for key in swept if key in row)
+        steps, loss = row.get("metrics.steps"), row.get("metrics.final_loss")
+        ended = f"{_outcome(row['outcome'])} {row.get('reached') or ''}"
+        figures = ("-" if steps is None else str(steps), _number(loss))
+        table.add_row(str(number), escape(values), ended.rstrip(), *figures)
     _print(table)
-    print(f"folder: {_short(folder)}")
-    print(f"look:   {tensorboard_command(folder)}")
+    for number in ledger.failed:
+        print(f"job {number} failed: {ledger.rows[number]['failure']}")
+    print(f"folder: {_short(ledger.folder)}")
+    print(f"look:   {tensorboard_command(ledger.folder)}")
 
 
 def show_groups(counts: dict[str, int]) -> None:

@@ -47,7 +47,7 @@ def test_examples_in_the_help_work(gradexp: Gradexp) -> None:
 def test_hydras_flags(gradexp: Gradexp, tmp_path: Path) -> None:
     _, out, _ = gradexp("run", "--cfg", "job", "surface=levy")
     config = yaml.safe_load(out)
-    assert list(config) == [*GROUPS, "steps", "seed", "dtype", "device"]
+    assert list(config) == [*GROUPS, "steps", "seed", "dtype", "device", "sweep"]
     assert config["surface"]["_target_"].endswith(".Levy")
     _, out, _ = gradexp("run", "--cfg", "job", "--package", "init", "init=uniform", "--resolve")
     assert "seed: 0" in out
@@ -89,7 +89,7 @@ def test_run_and_multirun_flags_win_over_the_config(gradexp: Gradexp, tmp_path: 
     ("line", "expected"),
     [
         ("gradexp ", {"run", "list"}),
-        ("gradexp r", {"run"}),
+        ("gradexp r", {"replay", "resume", "run"}),
         ("gradexp run surface=ro", {"surface=rosenbrock"}),
         ("gradexp run optimizer.", {"optimizer.lr=", "optimizer.momentum="}),
         ("gradexp run -m surface=himmelblau init=un", {"init=uniform"}),

@@ -297,7 +297,7 @@ def problem(steps: int, batch: int, surface: Surface) -> Problem:
 def test_a_problem_is_compiled_where_it_pays(
     steps: int, batch: int, name: str, compiles: bool
 ) -> None:
-    cost = predict(problem(steps, batch, get(name)))
+    cost = predict(problem(steps, batch, get(name)), batch)
     assert (cost.compiled < cost.eager) == compiles
 
 

@@ -93,9 +93,9 @@ MISTAKES = [
     (["run", "-m", "hydra.sweep.dir=/proc/x"], ["hydra.sweep.dir=/proc/x", "cannot be written"]),
     (["run", "-m", "steps=1,2", "hydra.sweep.subdir=same"], ["hydra.sweep.subdir=same", "differ"]),
     # one bad job stops a sweep before it begins
-    (["run", "-m", "optimizer.lr=1e-3,1e-2,-1"], ["optimizer.lr=-1", "a number in (0, ∞)"]),
+    (["run", "-m", "optimizer.lr=-1,-2"], ["optimizer.lr=-1", "a number in (0, ∞)"]),
     (["run", "-m", "surface=sphere,spere"], ["surface=spere", "did you mean sphere?"]),
-    (["run", "-m", "hydra.sweep.dir=s/t", "steps=1,0"], ["steps=0", "at least 1"]),
+    (["run", "-m", "hydra.sweep.dir=s/t", "steps=0,-1"], ["steps=0", "at least 1"]),
     # configs of one's own
     (["run", "--config-path", "/nowhere"], ["--config-path=/nowhere", "no such folder"]),
     (["run", "--config-path", "/"], ["--config-path=/", "no config.yaml"]),

@@ -278,7 +278,8 @@ def test_sweeps_make_a_folder_per_job_and_end_in_a_table(gradexp: Gradexp, tmp_p
     )
     assert status == 0
     (sweep,) = tmp_path.glob("multirun/*/*")
-    assert sorted(path.name for path in sweep.iterdir()) == ["0", "1", "2", "3", "multirun.yaml"]
+    files = ["0", "1", "2", "3", "multirun.yaml", "runs.parquet", "sweep.json"]
+    assert sorted(path.name for path in sweep.iterdir()) == files
     rows = [line.split() for line in out.splitlines() if re.match(r"^ +\d+ ", line)]
     for number, row in enumerate(rows):
         _, record = read_run(sweep / str(number))
@@ -290,7 +291,12 @@ def test_sweeps_make_a_folder_per_job_and_end_in_a_table(gradexp: Gradexp, tmp_p
     assert len(rows) == 4
 
 
-def test_later_jobs_of_a_sweep_get_no_figure_unless_asked(gradexp: Gradexp, tmp_path: Path) -> None:
-    assert gradexp("run", "-m", "seed=range(18)", "steps=2", "hydra.sweep.dir=s")[0] == 0
-    drawn = {int(path.parent.name) for path in (tmp_path / "s").rglob("trajectory.png")}
-    assert drawn == set(range(16))
+@pytest.mark.parametrize(
+    ("jobs", "wish", "drawn"), [(16, "auto", 16), (17, "auto", 0), (17, "always", 17)]
+)
+def test_jobs_of_a_large_sweep_get_no_figure_unless_asked(
+    jobs: int, wish: str, drawn: int, gradexp: Gradexp, tmp_path: Path
+) -> None:
+    sweep = ["run", "-m", f"seed=range({jobs})", "steps=2", "hydra.sweep.dir=s"]
+    assert gradexp(*sweep, f"log.trajectory={wish}")[0] == 0
+    assert len(list((tmp_path / "s").rglob("trajectory.png"))) == drawn

@@ -74,7 +74,7 @@ class Batched(Component):
         if self.compile == "never":
             return None
         if self.compile == "auto":
-            cost = predict(problem)
+            cost = predict(problem, runs=1 if problem.alone else problem.batch)
             choice = "compiled" if cost.compiled < cost.eager else "eager"
             _say(f"engine: {choice} ({cost})")
             if choice == "eager":

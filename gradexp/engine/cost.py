@@ -53,13 +53,13 @@ class Cost:
         return f"about {self.eager:.2g} s eagerly, about {self.compiled:.2g} s compiled"
 
 
-def predict(problem: Problem) -> Cost:
-    """What a problem would cost, compiling included."""
+def predict(problem: Problem, runs: int) -> Cost:
+    """What so many runs like those of a problem would cost, compiling included."""
     operations = _operations(problem)
-    dim, batch = problem.start.shape
+    dim = problem.start.shape[0]
     machine = _MACHINES[problem.start.device.type]
     step = machine.step + machine.operation * operations
-    step += machine.number * (operations + _OTHERS) * dim * batch
+    step += machine.number * (operations + _OTHERS) * dim * runs
     eager = step * (problem.steps + 1)
     return Cost(eager, _BUILD + _BUILD_OPERATION * operations + eager / _FASTER)
 

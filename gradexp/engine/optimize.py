@@ -37,6 +37,7 @@ def optimize(
     device: str = "auto",
     compile: Literal["auto", "always", "never"] = "auto",
     engine: Batched | Reference | None = None,
+    alone: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Trace:
     """Minimizes a surface in a batch of runs.
@@ -57,6 +58,8 @@ def optimize(
         device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         compile: see `Batched`.
         engine: what runs it; a `Batched` one if None.
+        alone: whether ``compile="auto"`` chooses as for one run alone: then a run's numbers are the
+            same to the last bit whoever shares its batch, for eager and compiled steps differ.
         progress: told now and then how many of the steps are behind the batch.
 
     Returns:
@@ -95,6 +98,7 @@ def optimize(
         record=record if isinstance(record, Record) else Record(what=record),
         least=Least.of(surface),
         progress=progress or (lambda step: None),
+        alone=alone,
     )
     return (engine or Batched(compile=compile)).run(problem)
 

@@ -76,7 +76,8 @@ class Problem:
     """B runs of one structure, ready to be run: `start` is ``(dim, B)``, of the element type and
     on the device of the computation; numbers are floats or tensors ``(B,)``. `progress` is told
     now and then how many of the steps are behind the batch, where those count that a run no longer
-    makes."""
+    makes. `alone` says whether an engine that has the choice between ways that differ in the last
+    bit takes the one that it would take for one run alone."""
 
     surface: Surface
     start: Tensor
@@ -88,6 +89,7 @@ class Problem:
     record: Record
     least: Least = Least()
     progress: Callable[[int], None] = lambda step: None
+    alone: bool = False
 
     @property
     def batch(self) -> int:

@@ -107,7 +107,7 @@ class Trace:
         def until_end(values: Tensor | None, last: Tensor) -> Tensor | None:
             if values is None:
                 return None
-            return torch.cat([values[rows][..., index], last[..., index][None]])
+            return torch.cat([values[..., index][rows], last[..., index][None]])
 
         return RunTrace(
             step=torch.cat([self.step[rows], made[None]]),

@@ -19,11 +19,12 @@ import numpy as np
 
 _RECORD = "run.json"
 _TRACE = "trace.npz"
+_FAILURE = "failure.json"
 
 
 def is_whole(folder: Path) -> bool:
     """Whether the folder holds a run that was written to its end."""
-    return (folder / _RECORD).is_file()
+    return os.path.exists(f"{folder}/{_RECORD}")  # a sweep looks at thousands twice a second
 
 
 def write_run(folder: Path, trace: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
@@ -52,11 +53,31 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
     os.replace(partial, path)
 
 
+def write_failure(folder: Path, reason: str) -> None:
+    """Writes why a job of a sweep could not be run, in one line."""
+    with _whole(folder / _FAILURE) as file:
+        file.write(f"{json.dumps({'reason': reason})}\n".encode())
+
+
+def read_failure(folder: Path) -> str | None:
+    """Why a job of a sweep could not be run; None where it could, or has not ended."""
+    path = f"{folder}/{_FAILURE}"
+    if not os.path.exists(path):
+        return None
+    return str(json.loads(Path(path).read_text())["reason"])
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a whole run folder."""
+    record: dict[str, Any] = json.loads((folder / _RECORD).read_text())
+    return record
+
+
 def read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The trace and the record of a whole run folder."""
     with np.load(folder / _TRACE) as file:
         trace = {name: file[name] for name in file.files}
-    return trace, json.loads((folder / _RECORD).read_text())
+    return trace, read_record(folder)
 
 
 def digest(trace: Mapping[str, np.ndarray]) -> str:

@@ -1,0 +1,145 @@
+"""Makes the runs of experiments: those of one structure as one batch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradexp.analysis import Outcome, judge, metrics
+from gradexp.engine import DTYPES, Reference, Trace, optimize
+from gradexp.experiment import Experiment, Log, build
+from gradexp.initializations import starts
+from gradexp.numbers import stack, structure, substitute
+
+_ROOM = 2**27
+"""Bytes of recorded traces that are computed ahead."""
+
+_MOST = 1024
+"""Runs that are computed ahead: a sweep that is killed has computed so many in vain."""
+
+
+class Computed(NamedTuple):
+    """What a run came to."""
+
+    experiment: Experiment
+    arrays: dict[str, np.ndarray]
+    """its trace, to its last step: as much as was recorded"""
+    outcome: Outcome
+    figures: dict[str, Any]
+    engine: str
+    """what ran it"""
+    device: str
+    seconds: float
+    """its share of the time that its batch took"""
+
+
+def compute(
+    experiments: Sequence[Experiment], progress: Callable[[int], None] | None = None
+) -> list[Computed]:
+    """The runs of experiments that can share a batch (see `batches`), each as if it ran alone.
+
+    Raises:
+        Mistake: one of them cannot be run.
+    """
+    began = time.perf_counter()
+    first = experiments[0]
+    one = stack(experiments) if len(experiments) > 1 else first
+    trace = optimize(
+        one.surface,
+        starts(one.init, one.surface, batch=len(experiments)),
+        one.optimizer,
+        steps=first.steps,
+        schedule=one.schedule,
+        noise=one.noise,
+        stop=one.stop,
+        record=first.record,
+        dtype=first.dtype,
+        device=first.device,
+        engine=first.engine,
+        alone=True,
+        progress=progress,
+    )
+    device = trace.end.device.type
+    trace = trace.cpu()
+    each = (time.perf_counter() - began) / len(experiments)
+    return [_computed(run, trace, index, device, each) for index, run in enumerate(experiments)]
+
+
+def _computed(run: Experiment, trace: Trace, index: int, device: str, seconds: float) -> Computed:
+    began = time.perf_counter()
+    tolerances = tuple(float(tolerance) for tolerance in run.record.tolerances)
+    parts = trace.run(index)._asdict()
+    return Computed(
+        experiment=run,
+        arrays={name: part.numpy() for name, part in parts.items() if part is not None},
+        outcome=judge(run.surface, run.stop, trace, index),
+        figures=metrics(run.surface, trace, index, tolerances),
+        engine=trace.engine,
+        device=device,
+        seconds=seconds + time.perf_counter() - began,
+    )
+
+
+def batches(experiments: Sequence[Experiment]) -> list[list[int]]:
+    """Which of the experiments can share a batch, by their index."""
+    groups: dict[Any, list[int]] = {}
+    for index, run in enumerate(experiments):
+        # Not of the structure: what is written, and the seed, which reaches the components.
+        shape = structure(substitute(run, log=Log(), seed=0))
+        groups.setdefault((shape, run.record), []).append(index)
+    return list(groups.values())
+
+
+class Ahead:
+    """Runs that are computed before the jobs of a sweep ask for them, many at once."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Experiment] = {}
+        self._computed: dict[str, Computed] = {}
+        self._bytes = 0
+
+    def add(self, settings: dict[str, Any]) -> bool:
+        """Puts a run down to be computed; what cannot be is left to its job.
+
+        Returns:
+            Whether so much is put down that it should be computed now.
+        """
+        try:
+            run = build(settings)
+        except Exception:
+            return False  # its job will say why
+        if not isinstance(run.engine, Reference):  # that one gains nothing
+            self._waiting[_key(settings)] = run
+            self._bytes += _bytes(run)
+        return self._bytes >= _ROOM or len(self._waiting) >= _MOST
+
+    def compute(self) -> None:
+        """Computes what was put down since, and forgets what was computed before."""
+        self._computed = {}
+        keys, runs = list(self._waiting), list(self._waiting.values())
+        self._waiting, self._bytes = {}, 0
+        for batch in batches(runs):
+            try:
+                made = compute([runs[index] for index in batch])
+            except Exception:
+                continue  # one of them fails: alone, in its job
+            self._computed.update(zip((keys[index] for index in batch), made, strict=True))
+
+    def take(self, settings: dict[str, Any]) -> Computed | None:
+        """The run with these settings, if it was computed."""
+        return self._computed.get(_key(settings)) if self._computed else None
+
+
+def _key(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, default=repr)
+
+
+def _bytes(run: Experiment) -> int:
+    """What the trace of a run takes."""
+    rows = len(run.record.steps(run.steps))
+    numbers = {"trace": run.surface.dim + 2, "loss": 1, "metrics": 0}[run.record.what]
+    return rows * (8 + numbers * DTYPES[run.dtype].itemsize)

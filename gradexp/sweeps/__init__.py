@@ -1,0 +1,1 @@
+"""Sweeps: many jobs composed, computed and written at the price of one."""

@@ -1,0 +1,109 @@
+"""The grid of a sweep: all combinations of its axes, those that share a tag moving together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Sweep
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from gradexp.sweeps.composition import Composer
+from gradexp.sweeps.launching import ComputesAhead
+
+if TYPE_CHECKING:
+    from hydra_plugins.gradexp_sweeps import GridSweeper
+
+
+def sweep(sweeper: GridSweeper, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
+    """Does what Hydra's basic sweeper does, but composes each structure once.
+
+    The failures of a task that computes ahead are left in what the jobs returned; any other's first
+    failure is raised.
+
+    Raises:
+        HydraException: an axis cannot be expanded, or a job not composed.
+    """
+    context, master = sweeper.hydra_context, sweeper.config
+    assert context is not None
+    assert master is not None
+    assert sweeper.launcher is not None
+    parser = OverridesParser.create(config_loader=context.config_loader)
+    params = [f"{key}={value}" for key, value in sweeper.params.items()]
+    jobs = grid(parser.parse_overrides([*params, *arguments]))
+    folder = Path(master.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(master, folder / "multirun.yaml")
+    composer = Composer(context.config_loader, master)
+    returns: list[Sequence[JobReturn]] = []
+    size = sweeper.max_batch_size or max(len(jobs), 1)
+    for first in range(0, len(jobs), size):
+        batch = jobs[first : first + size]
+        for number, overrides in enumerate(batch, first):
+            composer.compose(overrides, number)
+        returns.append(sweeper.launcher.launch(batch, initial_job_idx=first))
+        if not isinstance(sweeper.task_function, ComputesAhead):
+            for result in returns[-1]:
+                _ = result.return_value  # raises what the job raised
+    return returns
+
+
+def grid(overrides: Sequence[Override]) -> list[list[str]]:
+    """The overrides of each job: all combinations, the last axis first to change.
+
+    Args:
+        overrides: parsed; of several of a key the last counts. Axes that have a tag in common move
+            together, as one.
+
+    Raises:
+        HydraException: an axis has no list of values, or paired axes are not of the same length.
+    """
+    axes: dict[str, _Axis] = {}
+    for override in overrides:
+        value, key = override.value(), override.get_key_element()
+        tags = value.tags if isinstance(value, Sweep) else set()
+        axes[key] = _Axis(key, _values(key, override), tags)
+    bundles: list[list[int]] = []
+    every = list(axes.values())
+    for index, axis in enumerate(every):
+        paired = [bundle for bundle in bundles if axis.tags & every[bundle[0]].tags]
+        if paired:
+            paired[0].append(index)
+        else:
+            bundles.append([index])
+    choices = [_together([every[index] for index in bundle]) for bundle in bundles]
+    order = [index for bundle in bundles for index in bundle]
+    jobs = []
+    for chosen in itertools.product(*choices):
+        by_axis = dict(zip(order, itertools.chain(*chosen), strict=True))
+        jobs.append([by_axis[index] for index in range(len(every))])
+    return jobs
+
+
+class _Axis(NamedTuple):
+    """What one key is given: as overrides, one a value."""
+
+    key: str
+    overrides: list[str]
+    tags: set[str]
+
+
+def _values(key: str, override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [f"{key}={override.get_value_element_as_str()}"]
+    if not override.is_discrete_sweep():
+        raise HydraException(f"{key}: a grid needs a list of values, such as linspace(0,1,11)")
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _together(axes: Sequence[_Axis]) -> list[tuple[str, ...]]:
+    """The points of axes that move together."""
+    if len({len(axis.overrides) for axis in axes}) > 1:
+        lengths = ", ".join(f"{axis.key} has {len(axis.overrides)} values" for axis in axes)
+        raise HydraException(f"axes that move together must be of the same length: {lengths}")
+    return list(zip(*(axis.overrides for axis in axes), strict=True))

@@ -1,0 +1,120 @@
+"""The files of a job's ``.hydra``: those of jobs of one structure differ in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
+
+
+class _Text:
+    """A config as YAML, in which the values of some keys change.
+
+    Args:
+        config: plain mappings, lists and values.
+        changing: the dotted keys of mappings' values that change.
+    """
+
+    def __init__(self, config: dict[str, Any], changing: Iterable[str]) -> None:
+        self._changing = set(changing)
+        self._parts: list[tuple[str, str]] = []
+        """a changing key and nothing, or no key and the lines between"""
+        self._add((), config)
+
+    def _add(self, path: tuple[str, ...], node: dict[str, Any]) -> None:
+        for name, value in node.items():
+            here = (*path, name)
+            key = ".".join(here)
+            if key in self._changing:
+                self._parts.append((key, ""))
+            elif any(other.startswith(f"{key}.") for other in self._changing):
+                self._parts.append(("", _dumped(here, {"": None})[len(path)]))
+                self._add(here, value)
+            else:
+                self._parts.append(("", _lines(here, value)))
+
+    def of(self, values: Mapping[str, Any]) -> str:
+        """The text with these values of the changing keys."""
+        return "".join(
+            _lines(tuple(key.split(".")), values[key]) if key else lines
+            for key, lines in self._parts
+        )
+
+
+def _lines(path: tuple[str, ...], value: Any) -> str:
+    """A value's lines, its own key's among them, where it stands at a path in a mapping."""
+    above = max(len(path) - 1, 0)
+    if _is_plain(value):
+        return "".join(_known(path, type(value).__name__, value, False)[above:])
+    if isinstance(value, list) and value and all(map(_is_plain, value)):
+        items = [_known(path, type(item).__name__, item, True) for item in value]
+        own = [line for item in items for line in item[len(path) :]]
+        return "".join([*items[0][above : len(path)], *own])
+    return "".join(_dumped(path, value)[above:])
+
+
+def _is_plain(value: Any) -> TypeGuard[str | int | float | bool | None]:
+    return isinstance(value, str | int | float | bool | None)
+
+
+@cache
+def _known(path: tuple[str, ...], kind: str, value: Hashable, item: bool) -> list[str]:
+    """The lines of a mapping that holds a plain value, or a list of it alone; remembered, for a
+    grid has few values of a key."""
+    return _dumped(path, [value] if item else value)
+
+
+def _dumped(path: tuple[str, ...], node: Any) -> list[str]:
+    """The lines of a mapping that holds nothing but a value at a path."""
+    for name in reversed(path):
+        node = {name: node}
+    return _yaml(node).splitlines(keepends=True)
+
+
+def _yaml(node: Any) -> str:
+    """As `OmegaConf.to_yaml` writes it, which takes configs only."""
+    text: str = yaml.dump(
+        node,
+        default_flow_style=False,
+        allow_unicode=True,
+        sort_keys=False,
+        Dumper=get_omega_conf_dumper(),
+    )
+    return text
+
+
+class JobFiles:
+    """What Hydra writes for jobs whose configs have the same keys.
+
+    Args:
+        config: of one of them, with ``hydra``.
+        changing: the keys whose values change from job to job, Hydra's own among them.
+    """
+
+    def __init__(self, config: DictConfig, changing: Iterable[str]) -> None:
+        plain = OmegaConf.to_container(config, enum_to_str=True)
+        assert isinstance(plain, dict)
+        hydra = {"hydra": plain.pop("hydra")}
+        self._task = _Text({str(name): node for name, node in plain.items()}, changing)
+        self._hydra = _Text(hydra, changing)
+
+    def write(self, folder: Path, values: Mapping[str, Any]) -> None:
+        """Writes the files of a job.
+
+        Args:
+            folder: where to; it is made.
+            values: of the changing keys.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        texts = {
+            "config.yaml": self._task.of(values),
+            "hydra.yaml": self._hydra.of(values),
+            "overrides.yaml": _lines((), values["hydra.overrides.task"]),
+        }
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")

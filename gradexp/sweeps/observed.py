@@ -1,0 +1,109 @@
+"""A launcher, observed: it runs what is not there yet, and what becomes of it is noted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from gradexp.mistakes import Mistake
+from gradexp.results import is_whole
+from gradexp.sweeps.composition import Composer, Job
+from gradexp.sweeps.ledger import Entry, Ledger
+
+
+class Observed(Launcher):
+    """Any launcher, told to run what is not whole yet.
+
+    Args:
+        launcher: set up already.
+        composer: of the sweep.
+        ledger: is told of the jobs.
+        check: is given the config of a job; raises where it makes no run.
+        announce: is told how many jobs there are, before they run.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        composer: Composer,
+        ledger: Ledger,
+        check: Callable[[DictConfig], None],
+        announce: Callable[[int], None],
+    ) -> None:
+        self._launcher = launcher
+        self._composer = composer
+        self._ledger = ledger
+        self._check = check
+        self._announce = announce
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """The launcher was set up."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Runs those jobs whose folders are not whole.
+
+        Raises:
+            Mistake: two jobs would write to one folder, or none of the jobs makes a run.
+        """
+        jobs = [
+            self._composer.compose(overrides, initial_job_idx + index)
+            for index, overrides in enumerate(job_overrides)
+        ]
+        entries = [self._entry(job) for job in jobs]
+        self._refuse_shared(entries)
+        self._refuse_hopeless(jobs)
+        self._ledger.expect(entries)
+        self._announce(len(self._ledger.entries))
+        returns = [JobReturn(job.overrides, status=JobStatus.COMPLETED) for job in jobs]
+        missing = [index for index, entry in enumerate(entries) if not is_whole(entry.folder)]
+        for _, together in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
+            indices = [index for _, index in together]
+            for index in indices:  # what an interruption left
+                shutil.rmtree(entries[index].folder, ignore_errors=True)
+            first, end = indices[0], indices[-1] + 1
+            some = self._launcher.launch(job_overrides[first:end], initial_job_idx + first)
+            returns[first : first + len(some)] = some
+            if len(some) < len(indices):  # it was told to stop
+                return returns[: first + len(some)]
+        return returns
+
+    def _entry(self, job: Job) -> Entry:
+        return Entry(job.number, self._composer.values(job.overrides), job.folder())
+
+    def _refuse_shared(self, entries: Sequence[Entry]) -> None:
+        """
+        Raises:
+            Mistake: two jobs would write to one folder.
+        """
+        taken = {entry.folder: entry.number for entry in self._ledger.entries.values()}
+        for entry in entries:
+            other = taken.setdefault(entry.folder, entry.number)
+            if other != entry.number:
+                reason = (
+                    f"must differ from job to job; it is the same for {other} and {entry.number}"
+                )
+                raise Mistake("hydra.sweep.subdir", entry.folder.name, reason)
+
+    def _refuse_hopeless(self, jobs: Sequence[Job]) -> None:
+        """
+        Raises:
+            Mistake: none of the jobs makes a run; it is the first one's.
+        """
+        first: Mistake | None = None
+        for job in jobs:
+            try:
+                return self._check(job.on_task_slate())
+            except Mistake as mistake:
+                first = first or mistake
+        if first is not None:
+            raise first

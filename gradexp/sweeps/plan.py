@@ -1,0 +1,76 @@
+"""What a sweep's folder says of how it was begun: so much that it can be gone on with."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from gradexp.mistakes import Mistake
+
+_PLAN = "sweep.json"
+
+
+class Plan(NamedTuple):
+    """How a sweep was begun."""
+
+    arguments: list[str]
+    """of ``gradexp run``"""
+    cwd: str
+    """where it was typed"""
+    now: list[list[Any]]
+    """what the resolver ``now`` gave for which arguments: its folder's name comes of it"""
+
+    def write(self, folder: Path) -> None:
+        """Writes it into a sweep's folder."""
+        (folder / _PLAN).write_text(f"{json.dumps(self._asdict(), indent=2)}\n")
+
+    def set_clock(self, config: DictConfig) -> None:
+        """Lets the resolver ``now`` give in a config what it gave then."""
+        OmegaConf.get_cache(config)["now"] = {tuple(given): value for given, value in self.now}
+
+
+def begun(arguments: list[str], config: DictConfig) -> Plan:
+    """The plan of a sweep that begins.
+
+    Args:
+        arguments: of ``gradexp run``.
+        config: the sweep's own, its folder resolved.
+    """
+    times = OmegaConf.get_cache(config).get("now", {})
+    return Plan(arguments, os.getcwd(), [[list(given), value] for given, value in times.items()])
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of a sweep's folder.
+
+    Raises:
+        Mistake: it holds none.
+    """
+    if not folder.is_dir():
+        raise Mistake("", folder, f"{folder}: there is no such folder")
+    try:
+        return Plan(**json.loads((folder / _PLAN).read_text()))
+    except (OSError, ValueError, TypeError):
+        raise Mistake("", folder, f"{folder}: holds no sweep of gradexp ({_PLAN})") from None
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps every other process from going on with the same sweep.
+
+    Raises:
+        Mistake: another process is at it.
+    """
+    with (folder / _PLAN).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Mistake("", folder, f"{folder}: the sweep is still running") from None
+        yield

@@ -1,0 +1,75 @@
+"""Watches a sweep while it runs: a bar in the terminal, and the table on the disk."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from gradexp.sweeps.ledger import Ledger
+
+_LOOK = 0.5
+"""Seconds from one look at the folders to the next."""
+
+_WRITE = 5.0
+"""Seconds, at least, from one writing of the table to the next."""
+
+
+class Watch:
+    """Looks at the folders of a sweep's jobs from a thread of its own, whoever runs them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("jobs"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        written = time.monotonic()
+        changed = False
+        shown = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        with shown as bar:
+            task = bar.add_task("jobs", total=None)
+            while not self._over.wait(_LOOK):
+                changed |= self._ledger.update()
+                bar.update(
+                    task,
+                    total=len(self._ledger.entries) or None,
+                    completed=len(self._ledger.rows),
+                )
+                if changed and time.monotonic() - written > _WRITE:
+                    self._ledger.write()
+                    written, changed = time.monotonic(), False
+        if self._ledger.update() or changed:
+            self._ledger.write()

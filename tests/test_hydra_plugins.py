@@ -1,0 +1,62 @@
+"""Hydra's own tests of launchers, on the vectorized one, with Hydra's sweeper and with ours."""
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.test_utils.launcher_common_tests import (
+    BatchedSweeperTestSuite,
+    IntegrationTestSuite,
+    LauncherTestSuite,
+)
+
+from hydra_plugins.gradexp_sweeps import GridSweeper, VectorizedLauncher
+
+# Hydra's suites set no version base, of which Hydra itself warns.
+pytestmark = pytest.mark.filterwarnings("ignore:Future Hydra versions will no longer change")
+
+OURS = "vectorized"
+GRID = ["hydra/sweeper=grid"]
+
+
+def test_hydra_finds_the_plugins() -> None:
+    assert VectorizedLauncher.__name__ in [
+        c.__name__ for c in Plugins.instance().discover(Launcher)
+    ]
+    assert GridSweeper.__name__ in [c.__name__ for c in Plugins.instance().discover(Sweeper)]
+
+
+@pytest.mark.parametrize(("launcher_name", "overrides"), [(OURS, []), (OURS, GRID)])
+class TestLauncher(LauncherTestSuite):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"),
+    [
+        (OURS, ["hydra.sweeper.max_batch_size=2"]),
+        (OURS, [*GRID, "hydra.sweeper.max_batch_size=2"]),
+    ],
+)
+class TestBatches(BatchedSweeperTestSuite):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"),
+    [
+        ({"defaults": [{"override hydra/launcher": OURS}]}, ["-m"]),
+        (
+            {
+                "defaults": [
+                    {"override hydra/launcher": OURS},
+                    {"override hydra/sweeper": "grid"},
+                ]
+            },
+            ["-m"],
+        ),
+    ],
+    ids=["basic", "grid"],
+)
+class TestIntegration(IntegrationTestSuite):
+    pass
