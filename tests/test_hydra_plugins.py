@@ -1,6 +1,7 @@
 """Hydra's own tests of launchers, on the vectorized one, with Hydra's sweeper and with ours."""
 
 import pytest
+from hydra import version
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -14,6 +15,14 @@ from hydra_plugins.gradexp_sweeps import GridSweeper, VectorizedLauncher
 
 # Hydra's suites set no version base, of which Hydra itself warns.
 pytestmark = pytest.mark.filterwarnings("ignore:Future Hydra versions will no longer change")
+
+
+@pytest.fixture(autouse=True)
+def version_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version base that Hydra's suites expect, whatever a test before them has set."""
+    compatible = version.__compat_version__
+    monkeypatch.setattr(version.VersionBase.instance(), "version_base", compatible)
+
 
 OURS = "vectorized"
 GRID = ["hydra/sweeper=grid"]
