@@ -13,6 +13,7 @@ from gradexp.analysis import Outcome, judge, metrics
 from gradexp.engine import DTYPES, Reference, Trace, optimize
 from gradexp.experiment import Experiment, Log, build
 from gradexp.initializations import starts
+from gradexp.mistakes import Mistake
 from gradexp.numbers import stack, structure, substitute
 
 _ROOM = 2**27
@@ -48,21 +49,24 @@ def compute(
     began = time.perf_counter()
     first = experiments[0]
     one = stack(experiments) if len(experiments) > 1 else first
-    trace = optimize(
-        one.surface,
-        starts(one.init, one.surface, batch=len(experiments)),
-        one.optimizer,
-        steps=first.steps,
-        schedule=one.schedule,
-        noise=one.noise,
-        stop=one.stop,
-        record=first.record,
-        dtype=first.dtype,
-        device=first.device,
-        engine=first.engine,
-        alone=True,
-        progress=progress,
-    )
+    try:
+        trace = optimize(
+            one.surface,
+            starts(one.init, one.surface, batch=len(experiments)),
+            one.optimizer,
+            steps=first.steps,
+            schedule=one.schedule,
+            noise=one.noise,
+            stop=one.stop,
+            record=first.record,
+            dtype=first.dtype,
+            device=first.device,
+            engine=first.engine,
+            alone=True,
+            progress=progress,
+        )
+    except Mistake as mistake:
+        raise mistake.under("engine") if mistake.key == "compile" else mistake from None
     device = trace.end.device.type
     trace = trace.cpu()
     each = (time.perf_counter() - began) / len(experiments)

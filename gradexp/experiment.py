@@ -11,11 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import Tensor
 
-from gradexp.engine import DTYPES, Batched, Record, Reference, Stop, choose_device
+from gradexp.engine import DTYPES, Batched, Record, Reference, Steps, Stop, choose_device
 from gradexp.initializations import Initialization, starts
 from gradexp.mistakes import Mistake, nearest
 from gradexp.noises import Noise
-from gradexp.numbers import Component, Count, Whole, in_lanes, map_numbers, padded, snake_case
+from gradexp.numbers import Component, Whole, in_lanes, map_numbers, padded, snake_case
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
 from gradexp.surfaces import Surface, from_function, value_and_gradient
@@ -60,7 +60,7 @@ class Experiment(Component):
     record: Record
     stop: Stop
     log: Log
-    steps: Count
+    steps: Steps
     seed: Annotated[int, Whole(0)]
     dtype: Literal["float64", "float32"]
     device: str

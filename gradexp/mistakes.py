@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+_LONGEST = 200
+"""Characters of a value that are shown."""
 
 
 class Mistake(ValueError):
@@ -16,9 +20,8 @@ class Mistake(ValueError):
     """
 
     def __init__(self, key: str, value: object, reason: str) -> None:
-        shown = str(value).lower() if isinstance(value, bool) else value
-        shown = "null" if value is None else shown
-        place = f"{key}={shown}" if key and value != "" else key
+        shown = _shown(value)
+        place = f"{key}={shown}" if key and shown else key
         super().__init__(f"{place}: {reason}" if place else reason)
         self.key = key
         self.value = value
@@ -30,6 +33,17 @@ class Mistake(ValueError):
     def under(self, prefix: str) -> Mistake:
         """The same mistake with its key below `prefix`: ``lr`` becomes ``optimizer.lr``."""
         return Mistake(f"{prefix}.{self.key}" if self.key else prefix, self.value, self.reason)
+
+
+def _shown(value: object) -> str:
+    """A value in one line, as a config has it; of many numbers only how they are arranged."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    shape: Any = getattr(value, "shape", ())
+    if shape:
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    text = " ".join(str(value).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

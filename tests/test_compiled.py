@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -16,7 +17,7 @@ from torch import Tensor
 from gradexp import optimize
 from gradexp.engine import End, Record, Reference, Stop
 from gradexp.engine.cost import predict
-from gradexp.engine.native import build
+from gradexp.engine.native import block, build, cache
 from gradexp.engine.problem import Least, Problem
 from gradexp.mistakes import Mistake
 from gradexp.noises import Gaussian, Noiseless
@@ -221,7 +222,13 @@ class Counting(Own):
         return value
 
 
-@pytest.mark.parametrize("surface", [Branching(), Special(), Counting()])
+class Tensorial(Own):
+    def value(self, point: Any) -> Tensor:
+        value: Tensor = (point**2).sum(0)
+        return value
+
+
+@pytest.mark.parametrize("surface", [Branching(), Special(), Counting(), Tensorial()])
 def test_what_cannot_be_compiled_runs_eagerly_and_says_so(surface: Surface) -> None:
     lr = torch.full((1000,), 0.1)
     with pytest.warns(RuntimeWarning, match="running eagerly, for it could not be compiled"):
@@ -267,6 +274,38 @@ print(trace.engine, trace.final_loss.item(), "sympy" if "sympy" in sys.modules e
     assert len(built) == 2  # by its source, and by what it is made of
     assert answer() == first.replace("sympy", "no sympy")  # which tracing imports
     assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == built
+
+
+def test_a_damaged_program_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(damage: Callable[[bytes], bytes]) -> Tensor:
+        for file in tmp_path.glob("*.program"):
+            (tmp_path / "damaged").write_bytes(damage(file.read_bytes()))
+            (tmp_path / "damaged").replace(file)  # in place it would change what is loaded
+        block._block.cache_clear()
+        rates = torch.full((3,), 0.1)
+        trace = optimize(get("matyas"), (1.0, 1.0), SGD(lr=rates), steps=9, compile="always")
+        return recorded(trace.loss)
+
+    monkeypatch.setenv("GRADEXP_CACHE", str(tmp_path))
+    first = loss(lambda content: content)
+    for damage in (
+        lambda content: content[:4096],
+        lambda content: b"",
+        lambda content: content[:-1] + b"x",
+    ):
+        assert torch.equal(loss(damage), first)
+        assert all(cache.whole(file) for file in tmp_path.glob("*.program"))
+
+
+def test_without_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GRADEXP_CACHE", str(tmp_path / "file" / "cache"))
+    lr = torch.full((3,), 0.1)
+    trace = optimize(get("zakharov"), (1.0, 1.0), SGD(lr=lr), steps=9, compile="always")
+    assert trace.engine == "compiled"
+    assert "compiled programs are not kept for the next time" in caplog.text
 
 
 def problem(steps: int, batch: int, surface: Surface) -> Problem:

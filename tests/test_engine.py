@@ -1,8 +1,10 @@
 """The engine: recording, stopping, batches; against closed forms and the reference engine."""
 
 import math
-from typing import Literal
+from fractions import Fraction
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +17,8 @@ from gradexp.numbers import normals
 from gradexp.numbers.philox import Stream
 from gradexp.optimizers import SGD
 from gradexp.schedules import Exponential
-from gradexp.surfaces import get, names
+from gradexp.surfaces import Surface, get, names
+from tests.conftest import same
 
 NEVER = Stop(gradient=1e-300)
 
@@ -242,6 +245,16 @@ def test_starts_and_numbers_may_each_be_one_or_many() -> None:
         optimize(get("sphere"), torch.ones(2, 5), SGD(lr=torch.tensor([0.1, 0.2])), steps=3)
 
 
+class Plain(Surface):  # no dataclass
+    family: ClassVar[Any] = "convex"
+    dim: ClassVar[int] = 2
+    domain: ClassVar[Any] = ((-1.0, 1.0),) * 2
+    start: ClassVar[Any] = (0.5, 0.25)
+
+    def value(self, point: Any) -> Tensor:
+        raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     ("arguments", "key"),
     [
@@ -253,13 +266,80 @@ def test_starts_and_numbers_may_each_be_one_or_many() -> None:
         ({"start": torch.ones(2, 0)}, "start"),
         ({"dtype": "float16"}, "dtype"),
         ({"device": "tpu"}, "device"),
-        ({"record": "all"}, "what"),
+        ({"record": "all"}, "record"),
+        ({"steps": 2**31}, "steps"),
+        ({"steps": 2.0}, "steps"),
+        ({"steps": 10**9, "record": Record(points=10**9), "start": torch.ones(2, 1000)}, "record"),
+        ({"start": 1.0}, "start"),
+        ({"start": None}, "start"),
+        ({"start": "ab"}, "start"),
+        ({"start": (10**400, 1.0)}, "start"),
+        ({"start": (torch.ones(2, 2), 1.0)}, "start"),
+        ({"start": torch.ones(2, dtype=torch.complex64)}, "start"),
+        ({"start": (1e300, 1.0), "dtype": "float32"}, "start"),
+        ({"device": None}, "device"),
+        ({"engine": "batched"}, "engine"),
+        ({"optimizer": SGD}, "optimizer"),
+        ({"optimizer": "sgd"}, "optimizer"),
+        ({"surface": "sphere"}, "surface"),
+        ({"surface": Plain()}, "surface"),
+        ({"schedule": 0.1}, "schedule"),
+        ({"noise": 0.1}, "noise"),
+        ({"stop": {"gradient": 1.0}}, "stop"),
         ({"compile": "sometimes"}, "compile"),
     ],
 )
 def test_mistakes(arguments: dict[str, object], key: str) -> None:
-    given = {"start": (1.0, 1.0), "steps": 1, **arguments}
-    start = given.pop("start")
+    given: dict[str, Any] = {
+        "surface": get("sphere"),
+        "start": (1.0, 1.0),
+        "optimizer": SGD(lr=0.1),
+        "steps": 1,
+        **arguments,
+    }
     with pytest.raises(Mistake) as caught:
-        optimize(get("sphere"), start, SGD(lr=0.1), **given)  # type: ignore[arg-type]
+        optimize(**given)
     assert caught.value.key == key
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lr", [0.1, np.float32(0.1), 1, np.int64(1), Fraction(1, 10)])
+def test_any_real_number_is_a_number(lr: Any) -> None:
+    assert SGD(lr=lr).lr == float(lr)
+    assert type(SGD(lr=lr).lr) is float
+
+
+def test_arrays_and_tensors_with_gradients_are_numbers_of_a_batch() -> None:
+    rates = torch.tensor([0.1, 0.2], dtype=torch.float64)
+    start = torch.ones(2, dtype=torch.float64)
+    given: list[tuple[Any, Any]] = [
+        (start, rates),
+        (start.numpy(), rates.numpy()),
+        (start.clone().requires_grad_(), rates.clone().requires_grad_()),
+    ]
+    steps: Any = np.int64(3)
+    one, array, graph = (
+        optimize(get("sphere"), at, SGD(lr=lr), steps=steps, device=torch.device("cpu"))
+        for at, lr in given
+    )
+    assert same(one.loss, array.loss)
+    assert same(one.loss, graph.loss)
+    assert not graph.final_point.requires_grad
+
+
+@pytest.mark.parametrize(
+    "lr",
+    [
+        np.array([0.1, -0.1] * 500),
+        torch.tensor([0.1j]),
+        torch.tensor([1.0, 2.0]).to_sparse(),
+        np.array(["fast"]),
+        np.bool_(True),
+        [0.1, 0.2],
+        0.1j,
+    ],
+)
+def test_what_is_no_number_is_a_mistake_in_one_line(lr: Any) -> None:
+    with pytest.raises(Mistake, match=r"^lr=.*: must be a number in [^\n]*$") as caught:
+        SGD(lr=lr)
+    assert len(str(caught.value)) < 150

@@ -156,7 +156,7 @@ def test_what_cannot_be_compiled_is_said_in_one_line(
     monkeypatch.setattr("gradexp.engine.native.block_for", refuse)
     status, _, err = gradexp("run", "engine.compile=always", "device=cpu")
     assert status == 2
-    assert err == "gradexp: compile=always: cannot be done: there is no C++ compiler\n"
+    assert err == "gradexp: engine.compile=always: cannot be done: there is no C++ compiler\n"
     assert left_behind(tmp_path) == []
 
 

@@ -2,7 +2,7 @@
 
 from gradexp.engine.batched import Batched
 from gradexp.engine.optimize import DTYPES, optimize
-from gradexp.engine.problem import Problem, Record, Stop, choose_device
+from gradexp.engine.problem import Problem, Record, Steps, Stop, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import End, RunTrace, Trace
 
@@ -14,6 +14,7 @@ __all__ = [
     "Record",
     "Reference",
     "RunTrace",
+    "Steps",
     "Stop",
     "Trace",
     "choose_device",

@@ -9,6 +9,7 @@ next one is there.
 from __future__ import annotations
 
 import math
+import os
 from threading import RLock
 
 import numpy as np
@@ -35,6 +36,13 @@ class _Loan:
             _spare.append(self.block)
             while len(_spare) > _TRACES or sum(block.nbytes for block in _spare) > _KEPT:
                 del _spare[0]
+
+
+def total(device: torch.device) -> int:
+    """Bytes of memory that a device has, whoever uses them."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def rows(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

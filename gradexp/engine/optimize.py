@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from dataclasses import is_dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gradexp.engine.batched import Batched
-from gradexp.engine.problem import Least, Problem, Record, Stop, choose_device
+from gradexp.engine.problem import Least, Problem, Record, Steps, Stop, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
 from gradexp.noises import Noise, Noiseless
-from gradexp.numbers import Number, batch_size, columns, extremes
+from gradexp.numbers import Number, batch_size, checked, columns, extremes
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Constant, Schedule
 from gradexp.surfaces import Surface
+
+_KINDS: dict[str, Any] = {
+    "surface": Surface,
+    "optimizer": (Optimizer, External),
+    "schedule": Schedule,
+    "noise": Noise,
+    "stop": Stop,
+}
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -34,7 +43,7 @@ def optimize(
     stop: Stop | None = None,
     record: Literal["trace", "loss", "metrics"] | Record = "trace",
     dtype: str = "float64",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     compile: Literal["auto", "always", "never"] = "auto",
     engine: Batched | Reference | None = None,
     alone: bool = False,
@@ -55,7 +64,8 @@ def optimize(
         stop: when a run ends earlier; `Stop()` if None.
         record: what is kept along the way.
         dtype: ``"float64"`` or ``"float32"``.
-        device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or one
+            of torch's.
         compile: see `Batched`.
         engine: what runs it; a `Batched` one if None.
         alone: whether ``compile="auto"`` chooses as for one run alone: then a run's numbers are the
@@ -75,27 +85,32 @@ def optimize(
     >>> trace.loss[:, 0].tolist()
     [25.0, 6.25, 1.5625, 0.390625, 0.09765625]
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise Mistake("steps", steps, "must be a whole number, at least 1")
+    steps = checked("steps", steps, Steps)
     if dtype not in DTYPES:
         raise Mistake("dtype", dtype, f"must be one of {', '.join(DTYPES)}")
     where = choose_device(device)
     parts = {
         "surface": surface,
         "optimizer": optimizer,
-        "schedule": schedule or Constant(),
-        "noise": noise or Noiseless(),
-        "stop": stop or Stop(),
+        "schedule": Constant() if schedule is None else schedule,
+        "noise": Noiseless() if noise is None else noise,
+        "stop": Stop() if stop is None else stop,
     }
-    points = _points(start, surface.dim)
+    for name, part in parts.items():
+        _check_kind(name, part, _KINDS[name])
+    if engine is not None:
+        _check_kind("engine", engine, (Batched, Reference))
+    points = _points(start, surface.dim).to(where, DTYPES[dtype])
+    if not all(map(math.isfinite, extremes(points))):
+        raise Mistake("start", start, f"must be finite in {dtype}")
     batch = batch_size(*parts.values())
     if points.shape[1] not in (1, batch) and batch != 1:
         raise ValueError(f"there are {points.shape[1]} starts, but numbers for {batch} runs")
     problem = Problem(
         **parts,  # type: ignore[arg-type]
-        start=points.to(where, DTYPES[dtype]).expand(-1, max(batch, points.shape[1])),
+        start=points.expand(-1, max(batch, points.shape[1])),
         steps=steps,
-        record=record if isinstance(record, Record) else Record(what=record),
+        record=record if isinstance(record, Record) else _recorded(record),
         least=Least.of(surface),
         progress=progress or (lambda step: None),
         alone=alone,
@@ -107,15 +122,46 @@ def _points(start: Sequence[Number] | Tensor, dim: int) -> Tensor:
     """The starts as a tensor ``(dim, B)``.
 
     Raises:
-        Mistake: they have not `dim` coordinates, or one is not finite.
+        Mistake: they are not `dim` coordinates of one or of B runs.
     """
-    if len(start) != dim:
-        raise Mistake("start", start, f"must have {dim} coordinates, one per dimension")
-    points = start if isinstance(start, Tensor) else columns(start)
+    reason = f"must be {dim} coordinates, one per dimension, or a tensor of shape ({dim}, B)"
+    try:
+        if len(start) != dim:
+            raise Mistake("start", start, reason)
+        points = start.detach() if isinstance(start, Tensor) else columns(start)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise Mistake("start", start, reason) from error
     if points.dim() == 1:
         points = points[:, None]
-    if points.dim() != 2 or not points.shape[1]:
-        raise Mistake("start", tuple(points.shape), "must have the shape (dim,) or (dim, B)")
-    if not all(map(math.isfinite, extremes(points))):
-        raise Mistake("start", start, "must be finite")
-    return points
+    if points.dim() != 2 or not points.shape[1] or points.is_complex():
+        raise Mistake("start", start, reason)
+    return points.to_dense()
+
+
+def _check_kind(name: str, part: Any, kind: type | tuple[type, ...]) -> None:
+    """Checks that a part is what it should be.
+
+    Raises:
+        Mistake: it is not.
+    """
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    known = " or ".join(f"{one.__module__.split('.')[1]}.{one.__name__}" for one in kinds)
+    if isinstance(part, type):
+        raise Mistake(name, part.__name__, f"is a class: make a {name} of it, {part.__name__}(...)")
+    if not isinstance(part, kinds):
+        raise Mistake(name, part, f"must be of type {known}")
+    if not is_dataclass(part):
+        reason = "must be a dataclass: put @dataclass(frozen=True) before its class"
+        raise Mistake(name, type(part).__name__, reason)
+
+
+def _recorded(what: Any) -> Record:
+    """The record of that kind.
+
+    Raises:
+        Mistake: there is no such kind.
+    """
+    try:
+        return Record(what=what)
+    except Mistake as mistake:
+        raise Mistake("record", what, f"{mistake.reason}, or a Record") from None

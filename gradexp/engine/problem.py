@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -118,16 +118,20 @@ class Problem:
         )
 
 
+Steps: TypeAlias = Annotated[int, Whole(1, 2**31 - 2)]
+"""How many steps a run makes at most: their number fits 32 bits, with one to spare for never."""
+
 PARTS = ("surface", "optimizer", "schedule", "noise", "stop", "least")
 """The fields of a problem whose numbers belong to runs."""
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is CUDA where there is one.
+def choose_device(device: str | torch.device) -> torch.device:
+    """A device, by its name; ``auto`` is CUDA where there is one.
 
     Raises:
         Mistake: there is no such device.
     """
+    name = str(device)
     available = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda" if available else "cpu")

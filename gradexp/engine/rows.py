@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradexp.engine.memory import plain, rows
+from gradexp.engine.memory import plain, rows, total
 from gradexp.engine.problem import Problem
+from gradexp.mistakes import Mistake
 
 
 def root(square: Tensor) -> Tensor:
@@ -19,13 +20,26 @@ def root(square: Tensor) -> Tensor:
 
 
 class Recording:
-    """Room for every recorded step, and one more for the last."""
+    """Room for every recorded step, and one more for the last.
+
+    Raises:
+        Mistake: there is not so much room.
+    """
 
     def __init__(self, problem: Problem, batch: int) -> None:
         dim, dtype = problem.start.shape[0], problem.start.dtype
         self.grid = problem.record.steps(problem.steps)
         count = len(self.grid) + 1
         whole = problem.record.what == "trace"
+        size = count * (dim + 2 if whole else 1) * batch * dtype.itemsize
+        there = total(problem.start.device)
+        if size > there:
+            reason = (
+                f"{count} recorded steps of {batch} {'runs' if batch > 1 else 'run'} take "
+                f"{size / 1e9:.0f} GB, and there are {there / 1e9:.0f}: record fewer points, "
+                "or loss, or metrics"
+            )
+            raise Mistake("record", problem.record.what, reason)
 
         def room(*shape: int) -> Tensor:
             device = problem.start.device

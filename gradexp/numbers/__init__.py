@@ -39,6 +39,7 @@ from gradexp.numbers.fields import (
     Seed,
     UnitInterval,
     Whole,
+    checked,
     extremes,
 )
 from gradexp.numbers.philox import normals, philox, uniforms
@@ -57,6 +58,7 @@ __all__ = [
     "UnitInterval",
     "Whole",
     "batch_size",
+    "checked",
     "columns",
     "each",
     "extremes",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
@@ -124,7 +124,7 @@ def structure(component: C) -> C:
     return map_numbers(component, lambda number, name: None)
 
 
-def stack(components: Sequence[C]) -> C:
+def stack(components: Iterable[C]) -> C:
     """One component for B runs: each number becomes a tensor of shape ``(B,)``.
 
     Args:
@@ -136,6 +136,7 @@ def stack(components: Sequence[C]) -> C:
     Raises:
         ValueError: there are none, they differ in structure, or one is a stack already.
     """
+    components = list(components)
     if not components:
         raise ValueError("nothing to stack")
     first = components[0]

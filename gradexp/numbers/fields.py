@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
@@ -136,8 +137,26 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
     return value
 
 
+def _tensor(name: str, value: Any, reason: str) -> Any:
+    """A tensor or an array as a plain tensor; any other value as it is.
+
+    Raises:
+        Mistake: its elements are not real numbers side by side.
+    """
+    if isinstance(value, numbers.Number) or not hasattr(value, "__array__"):
+        return value
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except TypeError:
+        raise Mistake(name, value, reason) from None
+    if tensor.is_complex() or tensor.dtype == torch.bool or tensor.layout != torch.strided:
+        raise Mistake(name, value, f"{reason}, or a dense tensor of such")
+    return tensor
+
+
 def _checked_number(name: str, value: Any, allowed: Interval) -> Number:
-    if isinstance(value, bool) or not isinstance(value, int | float | Tensor):
+    value = _tensor(name, value, f"must be {allowed}")
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | Tensor):
         raise Mistake(name, value, f"must be {allowed}")
     try:
         number = value if isinstance(value, Tensor) else float(value)
@@ -150,14 +169,17 @@ def _checked_number(name: str, value: Any, allowed: Interval) -> Number:
 
 def _checked_integer(name: str, value: Any, allowed: Whole | None) -> int | Tensor:
     reason = f"must be {allowed or 'a whole number'}"
-    if isinstance(allowed, _SeedRange) and isinstance(value, Tensor):
-        if value.is_floating_point() or bool((value < allowed.low).any()):
-            raise Mistake(name, value, reason)
-        return value.to(torch.int64)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(allowed, _SeedRange):
+        value = _tensor(name, value, reason)
+        if isinstance(value, Tensor):
+            if value.is_floating_point() or bool((value < allowed.low).any()):
+                raise Mistake(name, value, reason)
+            return value.to(torch.int64)
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise Mistake(name, value, reason)
-    if allowed and value > allowed.high:
-        raise Mistake(name, value, f"{reason} and at most {allowed.high}")
-    if allowed and value < allowed.low:
-        raise Mistake(name, value, reason)
-    return value
+    whole = int(value)
+    if allowed and whole > allowed.high:
+        raise Mistake(name, whole, f"{reason} and at most {allowed.high}")
+    if allowed and whole < allowed.low:
+        raise Mistake(name, whole, reason)
+    return whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +14,17 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import SymmetricalLogLocator
+from torch import Tensor
 
 from gradexp.plots import style
 from gradexp.surfaces import Surface
 
 _GRID = 160
+"""Points along each side of a slice; fewer where their coordinates are more than `_ROOM`."""
+
+_COARSEST, _ROOM = 16, 2**27
+_TOGETHER = 2**23
+"""Coordinates that are evaluated at a time."""
 _LEVELS = 22
 _MARGIN = 0.08
 _DOT = 0.05
@@ -106,12 +113,11 @@ def _draw_slice(axes: Axes, surface: Surface, path: np.ndarray) -> None:
     i, j = sorted(np.argsort(-moved, kind="stable")[:2])
     view = _view(surface, path, [i, j])
     (x_low, x_high), (y_low, y_high) = view
-    x = torch.linspace(x_low, x_high, _GRID, dtype=torch.float64)
-    y = torch.linspace(y_low, y_high, _GRID, dtype=torch.float64)
+    side = max(_COARSEST, min(_GRID, math.isqrt(_ROOM // surface.dim)))
+    x = torch.linspace(x_low, x_high, side, dtype=torch.float64)
+    y = torch.linspace(y_low, y_high, side, dtype=torch.float64)
     through = torch.as_tensor(path[-1] if len(path) else surface.start, dtype=torch.float64)
-    grid = through[:, None, None].expand(-1, _GRID, _GRID).clone()
-    grid[i], grid[j] = torch.meshgrid(x, y, indexing="xy")
-    values = surface.value(grid)
+    values = _values(surface, through, (i, j), x, y)
     # Levels at quantiles, closer together towards the low ones: each surface shows its valleys.
     shares = torch.linspace(0, 1, _LEVELS, dtype=torch.float64) ** 2
     levels = np.unique(values.flatten().nan_to_num().quantile(shares))
@@ -144,6 +150,20 @@ def _draw_slice(axes: Axes, surface: Surface, path: np.ndarray) -> None:
     slice_note = "" if surface.dim == 2 else ", sliced through the end"
     axes.set_title(f"trajectory{slice_note}")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=5, columnspacing=1.2)
+
+
+def _values(
+    surface: Surface, through: Tensor, axes: tuple[int, int], x: Tensor, y: Tensor
+) -> Tensor:
+    """The values ``(Y, X)`` on the slice through a point along two axes, a few rows at a time."""
+
+    def rows(some: Tensor) -> Tensor:
+        grid = through[:, None, None].repeat(1, len(some), len(x))
+        grid[axes[0]], grid[axes[1]] = torch.meshgrid(x, some, indexing="xy")
+        return surface.value(grid)
+
+    together = max(1, _TOGETHER // (surface.dim * len(x)))
+    return torch.cat([rows(some) for some in torch.split(y, together)])
 
 
 def _draw_curves(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from gradexp.engine.native.cache import also_named, cache_folder, kept, own_source, place
+from gradexp.engine.native.cache import also_named, cache_folder, kept, own_source, place, whole
 
 _HEADERS = sorted(Path(__file__).parent.glob("*.hpp"))
 
@@ -87,9 +87,10 @@ def build(source: str, signature: str | None = None) -> ctypes.CDLL:
 
 def recall(signature: str) -> ctypes.CDLL | None:
     """The program that was built under a signature by this version of gradexp, if any was."""
+    file = _place(signature + own_source())
     try:
-        return ctypes.CDLL(str(_place(signature + own_source())))
-    except OSError:  # it is not there
+        return ctypes.CDLL(str(file)) if whole(file) else None
+    except OSError:  # it cannot be loaded
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -10,6 +11,11 @@ from functools import cache
 from pathlib import Path
 
 import torch
+
+log = logging.getLogger(__name__)
+
+_DIGEST = 32
+"""Bytes of a SHA-256."""
 
 
 def cache_folder() -> Path:
@@ -38,23 +44,56 @@ def own_source() -> str:
 
 
 def kept(file: Path, make: Callable[[Path], None]) -> Path:
-    """The file, made by a function that fills an empty folder's ``program`` if it is not there.
+    """A file of the cache, made by a function that fills an empty folder's ``program`` if it is not
+    there and whole; where the cache cannot be written, one like it that lives as long as this
+    process.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be made.
     """
-    if not file.exists():
+    if whole(file):
+        return file
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix="building-") as folder:
-            result = Path(folder) / "program"
-            make(result)
-            os.replace(result, file)  # another process may have been quicker: the same program
+        building = tempfile.TemporaryDirectory(dir=file.parent, prefix="building-")
+    except OSError as error:
+        log.warning("engine: compiled programs are not kept for the next time: %s", error)
+        file = Path(_passing_folder().name) / file.name
+        building = tempfile.TemporaryDirectory(dir=file.parent, prefix="building-")
+    with building as folder:
+        result = Path(folder) / "program"
+        make(result)
+        with result.open("r+b") as program:
+            digest = hashlib.file_digest(program, "sha256").digest()
+            program.write(digest)
+        os.replace(result, file)  # another process may have been quicker: the same program
     return file
+
+
+def whole(file: Path) -> bool:
+    """Whether a file of the cache is there, and as it was made: it ends with its digest."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-_DIGEST]).digest() == content[-_DIGEST:]
+
+
+def program(file: Path) -> bytes:
+    """What was made, without its digest."""
+    return file.read_bytes()[:-_DIGEST]
+
+
+@cache
+def _passing_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for programs, as long as this process lives."""
+    return tempfile.TemporaryDirectory(prefix="gradexp-")
 
 
 def also_named(file: Path, other: Path) -> None:
     """Lets a file be found by another name, too, where the disk can do that."""
     try:
+        other.unlink(missing_ok=True)
         os.link(file, other)
-    except OSError:  # it is there, or this disk has no links
+    except OSError:  # another process was quicker, or this disk has no links
         return

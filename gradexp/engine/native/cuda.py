@@ -11,7 +11,15 @@ from typing import Any
 import torch
 
 from gradexp.engine.native.build import CannotCompile
-from gradexp.engine.native.cache import also_named, cache_folder, kept, own_source, place
+from gradexp.engine.native.cache import (
+    also_named,
+    cache_folder,
+    kept,
+    own_source,
+    place,
+    program,
+    whole,
+)
 from gradexp.engine.native.nvrtc import (
     OPTIONS,
     CudaError,
@@ -53,9 +61,10 @@ class CudaProgram:
     @classmethod
     def recall(cls, signature: str) -> CudaProgram | None:
         """The one of this signature, if a process has built it before."""
+        file = _place(signature + own_source())
         try:
-            return _loaded(_place(signature + own_source()))
-        except (OSError, CudaError):  # it is not there, or of no use here
+            return _loaded(file) if whole(file) else None
+        except (OSError, CudaError):  # it is of no use here
             return None
 
     @classmethod
@@ -129,7 +138,7 @@ def _place(source: str) -> Path:
 
 def _loaded(file: Path) -> CudaProgram:
     """The program in a file: the bytes of its scratch memory, and its machine code."""
-    content = file.read_bytes()
+    content = program(file)
     return CudaProgram(DriverKernel(content[8:]), int.from_bytes(content[:8], "little"))
 
 

@@ -50,7 +50,11 @@ def lay_out(leaves: Sequence[Tensor]) -> list[Leaf]:
 
 
 def trace(function: Callable[..., Any], arguments: Sequence[Tensor]) -> GraphModule:
-    """The graph of a function in torch's core operations."""
+    """The graph of a function in torch's core operations.
+
+    Raises:
+        Unsupported: it fails on arguments that are traced.
+    """
     from torch._decomp import core_aten_decompositions
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -58,10 +62,12 @@ def trace(function: Callable[..., Any], arguments: Sequence[Tensor]) -> GraphMod
     table.pop(torch.ops.aten.stack.default, None)  # which would lay runs end to end
     try:
         module = make_fx(function, decomposition_table=table)(*arguments)
-    except RuntimeError as error:
-        if "data-dependent" not in str(error):
-            raise
-        reason = "a choice in Python that depends on the numbers (torch.where makes one of all)"
+    except Exception as error:  # of a person's code, which may do anything
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if "data-dependent" in str(error):
+            reason = "a choice in Python that depends on the numbers (torch.where makes one of all)"
+        elif "'tuple'" in str(error):
+            reason += " (the point of a compiled step is a tuple of coordinates)"
         raise Unsupported(reason) from error
     graph = module.graph
     for node in graph.nodes:
