@@ -342,6 +342,7 @@ def _go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan
 
 def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Ledger:
     """Runs those jobs of a sweep that are not whole yet."""
+    from gradexp.job import recall
     from gradexp.sweeps.composition import Composer
     from gradexp.sweeps.ledger import Ledger
     from gradexp.sweeps.observed import Observed
@@ -361,7 +362,10 @@ def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Led
         )
         composer = Composer(hydra.config_loader, config)
         assert sweeper.launcher is not None
-        sweeper.launcher = Observed(sweeper.launcher, composer, ledger, check_job, task.expect)
+        cut = getattr(sweeper, "max_batch_size", None) is not None
+        sweeper.launcher = Observed(
+            sweeper.launcher, composer, ledger, None if cut else check_job, recall, task.expect
+        )
         try:
             with Watch(ledger):
                 sweeper.sweep(arguments=task_overrides)

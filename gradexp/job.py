@@ -20,7 +20,7 @@ from gradexp.computation import Ahead, Computed, compute
 from gradexp.engine import choose_device
 from gradexp.experiment import Experiment, build, settings_of
 from gradexp.progress import StepProgress
-from gradexp.results import identity, write_run
+from gradexp.results import identity, read_record, write_run
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,10 @@ class Result:
     metrics: dict[str, Any]
     device: str
     folder: Path
+
+    def __float__(self) -> float:
+        """The final loss: what Hydra's sweepers that search take."""
+        return float(self.metrics["final_loss"])
 
 
 def perform(config: DictConfig, folder: Path, jobs: int | None, ahead: Ahead) -> Result:
@@ -90,8 +94,19 @@ def perform(config: DictConfig, folder: Path, jobs: int | None, ahead: Ahead) ->
         "seconds": round(seconds, 4),
     }
     write_run(folder, arrays, record)
-    place = coordinates(outcome.evidence["nearest"]["point"]) if outcome.evidence["reached"] else ""
-    return Result(outcome.word, outcome.because, place, run.figures, run.device, folder)
+    return _result(record, folder)
+
+
+def recall(folder: Path) -> Result:
+    """What the run of a whole folder came to."""
+    return _result(read_record(folder), folder)
+
+
+def _result(record: dict[str, Any], folder: Path) -> Result:
+    evidence = record["evidence"]
+    place = coordinates(evidence["nearest"]["point"]) if evidence["reached"] else ""
+    ended = record["outcome"], evidence["because"], place
+    return Result(*ended, record["metrics"], record["device"], folder)
 
 
 def _computed(experiment: Experiment, alone: bool) -> Computed:

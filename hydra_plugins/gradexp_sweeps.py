@@ -9,8 +9,10 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -56,8 +58,55 @@ class GridSweeper(BasicSweeper):
         return sweep(self, arguments)
 
 
+class OptunaSweeper(Sweeper):
+    """Values that Optuna chooses, by what the jobs before came to."""
+
+    def __init__(
+        self,
+        n_trials: int,
+        n_jobs: int,
+        sampler: str,
+        seed: int | None,
+        metric: str,
+        direction: str,
+        params: dict[str, str] | None,
+    ) -> None:
+        self.n_trials = n_trials
+        self.n_jobs = n_jobs
+        self.sampler = sampler
+        self.seed = seed
+        self.metric = metric
+        self.direction = direction
+        self.params = params
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from gradexp.sweeps.search import search
+
+        return search(self, arguments)
+
+
 _LAUNCHER = {"_target_": f"{__name__}.VectorizedLauncher"}
 _SWEEPER = {"_target_": f"{__name__}.GridSweeper", "max_batch_size": None, "params": None}
+_SEARCH = {
+    "_target_": f"{__name__}.OptunaSweeper",
+    "n_trials": 100,  # how many jobs
+    "n_jobs": 10,  # how many of them together: the next ones are chosen by what these come to
+    "sampler": "tpe",
+    "seed": 0,
+    "metric": "final_loss",
+    "direction": "minimize",
+    "params": None,
+}
 _STORE = ConfigStore.instance()
 _STORE.store(group="hydra/launcher", name="vectorized", node=_LAUNCHER, provider="gradexp")
 _STORE.store(group="hydra/sweeper", name="grid", node=_SWEEPER, provider="gradexp")
+_STORE.store(group="hydra/sweeper", name="optuna", node=_SEARCH, provider="gradexp")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Sweep
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
 from gradexp.sweeps.composition import Composer
 from gradexp.sweeps.launching import ComputesAhead
+from gradexp.sweeps.opening import opened
 
 if TYPE_CHECKING:
     from hydra_plugins.gradexp_sweeps import GridSweeper
@@ -33,12 +31,7 @@ def sweep(sweeper: GridSweeper, arguments: Sequence[str]) -> list[Sequence[JobRe
     assert context is not None
     assert master is not None
     assert sweeper.launcher is not None
-    parser = OverridesParser.create(config_loader=context.config_loader)
-    params = [f"{key}={value}" for key, value in sweeper.params.items()]
-    jobs = grid(parser.parse_overrides([*params, *arguments]))
-    folder = Path(master.hydra.sweep.dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(master, folder / "multirun.yaml")
+    jobs = grid(opened(sweeper, arguments))
     composer = Composer(context.config_loader, master)
     returns: list[Sequence[JobReturn]] = []
     size = sweeper.max_batch_size or max(len(jobs), 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -24,7 +26,9 @@ class Observed(Launcher):
         launcher: set up already.
         composer: of the sweep.
         ledger: is told of the jobs.
-        check: is given the config of a job; raises where it makes no run.
+        check: is given the config of a job; raises where it makes no run. None where a grid is cut
+            into batches, of which the first may fail whole.
+        recall: gives what the task gave for a job whose folder is whole.
         announce: is told how many jobs there are, before they run.
     """
 
@@ -33,13 +37,15 @@ class Observed(Launcher):
         launcher: Launcher,
         composer: Composer,
         ledger: Ledger,
-        check: Callable[[DictConfig], None],
+        check: Callable[[DictConfig], None] | None,
+        recall: Callable[[Path], Any],
         announce: Callable[[int], None],
     ) -> None:
         self._launcher = launcher
         self._composer = composer
         self._ledger = ledger
         self._check = check
+        self._recall = recall
         self._announce = announce
 
     def setup(
@@ -64,7 +70,7 @@ class Observed(Launcher):
         self._refuse_hopeless(jobs)
         self._ledger.expect(entries)
         self._announce(len(self._ledger.entries))
-        returns = [JobReturn(job.overrides, status=JobStatus.COMPLETED) for job in jobs]
+        returns = [self._recalled(job, entry) for job, entry in zip(jobs, entries, strict=True)]
         missing = [index for index, entry in enumerate(entries) if not is_whole(entry.folder)]
         for _, together in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
             indices = [index for _, index in together]
@@ -76,6 +82,13 @@ class Observed(Launcher):
             if len(some) < len(indices):  # it was told to stop
                 return returns[: first + len(some)]
         return returns
+
+    def _recalled(self, job: Job, entry: Entry) -> JobReturn:
+        """What a job came to before, if it was run."""
+        result = JobReturn(job.overrides, status=JobStatus.UNKNOWN)
+        if is_whole(entry.folder):
+            result.status, result.return_value = JobStatus.COMPLETED, self._recall(entry.folder)
+        return result
 
     def _entry(self, job: Job) -> Entry:
         return Entry(job.number, self._composer.values(job.overrides), job.folder())
@@ -100,6 +113,8 @@ class Observed(Launcher):
             Mistake: none of the jobs makes a run; it is the first one's.
         """
         first: Mistake | None = None
+        if self._check is None or self._ledger.entries:
+            return
         for job in jobs:
             try:
                 return self._check(job.on_task_slate())

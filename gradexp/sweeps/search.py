@@ -1,0 +1,192 @@
+"""A search: Optuna chooses the numbers of a sweep, a batch of jobs at a time."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from gradexp.mistakes import Mistake, nearest
+from gradexp.sweeps.opening import opened
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+
+    from hydra_plugins.gradexp_sweeps import OptunaSweeper
+
+log = logging.getLogger(__name__)
+
+RESULT = "optimization_results.yaml"
+
+_SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tpe": ("TPESampler", {"constant_liar": True}),  # which keeps the jobs of a batch apart
+    "gp": ("GPSampler", {}),
+    "cmaes": ("CmaEsSampler", {}),
+    "qmc": ("QMCSampler", {}),
+    "random": ("RandomSampler", {}),
+}
+
+
+def search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> list[JobReturn]:
+    """Asks for batches of trials until there are enough, and launches each.
+
+    The same seed asks for the same trials where the jobs come to the same: a search that was
+    interrupted goes on where it was.
+
+    Raises:
+        Mistake: Optuna is not there, a setting is not allowed, or no axis can be searched.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        reason = f"needs Optuna: pip install 'gradexp[optuna]' ({error})"
+        raise Mistake("hydra/sweeper", "optuna", reason) from error
+    _check(sweeper)
+    assert sweeper.config is not None
+    assert sweeper.launcher is not None
+    axes, fixed = _space(opened(sweeper, arguments))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    direction: Any = sweeper.direction
+    sampler = _sampler(sweeper.sampler, sweeper.seed)
+    study = optuna.create_study(sampler=sampler, direction=direction)
+    returns: list[JobReturn] = []
+    jobs: dict[int, list[str]] = {}
+    while len(returns) < sweeper.n_trials:
+        wanted = min(sweeper.n_jobs, sweeper.n_trials - len(returns))
+        trials = [study.ask(axes) for _ in range(wanted)]
+        batch = [[*fixed, *_overrides(trial)] for trial in trials]
+        made = sweeper.launcher.launch(batch, initial_job_idx=len(returns))
+        for trial, job, overrides in zip(trials, made, batch, strict=False):
+            jobs[trial.number] = overrides
+            if job.status is JobStatus.COMPLETED:
+                study.tell(trial, _value(job.return_value, sweeper.metric, sweeper.direction))
+            else:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        returns += made
+        if len(made) < wanted:  # the launcher was told to stop at a failure
+            break
+    done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    if done:
+        best = study.best_trial
+        result = {"name": "optuna", "best_params": best.params, "best_value": best.value}
+        OmegaConf.save(OmegaConf.create(result), Path(sweeper.config.hydra.sweep.dir) / RESULT)
+        told = f"{sweeper.direction} {sweeper.metric}: {best.value:.6g} in job {best.number}"
+        log.info(f"optuna: {told}, {' '.join(jobs[best.number])}")
+    return returns
+
+
+def _check(sweeper: OptunaSweeper) -> None:
+    """
+    Raises:
+        Mistake: a setting is not allowed.
+    """
+    for key in ("n_trials", "n_jobs"):
+        value = getattr(sweeper, key)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise Mistake(f"hydra.sweeper.{key}", value, "must be a whole number, at least 1")
+    if sweeper.direction not in ("minimize", "maximize"):
+        raise Mistake("hydra.sweeper.direction", sweeper.direction, "must be minimize or maximize")
+
+
+def _sampler(name: str, seed: int | None) -> BaseSampler:
+    """
+    Raises:
+        Mistake: there is none of that name, or what it needs is not installed.
+    """
+    import optuna
+
+    if name not in _SAMPLERS:
+        raise Mistake("hydra.sweeper.sampler", name, f"no such sampler; {nearest(name, _SAMPLERS)}")
+    kind, options = _SAMPLERS[name]
+    try:
+        with warnings.catch_warnings():  # of what may change in Optuna
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler: BaseSampler = getattr(optuna.samplers, kind)(seed=seed, **options)
+    except ImportError as error:
+        raise Mistake("hydra.sweeper.sampler", name, f"cannot be used: {error}") from error
+    return sampler
+
+
+def _space(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution], list[str]]:
+    """What is searched, by key, and the overrides that are the same in every job.
+
+    Raises:
+        Mistake: an axis cannot be searched, or none is there.
+    """
+    axes: dict[str, BaseDistribution] = {}
+    fixed: dict[str, str] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            axes.pop(key, None)
+            fixed[key] = f"{key}={override.get_value_element_as_str()}"
+            continue
+        try:
+            axes[key] = _distribution(override)
+        except ValueError as error:
+            raise Mistake(key, override.get_value_string(), f"{error}") from error
+        fixed.pop(key, None)
+    if not axes:
+        reason = "needs an axis to search, such as 'optimizer.lr=tag(log,interval(1e-4,1))'"
+        raise Mistake("hydra/sweeper", "optuna", reason)
+    return axes, list(fixed.values())
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    """What Optuna draws the values of an axis from.
+
+    An interval is one of real numbers, or of whole ones as ``int(interval(…))``.
+    """
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    axis = override.value()
+    if isinstance(axis, IntervalSweep):
+        ends, logarithmic = (axis.start, axis.end), "log" in axis.tags
+        whole = all(isinstance(end, int) for end in ends)
+        kind: Any = IntDistribution if whole else FloatDistribution
+        interval: BaseDistribution = kind(*ends, log=logarithmic)
+        return interval
+    if isinstance(axis, RangeSweep) and not axis.shuffle:
+        values = sorted(axis.range())
+        if not values:
+            raise ValueError("has no values")
+        kind = FloatDistribution if isinstance(values[0], float) else IntDistribution
+        stepped: BaseDistribution = kind(values[0], values[-1], step=abs(axis.step))
+        return stepped
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def _overrides(trial: Trial) -> list[str]:
+    """What a trial sets."""
+    return [f"{key}={value}" for key, value in trial.params.items()]
+
+
+def _value(result: Any, metric: str, direction: str) -> float:
+    """What a run came to; where that is unknown, never reached or not finite: the worst there is.
+
+    Raises:
+        Mistake: runs have no such metric.
+    """
+    found: Any = result.metrics
+    for part in metric.split(".", 1):
+        if not isinstance(found, Mapping) or part not in found:
+            plain = [name for name, value in result.metrics.items() if not isinstance(value, dict)]
+            reason = f"no such metric; {nearest(metric, plain)}"
+            raise Mistake("hydra.sweeper.metric", metric, reason)
+        found = found[part]
+    if isinstance(found, int | float) and math.isfinite(found):
+        return float(found)
+    return math.inf if direction == "minimize" else -math.inf
