@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,8 +14,10 @@ from gradexp.analysis import Outcome, judge, metrics
 from gradexp.engine import DTYPES, Reference, Trace, optimize
 from gradexp.experiment import Experiment, Log, build
 from gradexp.initializations import starts
-from gradexp.mistakes import Mistake
+from gradexp.mistakes import Mistake, one_line
 from gradexp.numbers import stack, structure, substitute
+
+log = logging.getLogger(__name__)
 
 _ROOM = 2**27
 """Bytes of recorded traces that are computed ahead."""
@@ -48,7 +51,7 @@ def compute(
     """
     began = time.perf_counter()
     first = experiments[0]
-    one = stack(experiments) if len(experiments) > 1 else first
+    one = stack([_shared(run) for run in experiments]) if len(experiments) > 1 else first
     try:
         trace = optimize(
             one.surface,
@@ -92,10 +95,14 @@ def batches(experiments: Sequence[Experiment]) -> list[list[int]]:
     """Which of the experiments can share a batch, by their index."""
     groups: dict[Any, list[int]] = {}
     for index, run in enumerate(experiments):
-        # Not of the structure: what is written, and the seed, which reaches the components.
-        shape = structure(substitute(run, log=Log(), seed=0))
-        groups.setdefault((shape, run.record), []).append(index)
+        groups.setdefault((structure(_shared(run)), run.record), []).append(index)
     return list(groups.values())
+
+
+def _shared(run: Experiment) -> Experiment:
+    """A run without what does not keep it from sharing a batch: what is written, and the seed,
+    which has reached the components."""
+    return substitute(run, log=Log(), seed=0)
 
 
 class Ahead:
@@ -129,8 +136,9 @@ class Ahead:
         for batch in batches(runs):
             try:
                 made = compute([runs[index] for index in batch])
-            except Exception:
-                continue  # one of them fails: alone, in its job
+            except Exception as error:  # of one of them, which fails alone then, in its job
+                log.warning(f"{len(batch)} runs are made one by one: {one_line(error)}")
+                continue
             self._computed.update(zip((keys[index] for index in batch), made, strict=True))
 
     def take(self, settings: dict[str, Any]) -> Computed | None:

@@ -31,7 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gradexp.config_files import CONF, EXPERIMENTS
 from gradexp.hydra_errors import explained
-from gradexp.mistakes import Mistake
+from gradexp.mistakes import Mistake, one_line
 from gradexp.output_folder import claimed
 from gradexp.trust import check_hydra, check_search_path
 
@@ -123,7 +123,7 @@ class Task:
             return perform(config, folder, self._jobs if swept else None, self._ahead)
         except Exception as error:
             if swept:
-                write_failure(folder, _reason(error))
+                write_failure(folder, one_line(error))
             raise
 
     def put_down(self, config: DictConfig) -> bool:
@@ -138,13 +138,6 @@ class Task:
     def compute_ahead(self) -> None:
         """See `gradexp.sweeps.launching.ComputesAhead`."""
         self._ahead.compute()
-
-
-def _reason(error: Exception) -> str:
-    """An exception in one line."""
-    if isinstance(error, Mistake):
-        return " ".join(str(error).split())
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 class Runs(NamedTuple):

@@ -35,6 +35,12 @@ class Mistake(ValueError):
         return Mistake(f"{prefix}.{self.key}" if self.key else prefix, self.value, self.reason)
 
 
+def one_line(error: Exception) -> str:
+    """What went wrong in one line."""
+    kind = "" if isinstance(error, Mistake) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())
+
+
 def _shown(value: object) -> str:
     """A value in one line, as a config has it; of many numbers only how they are arranged."""
     if value is None or isinstance(value, bool):

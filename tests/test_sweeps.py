@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from gradexp import computation
 from gradexp.results import is_whole, read_record, read_run
 from tests.conftest import Gradexp, left_behind
 
@@ -66,6 +67,26 @@ def test_a_job_of_a_sweep_is_the_run_alone(gradexp: Gradexp, tmp_path: Path) -> 
     assert (tmp_path / "s/7/.hydra/config.yaml").read_text() == (
         tmp_path / "r/.hydra/config.yaml"
     ).read_text()
+
+
+def test_jobs_of_one_structure_are_one_batch(
+    gradexp: Gradexp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def counted(runs: list[Any], *rest: Any) -> Any:
+        sizes.append(len(runs))
+        return compute(runs, *rest)
+
+    compute = computation.compute
+    for place in ("gradexp.computation.compute", "gradexp.job.compute"):
+        monkeypatch.setattr(place, counted)
+    axes = ["surface=sphere,himmelblau", "seed=1,2", "optimizer.lr=1e-3,1e-2"]
+    axes += ["log.tensorboard=true,false", "sweep.fail_fast=false"]
+    status, _, err = gradexp("run", "-m", *axes, "init=uniform", "steps=9")
+    assert status == 0
+    assert sizes == [8, 8]
+    assert "one by one" not in err
 
 
 def test_whether_a_job_is_compiled_depends_on_it_alone(gradexp: Gradexp, tmp_path: Path) -> None:
