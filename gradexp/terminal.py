@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,13 @@ from gradexp.config_files import Choice
 if TYPE_CHECKING:
     from gradexp.job import Result
     from gradexp.sweeps.ledger import Ledger
+    from gradexp.sweeps.summary import Tally
+
+_JOBS = 16
+"""Jobs of a sweep that each get a line."""
+
+_BEST, _FAILED = 5, 20
+"""Jobs of a larger one that are listed."""
 
 _COLOURS = {
     "converged": "green",
@@ -83,21 +90,56 @@ def show_run(result: Result) -> None:
 
 def show_sweep(ledger: Ledger) -> None:
     """Prints what the jobs of a sweep came to, and where to look."""
+    from gradexp.sweeps.summary import ranking, tallies
+
+    rows, swept = [row for _, row in sorted(ledger.rows.items())], ledger.swept()
+    small = len(rows) <= _JOBS
+    if small:
+        _print(_jobs(rows, swept))
+    if not small or len(swept) > 1:
+        _print(_outcomes(tallies(rows, swept)))
+    best = ranking(rows)
+    if best.rows and not small:
+        print(f"best by {best.criterion}:")
+        _print(_jobs(best.rows[:_BEST], swept))
+    elif len(rows) > 1 and best.rows:
+        print(f"best:   job {best.rows[0]['job']}, by {best.criterion}")
+    failed = ledger.failed
+    for number in failed[:_FAILED]:
+        print(f"job {number} failed: {ledger.rows[number]['failure']}")
+    if len(failed) > _FAILED:
+        print(f"and {len(failed) - _FAILED} more failed: see the column failure of runs.parquet")
+    print(f"folder: {_short(ledger.folder)}")
+    print(f"look:   {tensorboard_command(ledger.folder)}")
+
+
+def _jobs(rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> Table:
+    """A line a job."""
     table = _table("job", "overrides", "outcome", "steps", "final loss")
     for column in (0, 3, 4):
         table.columns[column].justify = "right"
-    swept = ledger.swept()
-    for number, row in sorted(ledger.rows.items()):
+    for row in rows:
         values = " ".join(f"{key}={row[key]}" for key in swept if key in row)
         steps, loss = row.get("metrics.steps"), row.get("metrics.final_loss")
         ended = f"{_outcome(row['outcome'])} {row.get('reached') or ''}"
         figures = ("-" if steps is None else str(steps), _number(loss))
-        table.add_row(str(number), escape(values), ended.rstrip(), *figures)
-    _print(table)
-    for number in ledger.failed:
-        print(f"job {number} failed: {ledger.rows[number]['failure']}")
-    print(f"folder: {_short(ledger.folder)}")
-    print(f"look:   {tensorboard_command(ledger.folder)}")
+        table.add_row(str(row["job"]), escape(values), ended.rstrip(), *figures)
+    return table
+
+
+def _outcomes(tallied: Sequence[Tally]) -> Table:
+    """A line a value, a column an outcome."""
+    found = {outcome for tally in tallied for outcome in tally.outcomes}
+    words = [word for word in (*_COLOURS, "failed") if word in found]
+    table = _table("key", "value", *map(_outcome, words))
+    before = ""
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for tally in tallied:
+        key, before = "" if tally.key == before else tally.key, tally.key
+        counts = (str(tally.outcomes[word] or "") for word in words)
+        table.add_row(key, escape(tally.values), *counts)
+    return table
 
 
 def show_groups(counts: dict[str, int]) -> None:
