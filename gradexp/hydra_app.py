@@ -2,8 +2,8 @@
 
 ``hydra.main`` makes a run's folder before the task sees the config, and prints mistakes its own
 way. This module does what ``hydra.main`` does, with the same parts of Hydra, but checks a config as
-soon as it is composed: what it may import, and whether it makes a run. It is the one place that
-knows Hydra's inside (1.3).
+soon as it is composed: what it may import, and whether it makes a run. With `config_loader` and
+`sweeps` it is where gradexp knows Hydra's inside (1.3).
 """
 
 from __future__ import annotations
@@ -16,71 +16,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from hydra import version
 from hydra._internal.callbacks import Callbacks
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log, run_job
-from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gradexp.config_files import CONF, EXPERIMENTS
+from gradexp.config_loader import GatedLoader, check_primary, output_folders, search_path
 from gradexp.hydra_errors import explained
 from gradexp.mistakes import Mistake, one_line
 from gradexp.output_folder import claimed
-from gradexp.trust import check_hydra, check_search_path
 
 if TYPE_CHECKING:
     from gradexp.job import Result
     from gradexp.sweeps.ledger import Ledger
     from gradexp.sweeps.plan import Plan
-
-
-class GatedLoader(ConfigLoaderImpl):
-    """Composes configs, and passes only what may be used."""
-
-    def load_configuration(
-        self,
-        config_name: str | None,
-        overrides: list[str],
-        run_mode: RunMode,
-        from_shell: bool = True,
-        validate_sweep_overrides: bool = True,
-    ) -> DictConfig:
-        try:
-            self._check_search_path(config_name, overrides)
-            config = super().load_configuration(
-                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
-            )
-        except (HydraException, Mistake):
-            raise
-        except Exception as error:  # broken YAML, values that Hydra's own code stumbles over
-            raise Mistake("", "", f"cannot be composed: {type(error).__name__}: {error}") from error
-        plain = OmegaConf.to_container(config.hydra, resolve=False)
-        assert isinstance(plain, dict)
-        check_hydra({str(name): node for name, node in plain.items()})
-        return config
-
-    def load_sweep_config(
-        self, master_config: DictConfig, sweep_overrides: list[str]
-    ) -> DictConfig:
-        with explained(sweep_overrides):
-            return super().load_sweep_config(master_config, sweep_overrides)
-
-    def _check_search_path(self, config_name: str | None, overrides: list[str]) -> None:
-        """Checks the search path before it is used: a package there would be imported."""
-        primary = self.repository.load_config(config_name) if config_name else None
-        entries = OmegaConf.select(primary.config, "hydra.searchpath") if primary else None
-        for override in OverridesParser.create().parse_overrides(overrides):
-            if override.get_key_element() == "hydra.searchpath":
-                entries = override.value()
-        for entry in entries or ():
-            check_search_path(str(entry))
 
 
 def check_job(config: DictConfig) -> None:
@@ -198,9 +152,9 @@ def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> 
         raise Mistake("--experimental-rerun", args.experimental_rerun, "pickles are not used here")
     name = ("config" if args.config_name is None else args.config_name).removesuffix(".yaml")
     if args.config_path is not None:
-        _check_primary(Path(args.config_path).absolute(), name)
-        args.overrides = [*_folders(args.overrides), *args.overrides]
-    loader = GatedLoader(_search_path(args))
+        check_primary(Path(args.config_path).absolute(), name)
+        args.overrides = [*output_folders(args.overrides), *args.overrides]
+    loader = GatedLoader(search_path(args))
     hydra = Hydra(task_name="gradexp", config_loader=loader)
     GlobalHydra.instance().clear()
     GlobalHydra.instance().initialize(hydra)
@@ -213,41 +167,8 @@ def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> 
         GlobalHydra.instance().clear()
 
 
-def _check_primary(folder: Path, name: str) -> None:
-    """Checks that a person's config is there: the search path would go on to gradexp's own."""
-    if not folder.is_dir():
-        raise Mistake("--config-path", folder, "there is no such folder")
-    if not (folder / f"{name}.yaml").is_file():
-        raise Mistake("--config-path", folder, f"there is no {name}.yaml in it")
-
-
-def _folders(overrides: Sequence[str]) -> list[str]:
-    """Where a primary config that is not gradexp's writes to, unless the overrides say it."""
-    ours = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False)
-    assert isinstance(ours, dict)
-    chosen = {f"hydra.{part}.dir": ours["hydra"][part]["dir"] for part in ("run", "sweep")}
-    given = {override.partition("=")[0] for override in overrides}
-    return [f"{key}='{folder}'" for key, folder in chosen.items() if key not in given]
-
-
 def _refuse(message: str) -> NoReturn:
     raise Mistake("", "", f"{message}; see gradexp run --help")
-
-
-def _search_path(args: Namespace) -> ConfigSearchPath:
-    """gradexp's configs, or those of ``--config-path``; a person's own; the experiments."""
-    main = Path(args.config_path).absolute() if args.config_path else CONF
-    path = create_config_search_path(f"file://{main}")
-    extra = []
-    if args.config_dir is not None:
-        extra.append(("command-line", Path(args.config_dir or "nothing given").absolute()))
-    if args.config_path:
-        extra.append(("gradexp", CONF))
-    for provider, folder in (*extra, ("experiments", EXPERIMENTS)):
-        if not folder.is_dir():
-            raise Mistake("--config-dir", folder, "there is no such folder")
-        path.prepend(provider, f"file://{folder}", SearchPathQuery(provider="schema"))
-    return path
 
 
 def _show(hydra: Hydra, name: str, args: Namespace, parser: Any) -> bool:
@@ -342,7 +263,6 @@ def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Led
     from gradexp.sweeps.watch import Watch
 
     task_overrides = list(config.hydra.overrides.task)
-    ledger = Ledger(folder)
     with explained(task_overrides):
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         callbacks = Callbacks(config)
@@ -355,6 +275,7 @@ def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Led
         )
         composer = Composer(hydra.config_loader, config)
         assert sweeper.launcher is not None
+        ledger = Ledger(folder, jobs=getattr(sweeper, "n_trials", 0))
         cut = getattr(sweeper, "max_batch_size", None) is not None
         sweeper.launcher = Observed(
             sweeper.launcher, composer, ledger, None if cut else check_job, recall, task.expect

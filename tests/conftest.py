@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -12,11 +13,25 @@ from hydra.core.hydra_config import HydraConfig
 from torch import Tensor
 
 from gradexp.cli import main
+from gradexp.surfaces import Surface
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 
 # Compiled programs, kept from one run of the tests to the next.
 os.environ["GRADEXP_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cache" / "programs")
+
+
+class Undecorated(Surface):
+    """The facts of a surface, in a class that is no dataclass."""
+
+    family: ClassVar[Any] = "convex"
+    dim: ClassVar[int] = 2
+    domain: ClassVar[Any] = ((-1.0, 1.0),) * 2
+    start: ClassVar[Any] = (0.5, 0.25)
+
+    def value(self, point: Any) -> Tensor:
+        raise NotImplementedError
+
 
 Gradexp = Callable[..., tuple[int, str, str]]
 

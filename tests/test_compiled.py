@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from gradexp.optimizers import SGD
 from gradexp.schedules import Constant, Exponential
 from gradexp.surfaces import Surface, get, names
 from gradexp.surfaces.convex import Sphere
+from tests.conftest import Undecorated
 
 RATES = torch.logspace(-8, -5, 100, dtype=torch.float64)
 
@@ -191,14 +192,8 @@ def test_a_trace_keeps_its_memory() -> None:
 
 
 @dataclass(frozen=True)
-class Own(Surface):
-    family: ClassVar[Any] = "convex"
-    dim: ClassVar[int] = 2
-    domain: ClassVar[Any] = ((-1.0, 1.0),) * 2
-    start: ClassVar[Any] = (0.5, 0.25)
-
-    def value(self, point: Any) -> Tensor:
-        raise NotImplementedError
+class Own(Undecorated):
+    pass
 
 
 class Branching(Own):

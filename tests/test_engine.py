@@ -2,7 +2,7 @@
 
 import math
 from fractions import Fraction
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,8 +17,8 @@ from gradexp.numbers import normals
 from gradexp.numbers.philox import Stream
 from gradexp.optimizers import SGD
 from gradexp.schedules import Exponential
-from gradexp.surfaces import Surface, get, names
-from tests.conftest import same
+from gradexp.surfaces import get, names
+from tests.conftest import Undecorated, same
 
 NEVER = Stop(gradient=1e-300)
 
@@ -245,16 +245,6 @@ def test_starts_and_numbers_may_each_be_one_or_many() -> None:
         optimize(get("sphere"), torch.ones(2, 5), SGD(lr=torch.tensor([0.1, 0.2])), steps=3)
 
 
-class Plain(Surface):  # no dataclass
-    family: ClassVar[Any] = "convex"
-    dim: ClassVar[int] = 2
-    domain: ClassVar[Any] = ((-1.0, 1.0),) * 2
-    start: ClassVar[Any] = (0.5, 0.25)
-
-    def value(self, point: Any) -> Tensor:
-        raise NotImplementedError
-
-
 @pytest.mark.parametrize(
     ("arguments", "key"),
     [
@@ -282,7 +272,7 @@ class Plain(Surface):  # no dataclass
         ({"optimizer": SGD}, "optimizer"),
         ({"optimizer": "sgd"}, "optimizer"),
         ({"surface": "sphere"}, "surface"),
-        ({"surface": Plain()}, "surface"),
+        ({"surface": Undecorated()}, "surface"),
         ({"schedule": 0.1}, "schedule"),
         ({"noise": 0.1}, "noise"),
         ({"stop": {"gradient": 1.0}}, "stop"),

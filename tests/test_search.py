@@ -9,6 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from gradexp.results import read_record
+from gradexp.sweeps import axes as spaced
+from gradexp.sweeps import search
 from tests.conftest import Gradexp, left_behind
 from tests.test_sweeps import QUICK, state, table
 
@@ -71,6 +73,21 @@ def test_a_search_goes_on_where_it_was_interrupted(
     assert state(tmp_path / "broken" / "s") == state(tmp_path / "whole" / "s")
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "qmc", "random"])
+def test_samplers(sampler: str, gradexp: Gradexp, tmp_path: Path) -> None:
+    axes = ["optimizer.momentum=interval(0,0.95)", f"hydra.sweeper.sampler={sampler}"]
+    assert gradexp(*SEARCH, *axes)[0] == 0
+    assert len({row["optimizer.lr"] for row in table(tmp_path / "s")}) == 12
+
+
+def test_a_search_of_more_than_sixteen_jobs_draws_no_figures(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    assert gradexp(*SEARCH, "log=standard", "hydra.sweeper.n_trials=17")[0] == 0
+    assert len(list(tmp_path.rglob("run.json"))) == 17
+    assert not list(tmp_path.rglob("trajectory.png"))
+
+
 def test_what_fails_or_is_never_reached_is_no_best(gradexp: Gradexp, tmp_path: Path) -> None:
     steps = "hydra.sweeper.metric=steps_to_gap.1e-06"
     axes = ["optimizer.momentum=choice(0,0.5,-1)", "surface=sphere", "record=metrics"]
@@ -87,6 +104,7 @@ def test_what_fails_or_is_never_reached_is_no_best(gradexp: Gradexp, tmp_path: P
     [
         (["optimizer.lr=0.1"], "hydra/sweeper=optuna: needs an axis to search, such as"),
         (["hydra.sweeper.sampler=tep"], "hydra.sweeper.sampler=tep: no such sampler; did you mean"),
+        (["hydra.sweeper.sampler=cmaes"], "hydra.sweeper.sampler=cmaes: needs no_such_module: pip"),
         (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be a whole number, at"),
         (["hydra.sweeper.n_jobs=1.5"], "hydra.sweeper.n_jobs=1.5: must be a whole number, at"),
         (["hydra.sweeper.direction=up"], "hydra.sweeper.direction=up: must be minimize or max"),
@@ -95,7 +113,14 @@ def test_what_fails_or_is_never_reached_is_no_best(gradexp: Gradexp, tmp_path: P
         (["optimizer.momentum=-1"], "optimizer.momentum=-1: must be a number in [0, 1)"),
     ],
 )
-def test_mistakes(arguments: list[str], part: str, gradexp: Gradexp, tmp_path: Path) -> None:
+def test_mistakes(
+    arguments: list[str],
+    part: str,
+    gradexp: Gradexp,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(search._SAMPLERS, "cmaes", ("CmaEsSampler", "no_such_module", {}))
     status, _, err = gradexp(*SEARCH, *arguments)
     assert status == 2
     assert part in err
@@ -103,10 +128,11 @@ def test_mistakes(arguments: list[str], part: str, gradexp: Gradexp, tmp_path: P
     assert left_behind(tmp_path) == []
 
 
-def test_an_unknown_metric_is_a_mistake(gradexp: Gradexp, tmp_path: Path) -> None:
-    status, _, err = gradexp(*SEARCH, "hydra.sweeper.metric=loss")
+@pytest.mark.parametrize("metric", ["loss", "steps_to_gap", "steps_to_gap.0.5"])
+def test_an_unknown_metric_is_a_mistake(metric: str, gradexp: Gradexp, tmp_path: Path) -> None:
+    status, _, err = gradexp(*SEARCH, f"hydra.sweeper.metric={metric}")
     assert status == 2
-    assert "hydra.sweeper.metric=loss: no such metric; did you mean" in err
+    assert f"hydra.sweeper.metric={metric}: no such metric; " in err
     assert read_record(tmp_path / "s" / "0")["metrics"]["final_loss"] > 0
 
 
@@ -126,9 +152,7 @@ def test_an_unknown_metric_is_a_mistake(gradexp: Gradexp, tmp_path: Path) -> Non
     ],
 )
 def test_axes(axis: str, distribution: str) -> None:
-    from gradexp.sweeps import axes, search
-
-    axes.register()
+    spaced.register()
     (override,) = OverridesParser.create().parse_overrides([f"key={axis}"])
     expected = eval(distribution, vars(optuna.distributions))
     assert search._distribution(override) == expected

@@ -179,6 +179,14 @@ def test_a_sweep_whose_jobs_all_fail_is_a_mistake(gradexp: Gradexp, tmp_path: Pa
     assert left_behind(tmp_path) == []
 
 
+def test_a_batch_of_a_grid_may_fail_whole(gradexp: Gradexp, tmp_path: Path) -> None:
+    cut = "hydra.sweeper.max_batch_size=1"
+    status, out, _ = gradexp("run", "-m", "optimizer.lr=-1,1e-3", cut, *QUICK, "hydra.sweep.dir=s")
+    assert status == 1
+    assert "job 0 failed: optimizer.lr=-1" in out
+    assert is_whole(tmp_path / "s" / "1")
+
+
 def test_jobs_that_would_share_a_folder_are_refused(gradexp: Gradexp, tmp_path: Path) -> None:
     status, _, err = gradexp(
         "run", "-m", "seed=1,2", "optimizer.lr=0.1,0.2", "hydra.sweep.subdir=${seed}"

@@ -38,7 +38,7 @@ class _Loan:
                 del _spare[0]
 
 
-def total(device: torch.device) -> int:
+def capacity(device: torch.device) -> int:
     """Bytes of memory that a device has, whoever uses them."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradexp.engine.memory import plain, rows, total
+from gradexp.engine.memory import capacity, plain, rows
 from gradexp.engine.problem import Problem
 from gradexp.mistakes import Mistake
 
@@ -32,7 +32,7 @@ class Recording:
         count = len(self.grid) + 1
         whole = problem.record.what == "trace"
         size = count * (dim + 2 if whole else 1) * batch * dtype.itemsize
-        there = total(problem.start.device)
+        there = capacity(problem.start.device)
         if size > there:
             reason = (
                 f"{count} recorded steps of {batch} {'runs' if batch > 1 else 'run'} take "

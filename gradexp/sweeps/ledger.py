@@ -29,10 +29,12 @@ class Ledger:
 
     Args:
         folder: the sweep's.
+        jobs: how many there will be at least, where that is known.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, jobs: int = 0) -> None:
         self.folder = folder
+        self._jobs = jobs
         self.entries: dict[int, Entry] = {}
         self.rows: dict[int, dict[str, Any]] = {}
         """of the jobs that have ended, by number"""
@@ -40,6 +42,11 @@ class Ledger:
     def expect(self, entries: Iterable[Entry]) -> None:
         """Puts jobs down that are to be run."""
         self.entries.update((entry.number, entry) for entry in entries)
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs there are, and are known to come."""
+        return max(self._jobs, len(self.entries))
 
     def update(self) -> bool:
         """Reads what has ended since; true where something has."""

@@ -59,7 +59,7 @@ class Observed(Launcher):
         """Runs those jobs whose folders are not whole.
 
         Raises:
-            Mistake: two jobs would write to one folder, or none of the jobs makes a run.
+            Mistake: two jobs would write to one folder, or none of the first jobs makes a run.
         """
         jobs = [
             self._composer.compose(overrides, initial_job_idx + index)
@@ -69,7 +69,7 @@ class Observed(Launcher):
         self._refuse_shared(entries)
         self._refuse_hopeless(jobs)
         self._ledger.expect(entries)
-        self._announce(len(self._ledger.entries))
+        self._announce(self._ledger.jobs)
         returns = [self._recalled(job, entry) for job, entry in zip(jobs, entries, strict=True)]
         missing = [index for index, entry in enumerate(entries) if not is_whole(entry.folder)]
         for _, together in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RESULT = "optimization_results.yaml"
+_RESULT = "optimization_results.yaml"
 
-_SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "tpe": ("TPESampler", {"constant_liar": True}),  # which keeps the jobs of a batch apart
-    "gp": ("GPSampler", {}),
-    "cmaes": ("CmaEsSampler", {}),
-    "qmc": ("QMCSampler", {}),
-    "random": ("RandomSampler", {}),
+_SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "tpe": ("TPESampler", "numpy", {"constant_liar": True}),  # so that a batch's jobs differ
+    "gp": ("GPSampler", "scipy", {}),
+    "cmaes": ("CmaEsSampler", "cmaes", {}),
+    "qmc": ("QMCSampler", "scipy", {}),
+    "random": ("RandomSampler", "numpy", {}),
 }
+"""Optuna's name of each, what it imports when it is first asked, and its options."""
 
 
 def search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> list[JobReturn]:
@@ -78,16 +80,17 @@ def search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> list[JobReturn]:
     if done:
         best = study.best_trial
         result = {"name": "optuna", "best_params": best.params, "best_value": best.value}
-        OmegaConf.save(OmegaConf.create(result), Path(sweeper.config.hydra.sweep.dir) / RESULT)
+        OmegaConf.save(OmegaConf.create(result), Path(sweeper.config.hydra.sweep.dir) / _RESULT)
         told = f"{sweeper.direction} {sweeper.metric}: {best.value:.6g} in job {best.number}"
         log.info(f"optuna: {told}, {' '.join(jobs[best.number])}")
     return returns
 
 
 def _check(sweeper: OptunaSweeper) -> None:
-    """
+    """Checks the settings.
+
     Raises:
-        Mistake: a setting is not allowed.
+        Mistake: one is not allowed.
     """
     for key in ("n_trials", "n_jobs"):
         value = getattr(sweeper, key)
@@ -98,21 +101,21 @@ def _check(sweeper: OptunaSweeper) -> None:
 
 
 def _sampler(name: str, seed: int | None) -> BaseSampler:
-    """
+    """The sampler of that name.
+
     Raises:
-        Mistake: there is none of that name, or what it needs is not installed.
+        Mistake: there is none, or what it needs is not installed.
     """
     import optuna
 
     if name not in _SAMPLERS:
         raise Mistake("hydra.sweeper.sampler", name, f"no such sampler; {nearest(name, _SAMPLERS)}")
-    kind, options = _SAMPLERS[name]
-    try:
-        with warnings.catch_warnings():  # of what may change in Optuna
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler: BaseSampler = getattr(optuna.samplers, kind)(seed=seed, **options)
-    except ImportError as error:
-        raise Mistake("hydra.sweeper.sampler", name, f"cannot be used: {error}") from error
+    kind, needed, options = _SAMPLERS[name]
+    if importlib.util.find_spec(needed) is None:
+        raise Mistake("hydra.sweeper.sampler", name, f"needs {needed}: pip install {needed}")
+    with warnings.catch_warnings():  # of what may change in Optuna
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler: BaseSampler = getattr(optuna.samplers, kind)(seed=seed, **options)
     return sampler
 
 
@@ -180,13 +183,19 @@ def _value(result: Any, metric: str, direction: str) -> float:
     Raises:
         Mistake: runs have no such metric.
     """
-    found: Any = result.metrics
-    for part in metric.split(".", 1):
-        if not isinstance(found, Mapping) or part not in found:
-            plain = [name for name, value in result.metrics.items() if not isinstance(value, dict)]
-            reason = f"no such metric; {nearest(metric, plain)}"
-            raise Mistake("hydra.sweeper.metric", metric, reason)
-        found = found[part]
+    known = dict(_named(result.metrics))
+    if metric not in known:
+        raise Mistake("hydra.sweeper.metric", metric, f"no such metric; {nearest(metric, known)}")
+    found = known[metric]
     if isinstance(found, int | float) and math.isfinite(found):
         return float(found)
     return math.inf if direction == "minimize" else -math.inf
+
+
+def _named(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The metrics of a run by name, those by tolerance as ``steps_to_gap.1e-06``."""
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", number) for inner, number in value.items())
+        else:
+            yield name, value

@@ -63,11 +63,8 @@ class Watch:
             task = bar.add_task("jobs", total=None)
             while not self._over.wait(_LOOK):
                 changed |= self._ledger.update()
-                bar.update(
-                    task,
-                    total=len(self._ledger.entries) or None,
-                    completed=len(self._ledger.rows),
-                )
+                jobs, ended = self._ledger.jobs, len(self._ledger.rows)
+                bar.update(task, total=jobs or None, completed=ended)
                 if changed and time.monotonic() - written > _WRITE:
                     self._ledger.write()
                     written, changed = time.monotonic(), False

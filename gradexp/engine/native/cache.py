@@ -57,15 +57,13 @@ def kept(file: Path, make: Callable[[Path], None]) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         building = tempfile.TemporaryDirectory(dir=file.parent, prefix="building-")
     except OSError as error:
-        log.warning("engine: compiled programs are not kept for the next time: %s", error)
-        file = Path(_passing_folder().name) / file.name
+        file = Path(_passing_folder(f"{file.parent}: {error.strerror}").name) / file.name
         building = tempfile.TemporaryDirectory(dir=file.parent, prefix="building-")
     with building as folder:
         result = Path(folder) / "program"
         make(result)
-        with result.open("r+b") as program:
-            digest = hashlib.file_digest(program, "sha256").digest()
-            program.write(digest)
+        with result.open("r+b") as made:  # at its end after the digest was read
+            made.write(hashlib.file_digest(made, "sha256").digest())
         os.replace(result, file)  # another process may have been quicker: the same program
     return file
 
@@ -85,8 +83,9 @@ def program(file: Path) -> bytes:
 
 
 @cache
-def _passing_folder() -> tempfile.TemporaryDirectory[str]:
+def _passing_folder(reason: str) -> tempfile.TemporaryDirectory[str]:
     """A folder for programs, as long as this process lives."""
+    log.warning("engine: compiled programs are not kept for the next time: %s", reason)
     return tempfile.TemporaryDirectory(prefix="gradexp-")
 
 
