@@ -96,8 +96,9 @@ def show_sweep(ledger: Ledger) -> None:
     small = len(rows) <= _JOBS
     if small:
         _print(_jobs(rows, swept))
-    if not small or len(swept) > 1:
-        _print(_outcomes(tallies(rows, swept)))
+    tallied = tallies(rows, swept) if not small or len(swept) > 1 else []
+    if tallied:
+        _print(_outcomes(tallied))
     best = ranking(rows)
     if best.rows and not small:
         print(f"best by {best.criterion}:")

@@ -40,24 +40,26 @@ def test_many_numbers_are_gathered_in_ranges_and_many_words_left_out() -> None:
 
 
 def test_the_best_are_the_first_to_the_least_gap_that_any_reached() -> None:
-    gaps = ("metrics.steps_to_gap.0.001", "metrics.steps_to_gap.1e-06")
+    names = ("metrics.steps_to_gap.0.001", "metrics.steps_to_gap.1e-06", "metrics.loss_gap")
     figures = [(5, None, 1e-4), (9, 30, 1e-8), (8, 20, 1e-7), (None, None, None), (6, None, 1e-5)]
-    rows = [
-        {**row(job), **dict(zip((*gaps, "metrics.final_loss"), some, strict=True))}
-        for job, some in enumerate(figures)
-    ]
+    rows = [{**row(job), **dict(zip(names, some, strict=True))} for job, some in enumerate(figures)]
     rows.append(row(5, "failed"))
     best = ranking(rows)
     assert best.criterion == "steps to a loss gap of 1e-06"
     assert [one["job"] for one in best.rows] == [2, 1, 4, 0, 3]
 
 
-def test_where_no_gap_is_reached_the_final_loss_decides() -> None:
+def test_where_no_gap_is_reached_the_least_one_decides_and_else_the_loss() -> None:
     losses = [3.0, float("nan"), 1.0, None]
     rows = [{**row(job), "metrics.final_loss": loss} for job, loss in enumerate(losses)]
     best = ranking(rows)
     assert best.criterion == "final loss"
     assert [one["job"] for one in best.rows] == [2, 0, 1, 3]
+    for one, gap in zip(rows, [0.1, None, 0.5, 0.2], strict=True):  # of surfaces of their own
+        one["metrics.loss_gap"] = gap
+    best = ranking(rows)
+    assert best.criterion == "loss gap"
+    assert [one["job"] for one in best.rows] == [0, 3, 2, 1]
 
 
 def test_a_large_sweep_ends_in_a_table_by_value_and_the_best(

@@ -12,10 +12,10 @@ import numpy as np
 _RANGES = 10
 """Ranges that the values of a key are gathered in."""
 
-_VALUES = 30
-"""Values of a key that each get a line of their own."""
+_NUMBERS, _WORDS = 30, 60
+"""Values of a key that each get a line of their own: as many numbers, or as many words."""
 
-_GAP, _LOSS = "metrics.steps_to_gap.", "metrics.final_loss"
+_STEPS_TO_GAP, _GAP, _LOSS = "metrics.steps_to_gap.", "metrics.loss_gap", "metrics.final_loss"
 
 Row = Mapping[str, Any]
 
@@ -56,10 +56,11 @@ def tallies(rows: Sequence[Row], keys: Sequence[str]) -> list[Tally]:
 def _labels(values: Sequence[Any]) -> dict[str, str]:
     """What each value is called in the table, by its text."""
     distinct = {str(value): value for value in values}
-    if len(distinct) <= _VALUES:
+    numeric = all(_is_number(value) for value in values)
+    if len(distinct) <= (_NUMBERS if numeric else _WORDS):
         short = {text: _short(value) for text, value in distinct.items()}
         return short if len(set(short.values())) == len(short) else {text: text for text in short}
-    if not all(_is_number(value) for value in values):
+    if not numeric:
         return {}
     parts = np.array_split(sorted(set(values)), _RANGES)
     return {
@@ -82,21 +83,27 @@ def _order(value: Any) -> tuple[bool, float, str]:
 
 def ranking(rows: Sequence[Row]) -> Ranking:
     """The jobs by the steps that they took to the least loss gap that any of them was recorded to
-    reach; those that did not, or all where none did, by their final loss."""
+    reach; those that did not, or all where none did, by their loss gap, for losses of different
+    surfaces cannot be compared; or by their final loss where no gap is known."""
     tolerances = {
-        float(name.removeprefix(_GAP)): name
+        float(name.removeprefix(_STEPS_TO_GAP)): name
         for row in rows
         for name, value in row.items()
-        if name.startswith(_GAP) and value is not None
+        if name.startswith(_STEPS_TO_GAP) and value is not None
     }
     least = min(tolerances, default=None)
     column = "" if least is None else tolerances[least]
 
+    known = any(row.get(_GAP) is not None for row in rows)
+
     def place(row: Row) -> tuple[float, float, int]:
-        return _or_infinite(row.get(column)), _or_infinite(row.get(_LOSS)), row["job"]
+        rest = row.get(_GAP if known else _LOSS)
+        return _or_infinite(row.get(column)), _or_infinite(rest), row["job"]
 
     ended = [row for row in rows if row["outcome"] != "failed"]
-    criterion = "final loss" if least is None else f"steps to a loss gap of {least:g}"
+    criterion = f"steps to a loss gap of {least:g}" if least else "loss gap"
+    if not known:
+        criterion = "final loss"
     return Ranking(criterion, sorted(ended, key=place))
 
 
