@@ -14,7 +14,7 @@ import torch
 from gradexp.engine.chunks import run_in_chunks
 from gradexp.engine.cost import predict
 from gradexp.engine.eager import EagerChunk
-from gradexp.engine.graphed import SMALL, GraphedChunk
+from gradexp.engine.graphed import GraphedChunk
 from gradexp.engine.problem import Problem
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
@@ -106,9 +106,7 @@ def _run_eagerly(problem: Problem) -> Trace:
     dim, device = problem.start.shape[0], problem.start.device
     numbers = EagerChunk.longest * dim
     size = max(LANES, _EAGER_NUMBERS[device.type] // numbers // LANES * LANES)
-    make: type[EagerChunk] = EagerChunk
-    if device.type == "cuda" and min(size, problem.batch) * dim <= SMALL:
-        make = GraphedChunk
+    make = GraphedChunk if device.type == "cuda" else EagerChunk
     return run_in_chunks(problem, make, size, "eager")
 
 
