@@ -89,6 +89,9 @@ def _run(given: list[str]) -> int:
         return 0
     if runs.result is not None:
         terminal.show_run(runs.result)
+    if runs.forecast is not None:
+        terminal.show_forecast(runs.forecast)
+        return 1 if runs.forecast.failures else 0
     return 0 if runs.sweep is None else _ended(runs.sweep)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradexp.analysis import Outcome, judge, metrics
-from gradexp.engine import DTYPES, Reference, Trace, optimize
-from gradexp.experiment import Experiment, Log, build
+from gradexp.engine import DTYPES, Batched, Forecast, Problem, Reference, Trace, pose
+from gradexp.experiment import Experiment, Log
 from gradexp.initializations import starts
 from gradexp.mistakes import Mistake, one_line
 from gradexp.numbers import stack, structure, substitute
@@ -50,30 +51,46 @@ def compute(
         Mistake: one of them cannot be run.
     """
     began = time.perf_counter()
-    first = experiments[0]
-    one = stack([_shared(run) for run in experiments]) if len(experiments) > 1 else first
+    problem, engine = _posed(experiments)
+    if progress is not None:
+        problem = replace(problem, progress=progress)
     try:
-        trace = optimize(
-            one.surface,
-            starts(one.init, one.surface, batch=len(experiments)),
-            one.optimizer,
-            steps=first.steps,
-            schedule=one.schedule,
-            noise=one.noise,
-            stop=one.stop,
-            record=first.record,
-            dtype=first.dtype,
-            device=first.device,
-            engine=first.engine,
-            alone=True,
-            progress=progress,
-        )
+        trace = engine.run(problem)
     except Mistake as mistake:
         raise mistake.under("engine") if mistake.key == "compile" else mistake from None
     device = trace.end.device.type
     trace = trace.cpu()
     each = (time.perf_counter() - began) / len(experiments)
     return [_computed(run, trace, index, device, each) for index, run in enumerate(experiments)]
+
+
+def forecast(experiments: Sequence[Experiment]) -> Forecast:
+    """What computing the runs of experiments that can share a batch is likely to take.
+
+    Raises:
+        Mistake: one of them cannot be run.
+    """
+    problem, engine = _posed(experiments)
+    return engine.forecast(problem)
+
+
+def _posed(experiments: Sequence[Experiment]) -> tuple[Problem, Batched | Reference]:
+    """What the engine is asked to do, and the engine."""
+    first = experiments[0]
+    one = stack([_shared(run) for run in experiments]) if len(experiments) > 1 else first
+    problem = pose(
+        one.surface,
+        starts(one.init, one.surface, batch=len(experiments)),
+        one.optimizer,
+        steps=first.steps,
+        schedule=one.schedule,
+        noise=one.noise,
+        stop=one.stop,
+        record=first.record,
+        dtype=first.dtype,
+        device=first.device,
+    )
+    return replace(problem, alone=True), first.engine
 
 
 def _computed(run: Experiment, trace: Trace, index: int, device: str, seconds: float) -> Computed:
@@ -93,10 +110,15 @@ def _computed(run: Experiment, trace: Trace, index: int, device: str, seconds: f
 
 def batches(experiments: Sequence[Experiment]) -> list[list[int]]:
     """Which of the experiments can share a batch, by their index."""
-    groups: dict[Any, list[int]] = {}
+    groups: dict[Hashable, list[int]] = {}
     for index, run in enumerate(experiments):
-        groups.setdefault((structure(_shared(run)), run.record), []).append(index)
+        groups.setdefault(alike(run), []).append(index)
     return list(groups.values())
+
+
+def alike(run: Experiment) -> Hashable:
+    """What runs have in common that can share a batch."""
+    return structure(_shared(run)), run.record
 
 
 def _shared(run: Experiment) -> Experiment:
@@ -113,33 +135,33 @@ class Ahead:
         self._computed: dict[str, Computed] = {}
         self._bytes = 0
 
-    def add(self, settings: dict[str, Any]) -> bool:
-        """Puts a run down to be computed; what cannot be is left to its job.
+    def add(self, settings: dict[str, Any], run: Experiment) -> bool:
+        """Puts a run down to be computed.
 
         Returns:
             Whether so much is put down that it should be computed now.
         """
-        try:
-            run = build(settings)
-        except Exception:
-            return False  # its job will say why
         if not isinstance(run.engine, Reference):  # that one gains nothing
             self._waiting[_key(settings)] = run
-            self._bytes += _bytes(run)
+            self._bytes += trace_bytes(run)
         return self._bytes >= _ROOM or len(self._waiting) >= _MOST
+
+    def take_down(self) -> list[dict[str, Experiment]]:
+        """What was put down since: the runs of each batch, by their settings."""
+        keys, runs = list(self._waiting), list(self._waiting.values())
+        self._waiting, self._bytes = {}, 0
+        return [{keys[index]: runs[index] for index in batch} for batch in batches(runs)]
 
     def compute(self) -> None:
         """Computes what was put down since, and forgets what was computed before."""
         self._computed = {}
-        keys, runs = list(self._waiting), list(self._waiting.values())
-        self._waiting, self._bytes = {}, 0
-        for batch in batches(runs):
+        for batch in self.take_down():
             try:
-                made = compute([runs[index] for index in batch])
+                made = compute(list(batch.values()))
             except Exception as error:  # of one of them, which fails alone then, in its job
                 log.warning(f"{len(batch)} runs are made one by one: {one_line(error)}")
                 continue
-            self._computed.update(zip((keys[index] for index in batch), made, strict=True))
+            self._computed.update(zip(batch, made, strict=True))
 
     def take(self, settings: dict[str, Any]) -> Computed | None:
         """The run with these settings, if it was computed."""
@@ -150,7 +172,7 @@ def _key(settings: dict[str, Any]) -> str:
     return json.dumps(settings, default=repr)
 
 
-def _bytes(run: Experiment) -> int:
+def trace_bytes(run: Experiment) -> int:
     """What the trace of a run takes."""
     rows = len(run.record.steps(run.steps))
     numbers = {"trace": run.surface.dim + 2, "loss": 1, "metrics": 0}[run.record.what]

@@ -2,8 +2,8 @@
 
 ``hydra.main`` makes a run's folder before the task sees the config, and prints mistakes its own
 way. This module does what ``hydra.main`` does, with the same parts of Hydra, but checks a config as
-soon as it is composed: what it may import, and whether it makes a run. With `config_loader` and
-`sweeps` it is where gradexp knows Hydra's inside (1.3).
+soon as it is composed: what it may import, and whether it makes a run. With `config_loader`,
+`sweep_app` and `sweeps` it is where gradexp knows Hydra's inside (1.3).
 """
 
 from __future__ import annotations
@@ -21,92 +21,28 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gradexp.config_loader import GatedLoader, check_primary, output_folders, search_path
 from gradexp.hydra_errors import explained
-from gradexp.mistakes import Mistake, one_line
+from gradexp.mistakes import Mistake
 from gradexp.output_folder import claimed
 
 if TYPE_CHECKING:
     from gradexp.job import Result
+    from gradexp.sweeps.forecast import Forecast
     from gradexp.sweeps.ledger import Ledger
     from gradexp.sweeps.plan import Plan
 
 
-def check_job(config: DictConfig) -> None:
-    """Checks that a job's config, without ``hydra``, makes a run.
-
-    Raises:
-        Mistake: it does not.
-    """
-    from gradexp.experiment import build, settings_of
-
-    build(settings_of(config))
-
-
-class Task:
-    """What Hydra runs as a job."""
-
-    def __init__(self) -> None:
-        from gradexp.computation import Ahead
-
-        self._ahead = Ahead()
-        self._jobs = 1
-
-    def expect(self, jobs: int) -> None:
-        """Is told how many jobs a sweep has."""
-        self._jobs = jobs
-
-    def __call__(self, config: DictConfig) -> Result:
-        """Makes a run and writes its folder; in a sweep also why it could not be made.
-
-        Raises:
-            Mistake: something in the config is not allowed.
-        """
-        from gradexp.job import perform
-        from gradexp.results import write_failure
-
-        hydra = HydraConfig.get()
-        swept = hydra.mode == RunMode.MULTIRUN
-        folder = Path(hydra.runtime.output_dir)
-        try:
-            return perform(config, folder, self._jobs if swept else None, self._ahead)
-        except Exception as error:
-            if swept:
-                write_failure(folder, one_line(error))
-            raise
-
-    def put_down(self, config: DictConfig) -> bool:
-        """See `gradexp.sweeps.launching.ComputesAhead`."""
-        from gradexp.experiment import settings_of
-
-        try:
-            return self._ahead.add(settings_of(config))
-        except Mistake:
-            return False  # the job will say it
-
-    def compute_ahead(self) -> None:
-        """See `gradexp.sweeps.launching.ComputesAhead`."""
-        self._ahead.compute()
-
-
 class Runs(NamedTuple):
-    """What was run: one job's result, or a sweep's jobs."""
+    """What was run, one job's result or a sweep's jobs; or what it would take to run it."""
 
     result: Result | None = None
     sweep: Ledger | None = None
-
-
-class Interrupted(KeyboardInterrupt):
-    """A sweep was interrupted; what is done is kept."""
-
-    def __init__(self, sweep: Ledger) -> None:
-        super().__init__()
-        self.sweep = sweep
+    forecast: Forecast | None = None
 
 
 def resume(folder: Path) -> Runs:
@@ -138,7 +74,7 @@ def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> 
 
     Raises:
         Mistake: a person's mistake; nothing was left behind.
-        Interrupted: by a person, in a sweep.
+        sweep_app.Interrupted: by a person, in a sweep.
     """
     from gradexp.sweeps import axes
 
@@ -147,6 +83,9 @@ def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> 
     parser = get_args_parser()
     parser.prog = "gradexp run"
     parser.error = _refuse  # type: ignore[method-assign]
+    parser.add_argument(
+        "--dry-run", action="store_true", help="run nothing; say what jobs, time and disk it takes"
+    )
     args = parser.parse_intermixed_args(arguments)
     if args.experimental_rerun:
         raise Mistake("--experimental-rerun", args.experimental_rerun, "pickles are not used here")
@@ -196,21 +135,32 @@ def _run(
     resumed: tuple[Path, Plan] | None,
 ) -> Runs:
     """Runs one job, or a sweep where the flags or the config say so."""
+    from gradexp import sweep_app
+
     overrides = list(args.overrides)
     config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
     if args.multirun or (not args.run and config.hydra.mode == RunMode.MULTIRUN):
         overrides = [*overrides, "hydra.mode=MULTIRUN"]
         config = hydra.compose_config(name, overrides, RunMode.MULTIRUN)
+        if args.dry_run:
+            return Runs(
+                forecast=sweep_app.foresee(hydra, name, config, overrides, "hydra.sweep.dir")
+            )
         if resumed is not None:
-            return _go_on(hydra, name, config, *resumed)
-        return _begin_sweep(hydra, name, config, arguments)
+            return Runs(sweep=sweep_app.go_on(hydra, name, config, *resumed))
+        return Runs(sweep=sweep_app.begin_sweep(hydra, name, config, arguments))
     parsed = OverridesParser.create().parse_overrides(overrides)
     GatedLoader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+    if args.dry_run:
+        key = "hydra.run.dir"
+        return Runs(forecast=sweep_app.foresee(hydra, name, config, overrides, key))
     config.hydra.mode = RunMode.RUN
     return _run_one(hydra, name, config)
 
 
 def _run_one(hydra: Hydra, name: str, config: DictConfig) -> Runs:
+    from gradexp.task import Task, check_job
+
     check_job(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
     HydraConfig.instance().set_config(config)
     folder, overrides = Path(config.hydra.run.dir), list(config.hydra.overrides.task)
@@ -229,63 +179,3 @@ def _run_one(hydra: Hydra, name: str, config: DictConfig) -> Runs:
         if isinstance(job._return_value, Mistake):
             raise job._return_value  # read the other way, Hydra would say more than one line
         return Runs(result=job.return_value)  # raises what the job raised
-
-
-def _begin_sweep(hydra: Hydra, name: str, config: DictConfig, arguments: list[str]) -> Runs:
-    from gradexp.sweeps.plan import begun, held
-
-    HydraConfig.instance().set_config(config)
-    folder = Path(config.hydra.sweep.dir)
-    with claimed("hydra.sweep.dir", folder):
-        begun(arguments, config).write(folder)
-        with held(folder):
-            return Runs(sweep=_run_sweep(hydra, name, config, folder.absolute()))
-
-
-def _go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan) -> Runs:
-    from gradexp.sweeps.plan import held
-
-    plan.set_clock(config)
-    HydraConfig.instance().set_config(config)
-    was = Path(config.hydra.sweep.dir).absolute()
-    if was != folder:
-        raise Mistake("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
-    with held(folder):
-        return Runs(sweep=_run_sweep(hydra, name, config, folder))
-
-
-def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Ledger:
-    """Runs those jobs of a sweep that are not whole yet."""
-    from gradexp.job import recall
-    from gradexp.sweeps.composition import Composer
-    from gradexp.sweeps.ledger import Ledger
-    from gradexp.sweeps.observed import Observed
-    from gradexp.sweeps.watch import Watch
-
-    task_overrides = list(config.hydra.overrides.task)
-    with explained(task_overrides):
-        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
-        callbacks = Callbacks(config)
-        callbacks.on_multirun_start(config=config, config_name=name)
-        task = Task()
-        sweeper = Plugins.instance().instantiate_sweeper(
-            config=config,
-            hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=callbacks),
-            task_function=task,
-        )
-        composer = Composer(hydra.config_loader, config)
-        assert sweeper.launcher is not None
-        ledger = Ledger(folder, jobs=getattr(sweeper, "n_trials", 0))
-        cut = getattr(sweeper, "max_batch_size", None) is not None
-        sweeper.launcher = Observed(
-            sweeper.launcher, composer, ledger, None if cut else check_job, recall, task.expect
-        )
-        try:
-            with Watch(ledger):
-                sweeper.sweep(arguments=task_overrides)
-        except KeyboardInterrupt:
-            raise Interrupted(ledger) from None
-        if not ledger.entries:
-            raise Mistake("", "", "the sweep has no jobs: one of its axes has no values")
-        callbacks.on_multirun_end(config=config, config_name=name)
-    return ledger

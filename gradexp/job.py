@@ -150,8 +150,9 @@ def _curves(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, 
         if distance is not None:
             scalars["distance"] = distance.numpy()
     schedule, lr = experiment.schedule, experiment.optimizer.lr
-    rates = [float(schedule.learning_rate(lr, step)) for step in arrays["step"].tolist()]
-    return {**scalars, "learning_rate": np.array(rates)}
+    steps = torch.as_tensor(arrays["step"]).double()
+    rates = torch.as_tensor(schedule.learning_rate(lr, steps)).double().expand(len(steps))
+    return {**scalars, "learning_rate": rates.numpy()}
 
 
 @cache

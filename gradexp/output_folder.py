@@ -11,12 +11,21 @@ from pathlib import Path
 from gradexp.mistakes import Mistake
 
 
+def check_unused(key: str, folder: Path) -> None:
+    """Checks that an output folder is no other run's.
+
+    Raises:
+        Mistake: it holds a run or a sweep already.
+    """
+    if any((folder / mark).exists() for mark in ("run.json", ".hydra", "multirun.yaml")):
+        raise Mistake(key, folder, "holds a run or a sweep already; choose another folder")
+
+
 def _made(key: str, folder: Path) -> list[Path]:
     """Makes an output folder, and gives those of its parents and itself that were not there."""
     missing: list[Path] = []
     try:
-        if any((folder / mark).exists() for mark in ("run.json", ".hydra", "multirun.yaml")):
-            raise Mistake(key, folder, "holds a run or a sweep already; choose another folder")
+        check_unused(key, folder)
         missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Of two runs that find the folder missing, one makes it.

@@ -6,12 +6,14 @@ import os
 import shlex
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,6 +21,7 @@ from gradexp.config_files import Choice
 
 if TYPE_CHECKING:
     from gradexp.job import Result
+    from gradexp.sweeps.forecast import Forecast
     from gradexp.sweeps.ledger import Ledger
     from gradexp.sweeps.summary import Tally
 
@@ -27,6 +30,9 @@ _JOBS = 16
 
 _BEST, _FAILED = 5, 20
 """Jobs of a larger one that are listed."""
+
+_KINDS = 10
+"""Kinds of batches that are listed."""
 
 _COLOURS = {
     "converged": "green",
@@ -112,6 +118,41 @@ def show_sweep(ledger: Ledger) -> None:
         print(f"and {len(failed) - _FAILED} more failed: see the column failure of runs.parquet")
     print(f"folder: {_short(ledger.folder)}")
     print(f"look:   {tensorboard_command(ledger.folder)}")
+
+
+def show_forecast(forecast: Forecast) -> None:
+    """Prints what a sweep, or a run, would take."""
+    for number, reason in list(forecast.failures.items())[:_FAILED]:
+        print(f"job {number} would fail: {reason}")
+    if len(forecast.failures) > _FAILED:
+        print(f"and {len(forecast.failures) - _FAILED} more would fail")
+    table = _table("", "", show_header=False)
+    table.add_row("jobs", f"{forecast.jobs:,}")
+    kinds = Counter(forecast.batches)
+    for index, (batch, count) in enumerate(kinds.most_common(_KINDS)):
+        each = f"{count:,} × " if count > 1 else ""
+        runs = "1 run" if batch.runs == 1 else f"{batch.runs:,} runs"
+        told = f"{each}{runs} of {batch.steps:,} steps, {batch.engine}"
+        table.add_row("" if index else "batches", told)
+    if len(kinds) > _KINDS:
+        table.add_row("", f"and {len(kinds) - _KINDS} more kinds")
+    time = "not known for this launcher"
+    if forecast.besides is not None:
+        whole = _duration(forecast.steps + forecast.jobs * forecast.besides)
+        parts = f"steps at most {_duration(forecast.steps)}"
+        time = f"about {whole} ({parts}, {_duration(forecast.besides)} a job besides)"
+    table.add_row("time", time)
+    room = forecast.jobs * forecast.room
+    free = shutil.disk_usage(next(path for path in forecast.folder.parents if path.exists())).free
+    full = f", but only {decimal(free)} are free" if room > free else ""
+    table.add_row("disk", f"about {decimal(int(room))}{full}")
+    _print(table)
+
+
+def _duration(seconds: float) -> str:
+    units = (("h", 3600.0, 7200.0), ("min", 60.0, 120.0), ("s", 1.0, 1.0), ("ms", 1e-3, 0.0))
+    unit, size = next((unit, size) for unit, size, least in units if seconds >= least)
+    return f"{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"
 
 
 def _jobs(rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> Table:

@@ -1,7 +1,8 @@
 """The engine: advances batches of runs and records them."""
 
 from gradexp.engine.batched import Batched
-from gradexp.engine.optimize import DTYPES, optimize
+from gradexp.engine.cost import Forecast
+from gradexp.engine.optimize import DTYPES, optimize, pose
 from gradexp.engine.problem import Problem, Record, Steps, Stop, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import End, RunTrace, Trace
@@ -10,6 +11,7 @@ __all__ = [
     "DTYPES",
     "Batched",
     "End",
+    "Forecast",
     "Problem",
     "Record",
     "Reference",
@@ -19,4 +21,5 @@ __all__ = [
     "Trace",
     "choose_device",
     "optimize",
+    "pose",
 ]

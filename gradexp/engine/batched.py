@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from gradexp.engine.chunks import run_in_chunks
-from gradexp.engine.cost import predict
+from gradexp.engine.cost import Forecast, predict
 from gradexp.engine.eager import EagerChunk
 from gradexp.engine.graphed import GraphedChunk
 from gradexp.engine.problem import Problem
@@ -69,16 +69,25 @@ class Batched(Component):
             block = self._block(problem)
             return _run_eagerly(problem) if block is None else _run_compiled(problem, block)
 
+    def forecast(self, problem: Problem) -> Forecast:
+        """What `run` is likely to take, and in which way."""
+        cost, choice = predict(problem, problem.batch), self._choice(problem)
+        if choice == "eager":
+            return Forecast(choice, cost.eager, building=0.0)
+        return Forecast(choice, cost.compiled - cost.building, cost.building)
+
+    def _choice(self, problem: Problem) -> Literal["eager", "compiled"]:
+        if self.compile != "auto":
+            return "eager" if self.compile == "never" else "compiled"
+        cost = predict(problem, runs=1 if problem.alone else problem.batch)
+        choice: Literal["eager", "compiled"] = "compiled" if cost.compiled < cost.eager else "eager"
+        _say(f"engine: {choice} ({cost})")
+        return choice
+
     def _block(self, problem: Problem) -> Block | None:
         """The compiled program to run, or None to run eagerly."""
-        if self.compile == "never":
+        if self._choice(problem) == "eager":
             return None
-        if self.compile == "auto":
-            cost = predict(problem, runs=1 if problem.alone else problem.batch)
-            choice = "compiled" if cost.compiled < cost.eager else "eager"
-            _say(f"engine: {choice} ({cost})")
-            if choice == "eager":
-                return None
         from gradexp.engine.native import CannotCompile, Unsupported, block_for
 
         try:

@@ -49,9 +49,23 @@ class Cost:
 
     eager: float
     compiled: float
+    """compiling included"""
+    building: float
+    """compiling alone"""
 
     def __str__(self) -> str:
         return f"about {self.eager:.2g} s eagerly, about {self.compiled:.2g} s compiled"
+
+
+class Forecast(NamedTuple):
+    """What running a batch would come to."""
+
+    engine: str
+    """what would run it: as a trace says it"""
+    seconds: float
+    """where no run ends early"""
+    building: float
+    """seconds to compile it, which is done once for all batches of its structure"""
 
 
 def predict(problem: Problem, runs: int) -> Cost:
@@ -62,7 +76,8 @@ def predict(problem: Problem, runs: int) -> Cost:
     step = machine.step + machine.operation * operations
     step += machine.number * (operations + _OTHERS) * dim * runs
     eager = step * (problem.steps + 1)
-    return Cost(eager, machine.build + _BUILD_OPERATION * operations + eager / _FASTER)
+    building = machine.build + _BUILD_OPERATION * operations
+    return Cost(eager, building + eager / _FASTER, building)
 
 
 def _operations(problem: Problem) -> int:

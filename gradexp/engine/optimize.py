@@ -1,10 +1,10 @@
-"""`optimize`: the engine from Python."""
+"""`optimize`: the engine from Python; and what it poses the engine."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -46,7 +46,6 @@ def optimize(
     device: str | torch.device = "auto",
     compile: Literal["auto", "always", "never"] = "auto",
     engine: Batched | Reference | None = None,
-    alone: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Trace:
     """Minimizes a surface in a batch of runs.
@@ -68,8 +67,6 @@ def optimize(
             of torch's.
         compile: see `Batched`.
         engine: what runs it; a `Batched` one if None.
-        alone: whether ``compile="auto"`` chooses as for one run alone: then a run's numbers are the
-            same to the last bit whoever shares its batch, for eager and compiled steps differ.
         progress: told now and then how many of the steps are behind the batch.
 
     Returns:
@@ -85,6 +82,44 @@ def optimize(
     >>> trace.loss[:, 0].tolist()
     [25.0, 6.25, 1.5625, 0.390625, 0.09765625]
     """
+    if engine is not None:
+        _check_kind("engine", engine, (Batched, Reference))
+    problem = pose(
+        surface,
+        start,
+        optimizer,
+        steps=steps,
+        schedule=Constant() if schedule is None else schedule,
+        noise=Noiseless() if noise is None else noise,
+        stop=Stop() if stop is None else stop,
+        record=record if isinstance(record, Record) else _recorded(record),
+        dtype=dtype,
+        device=device,
+    )
+    if progress is not None:
+        problem = replace(problem, progress=progress)
+    return (engine or Batched(compile=compile)).run(problem)
+
+
+def pose(
+    surface: Surface,
+    start: Sequence[Number] | Tensor,
+    optimizer: Optimizer | External,
+    *,
+    steps: int,
+    schedule: Schedule,
+    noise: Noise,
+    stop: Stop,
+    record: Record,
+    dtype: str,
+    device: str | torch.device,
+) -> Problem:
+    """What the engine is asked to do; see `optimize`.
+
+    Raises:
+        Mistake: a value is not allowed.
+        ValueError: numbers are for different numbers of runs.
+    """
     steps = checked("steps", steps, Steps)
     if dtype not in DTYPES:
         raise Mistake("dtype", dtype, f"must be one of {', '.join(DTYPES)}")
@@ -92,30 +127,25 @@ def optimize(
     parts = {
         "surface": surface,
         "optimizer": optimizer,
-        "schedule": Constant() if schedule is None else schedule,
-        "noise": Noiseless() if noise is None else noise,
-        "stop": Stop() if stop is None else stop,
+        "schedule": schedule,
+        "noise": noise,
+        "stop": stop,
     }
     for name, part in parts.items():
         _check_kind(name, part, _KINDS[name])
-    if engine is not None:
-        _check_kind("engine", engine, (Batched, Reference))
     points = _points(start, surface.dim).to(where, DTYPES[dtype])
     if not all(map(math.isfinite, extremes(points))):
         raise Mistake("start", start, f"must be finite in {dtype}")
     batch = batch_size(*parts.values())
     if points.shape[1] not in (1, batch) and batch != 1:
         raise ValueError(f"there are {points.shape[1]} starts, but numbers for {batch} runs")
-    problem = Problem(
+    return Problem(
         **parts,  # type: ignore[arg-type]
         start=points.expand(-1, max(batch, points.shape[1])),
         steps=steps,
-        record=record if isinstance(record, Record) else _recorded(record),
+        record=record,
         least=Least.of(surface),
-        progress=progress or (lambda step: None),
-        alone=alone,
     )
-    return (engine or Batched(compile=compile)).run(problem)
 
 
 def _points(start: Sequence[Number] | Tensor, dim: int) -> Tensor:

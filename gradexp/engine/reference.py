@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gradexp.engine.cost import Forecast, predict
 from gradexp.engine.problem import Problem
 from gradexp.engine.results import Results
 from gradexp.engine.rows import Recording
@@ -26,6 +27,11 @@ class Reference(Component):
 
     def check(self, optimizer: Optimizer | External) -> None:
         """It can run any optimizer."""
+
+    def forecast(self, problem: Problem) -> Forecast:
+        """What `run` is likely to take: a step of one run takes what a batch's eager step takes."""
+        seconds = problem.batch * predict(problem, runs=1).eager
+        return Forecast("reference", seconds, building=0.0)
 
     def run(self, problem: Problem) -> Trace:
         """The trace of the batch."""

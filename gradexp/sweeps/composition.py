@@ -78,6 +78,22 @@ class Template:
         """The same without ``hydra``."""
         return Slate(without_hydra(self.config))
 
+    @cached_property
+    def naming(self) -> tuple[list[str], str, str]:
+        """How overrides are made a folder's name: keys left out, and what stands between."""
+        naming = self.config.hydra.job.config.override_dirname
+        return list(naming.exclude_keys), naming.item_sep, naming.kv_sep
+
+    @cached_property
+    def numbered_in(self) -> str | None:
+        """The folder in which each job's is called by its number; None where it is otherwise."""
+        sweep = self.config.hydra.sweep
+        plain = OmegaConf.to_container(sweep, resolve=False)
+        assert isinstance(plain, dict)
+        if plain["subdir"] != "${hydra.job.num}" or "${" in _NOW.sub("", plain["dir"]):
+            return None
+        return str(sweep.dir)
+
 
 def without_hydra(config: DictConfig) -> DictConfig:
     """A copy of a job's config as a task function gets it."""
@@ -119,15 +135,11 @@ class Job:
 
     def folder(self) -> Path:
         """Where the job writes to."""
-        sweep = self.template.slate.config.hydra.sweep
-        plain = OmegaConf.to_container(sweep, resolve=False)
-        assert isinstance(plain, dict)
-        if plain["subdir"] == "${hydra.job.num}" and "${" not in _NOW.sub("", plain["dir"]):
-            subdir = str(self.number)
-        else:
-            self.on_slate()
-            subdir = str(sweep.subdir)
-        return Path(os.path.abspath(Path(str(sweep.dir), subdir)))
+        parent, subdir = self.template.numbered_in, str(self.number)
+        if parent is None:
+            sweep = self.on_slate().hydra.sweep
+            parent, subdir = str(sweep.dir), str(sweep.subdir)
+        return Path(os.path.abspath(os.path.join(parent, subdir)))
 
 
 def _set(config: DictConfig, values: dict[str, Any]) -> None:
@@ -190,12 +202,9 @@ class Composer:
     ) -> dict[str, Any]:
         """What Hydra says of a job in its own config."""
         task = [s.override for s in settings if not s.override.is_hydra_override()]
-        naming = template.config.hydra.job.config.override_dirname
         return {
             "hydra.overrides.task": [override.input_line for override in task],
-            "hydra.job.override_dirname": get_overrides_dirname(
-                task, list(naming.exclude_keys), naming.item_sep, naming.kv_sep
-            ),
+            "hydra.job.override_dirname": get_overrides_dirname(task, *template.naming),
             "hydra.job.num": number,
             "hydra.job.id": str(number),
         }

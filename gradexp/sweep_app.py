@@ -1,0 +1,162 @@
+"""A sweep of `gradexp run`: begun, gone on with, or foreseen; what `hydra_app` is for one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import configure_log
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from gradexp.hydra_errors import explained
+from gradexp.job import recall
+from gradexp.mistakes import Mistake
+from gradexp.output_folder import check_unused, claimed
+from gradexp.sweeps.composition import Composer
+from gradexp.sweeps.forecast import Forecast, Foreseen
+from gradexp.sweeps.ledger import Ledger
+from gradexp.sweeps.observed import Observed
+from gradexp.sweeps.plan import Plan, begun, held
+from gradexp.sweeps.watch import Watch
+from gradexp.task import Task, check_job
+from hydra_plugins.gradexp_sweeps import VectorizedLauncher
+
+
+class Interrupted(KeyboardInterrupt):
+    """A sweep was interrupted; what is done is kept."""
+
+    def __init__(self, sweep: Ledger) -> None:
+        super().__init__()
+        self.sweep = sweep
+
+
+def begin_sweep(hydra: Hydra, name: str, config: DictConfig, arguments: list[str]) -> Ledger:
+    """Runs a sweep in a folder of its own.
+
+    Args:
+        hydra: Hydra's application.
+        name: of the primary config.
+        config: composed.
+        arguments: of ``gradexp run``.
+
+    Raises:
+        Mistake: a person's mistake; nothing was left behind.
+        Interrupted: by a person.
+    """
+    HydraConfig.instance().set_config(config)
+    folder = Path(config.hydra.sweep.dir)
+    with claimed("hydra.sweep.dir", folder):
+        begun(arguments, config).write(folder)
+        with held(folder):
+            return _run_sweep(hydra, name, config, folder.absolute())
+
+
+def go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan) -> Ledger:
+    """Goes on with a sweep that was begun with a plan in a folder.
+
+    Raises:
+        Mistake: it was moved, or is still running.
+        Interrupted: by a person.
+    """
+    plan.set_clock(config)
+    HydraConfig.instance().set_config(config)
+    was = Path(config.hydra.sweep.dir).absolute()
+    if was != folder:
+        raise Mistake("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
+    with held(folder):
+        return _run_sweep(hydra, name, config, folder)
+
+
+def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Ledger:
+    """Runs those jobs of a sweep that are not whole yet."""
+    task_overrides = list(config.hydra.overrides.task)
+    with explained(task_overrides):
+        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        callbacks = Callbacks(config)
+        callbacks.on_multirun_start(config=config, config_name=name)
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+        task = Task()
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=config, hydra_context=context, task_function=task
+        )
+        assert sweeper.launcher is not None
+        composer = Composer(hydra.config_loader, config)
+        ledger = _observe(sweeper, sweeper.launcher, composer, folder, task.expect)
+        try:
+            with Watch(ledger):
+                sweeper.sweep(arguments=task_overrides)
+        except KeyboardInterrupt:
+            raise Interrupted(ledger) from None
+        _check_any(ledger)
+        callbacks.on_multirun_end(config=config, config_name=name)
+    return ledger
+
+
+def foresee(
+    hydra: Hydra, name: str, config: DictConfig, overrides: list[str], key: str
+) -> Forecast:
+    """What it takes to run a sweep, or one job; nothing of it is left behind.
+
+    Args:
+        hydra: Hydra's application.
+        name: of the primary config.
+        config: composed.
+        overrides: of the command line.
+        key: where the config says the folder that would be written to.
+
+    Raises:
+        Mistake: a person's mistake.
+    """
+    HydraConfig.instance().set_config(config)
+    folder = Path(str(OmegaConf.select(config, key))).absolute()
+    check_unused(key, folder)
+    with TemporaryDirectory(prefix="gradexp-") as scratch:
+        thrown_away = [f"hydra.sweep.dir='{scratch}'", "hydra.sweep.subdir='${hydra.job.num}'"]
+        pilot = hydra.compose_config(
+            name, [*overrides, *thrown_away, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN
+        )
+        task_overrides = list(pilot.hydra.overrides.task)
+        with explained(task_overrides):
+            context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+            sweeper = Plugins.instance().instantiate_sweeper(
+                config=pilot, hydra_context=context, task_function=Task()
+            )
+            composer = Composer(hydra.config_loader, config)
+            vectorized = isinstance(sweeper.launcher, VectorizedLauncher)
+            foreseen = Foreseen(context, composer, pilot, vectorized)
+            ledger = _observe(sweeper, foreseen, composer, folder, lambda jobs: None)
+            sweeper.sweep(arguments=task_overrides)
+            _check_any(ledger)
+            return foreseen.forecast(folder, ledger.jobs)
+
+
+def _observe(
+    sweeper: Sweeper,
+    launcher: Launcher,
+    composer: Composer,
+    folder: Path,
+    announce: Callable[[int], None],
+) -> Ledger:
+    """Gives a sweeper a launcher that is observed; returns what is noted of the jobs."""
+    ledger = Ledger(folder, jobs=getattr(sweeper, "n_trials", 0))
+    cut = getattr(sweeper, "max_batch_size", None) is not None
+    check = None if cut else check_job
+    sweeper.launcher = Observed(launcher, composer, ledger, check, recall, announce)
+    return ledger
+
+
+def _check_any(ledger: Ledger) -> None:
+    """
+    Raises:
+        Mistake: a sweep has no jobs.
+    """
+    if not ledger.entries:
+        raise Mistake("", "", "the sweep has no jobs: one of its axes has no values")

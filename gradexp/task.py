@@ -1,0 +1,65 @@
+"""What Hydra runs as a job, alone or in a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from gradexp.computation import Ahead
+from gradexp.experiment import build, settings_of
+from gradexp.job import Result, perform
+from gradexp.mistakes import one_line
+from gradexp.results import write_failure
+
+
+def check_job(config: DictConfig) -> None:
+    """Checks that a job's config, without ``hydra``, makes a run.
+
+    Raises:
+        Mistake: it does not.
+    """
+    build(settings_of(config))
+
+
+class Task:
+    """What Hydra runs as a job."""
+
+    def __init__(self) -> None:
+        self._ahead = Ahead()
+        self._jobs = 1
+
+    def expect(self, jobs: int) -> None:
+        """Is told how many jobs a sweep has."""
+        self._jobs = jobs
+
+    def __call__(self, config: DictConfig) -> Result:
+        """Makes a run and writes its folder; in a sweep also why it could not be made.
+
+        Raises:
+            Mistake: something in the config is not allowed.
+        """
+        hydra = HydraConfig.get()
+        swept = hydra.mode == RunMode.MULTIRUN
+        folder = Path(hydra.runtime.output_dir)
+        try:
+            return perform(config, folder, self._jobs if swept else None, self._ahead)
+        except Exception as error:
+            if swept:
+                write_failure(folder, one_line(error))
+            raise
+
+    def put_down(self, config: DictConfig) -> bool:
+        """See `gradexp.sweeps.launching.ComputesAhead`."""
+        try:
+            settings = settings_of(config)
+            run = build(settings)
+        except Exception:
+            return False  # the job will say it
+        return self._ahead.add(settings, run)
+
+    def compute_ahead(self) -> None:
+        """See `gradexp.sweeps.launching.ComputesAhead`."""
+        self._ahead.compute()
