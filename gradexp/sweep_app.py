@@ -149,6 +149,8 @@ def _observe(
     ledger = Ledger(folder, jobs=getattr(sweeper, "n_trials", 0))
     cut = getattr(sweeper, "max_batch_size", None) is not None
     check = None if cut else check_job
+    if isinstance(launcher, VectorizedLauncher):
+        launcher.composer = composer
     sweeper.launcher = Observed(launcher, composer, ledger, check, recall, announce)
     return ledger
 

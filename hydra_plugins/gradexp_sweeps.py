@@ -4,8 +4,10 @@ Every Hydra program of the environment imports this module when it starts: what 
 in `gradexp.sweeps`, imported when they are used.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
@@ -15,6 +17,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from gradexp.sweeps.composition import Composer
 
 
 class VectorizedLauncher(Launcher):
@@ -26,14 +31,19 @@ class VectorizedLauncher(Launcher):
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
+        self.composer: Composer | None = None
+        """of the sweep, where it has one already"""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
+        from gradexp.sweeps.composition import Composer
         from gradexp.sweeps.launching import launch
 
+        if self.composer is None:
+            self.composer = Composer(self.hydra_context.config_loader, self.config)
         return launch(
-            self.hydra_context, self.task_function, self.config, job_overrides, initial_job_idx
+            self.hydra_context, self.task_function, self.composer, job_overrides, initial_job_idx
         )
 
 

@@ -161,7 +161,7 @@ class Composer:
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader = loader
-        self._master = master
+        self.master = master
         self._parser = OverridesParser.create(config_loader=loader)
         self._settings: dict[str, _Setting] = {}
         self._templates: dict[tuple[Any, ...], Template | None] = {}
@@ -195,7 +195,7 @@ class Composer:
         }
 
     def _composed(self, overrides: Sequence[str]) -> DictConfig:
-        return self._loader.load_sweep_config(self._master, list(overrides))
+        return self._loader.load_sweep_config(self.master, list(overrides))
 
     def _hydra(
         self, settings: Sequence[_Setting], number: int, template: Template

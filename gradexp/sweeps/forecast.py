@@ -167,12 +167,13 @@ class Foreseen(Launcher):
         chosen = [self._runs[round(last * index / (count - 1))] for index in range(count)]
         sample = [_cut_short(*job) for job in chosen]
         pilot = _Pilot(jobs)
+        composer = Composer(self._context.config_loader, self._config)
         with _unheard():
-            launch(self._context, pilot, self._config, [overrides for overrides, _ in sample], 0)
+            launch(self._context, pilot, composer, [overrides for overrides, _ in sample], 0)
         alone = [run for _, run in sample if isinstance(run.engine, Reference)]
         steps = sum(forecast([run]).seconds for run in alone) / count
-        # The sweeper, its observer and the launcher each compose a job.
-        before = (3 * self._composing + self._checking) / self._jobs
+        # The observer and the launcher each compose a job.
+        before = (2 * self._composing + self._checking) / self._jobs
         cut = sum(trace_bytes(run) for _, run in chosen) - sum(
             trace_bytes(run) for _, run in sample
         )

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 
 from gradexp.sweeps.composition import Composer
 from gradexp.sweeps.launching import ComputesAhead
+from gradexp.sweeps.observed import Observed
 from gradexp.sweeps.opening import opened
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def sweep(sweeper: GridSweeper, arguments: Sequence[str]) -> list[Sequence[JobRe
     size = sweeper.max_batch_size or max(len(jobs), 1)
     for first in range(0, len(jobs), size):
         batch = jobs[first : first + size]
-        for number, overrides in enumerate(batch, first):
-            composer.compose(overrides, number)
+        if not isinstance(sweeper.launcher, Observed):  # that one composes them before it runs any
+            for number, overrides in enumerate(batch, first):
+                composer.compose(overrides, number)
         returns.append(sweeper.launcher.launch(batch, initial_job_idx=first))
         if not isinstance(sweeper.task_function, ComputesAhead):
             for result in returns[-1]:

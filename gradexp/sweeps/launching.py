@@ -42,7 +42,7 @@ class ComputesAhead(Protocol):
 def launch(
     context: HydraContext,
     task: TaskFunction,
-    master: DictConfig,
+    composer: Composer,
     job_overrides: Iterable[Sequence[str]],
     first: int,
 ) -> list[JobReturn]:
@@ -51,7 +51,7 @@ def launch(
     Args:
         context: Hydra's.
         task: the task function.
-        master: the sweep's own config; with ``sweep.fail_fast`` nothing is run after a job failed.
+        composer: of the sweep; with ``sweep.fail_fast`` nothing is run after a job failed.
         job_overrides: of each job.
         first: the number of the first.
 
@@ -62,9 +62,9 @@ def launch(
         HydraException: a job's config cannot be composed.
     """
     setup_globals()
+    master = composer.master
     configure_log(master.hydra.hydra_logging, master.hydra.verbose)
     Path(str(master.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-    composer = Composer(context.config_loader, master)
     jobs = (composer.compose(some, first + index) for index, some in enumerate(job_overrides))
     fail_fast = bool(OmegaConf.select(master, "sweep.fail_fast", default=False))
     shared = _Shared(task)
