@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from gradexp import __version__
 from gradexp.analysis import coordinates, distance_to_minimizer
 from gradexp.computation import Ahead, Computed, compute
 from gradexp.engine import choose_device
@@ -158,5 +159,5 @@ def _curves(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, 
 @cache
 def versions() -> dict[str, str]:
     """The versions of what a run's numbers depend on."""
-    names = ("gradexp", "torch", "numpy", "hydra-core")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    others = {name: version(name) for name in ("torch", "numpy", "hydra-core")}
+    return {"python": platform.python_version(), "gradexp": __version__, **others}

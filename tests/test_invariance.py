@@ -87,7 +87,7 @@ def test_nor_on_chunks_and_threads(compile: Compile, monkeypatch: pytest.MonkeyP
     order = torch.arange(RUNS)
     whole = run(get("rastrigin"), order, compile)
     monkeypatch.setitem(batched._COMPILED_COORDINATES, "cpu", 200)
-    monkeypatch.setitem(batched._EAGER_NUMBERS, "cpu", 200 * 64)
+    monkeypatch.setattr(batched, "_EAGER_NUMBERS", 200 * 64)
     torch.set_num_threads(2)
     try:
         parts = run(get("rastrigin"), order, compile)
@@ -131,7 +131,7 @@ def test_a_batch_costs_what_its_live_runs_cost(
 
     # Ten chunks, whose live runs would fill a pair of registers each: they go on together.
     monkeypatch.setitem(batched._COMPILED_COORDINATES, "cpu", 4096)
-    monkeypatch.setitem(batched._EAGER_NUMBERS, "cpu", 4096 * 64)
+    monkeypatch.setattr(batched, "_EAGER_NUMBERS", 4096 * 64)
     counting(NativeChunk if compile == "always" else EagerChunk)
     lr = torch.full((20_000,), 1.0)  # they diverge within a few steps
     lr[::every] = 1e-5

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_EAGER_NUMBERS = {"cpu": 2**22, "cuda": 2**28}
-"""Numbers of a block that an eager chunk keeps at a time."""
+_EAGER_NUMBERS = 2**22
+"""Numbers of a block that an eager chunk keeps at a time on a CPU."""
+
+_BYTES_A_NUMBER = 512
+"""Of a CUDA device's memory, for such a number: of those a block takes 162, what it frees and what
+its graph keeps among them, so that a chunk has a third of the memory (measured on an H200)."""
 
 _COMPILED_COORDINATES = {"cpu": 2**17, "cuda": 2**24}
 """Coordinates of a compiled chunk."""
@@ -114,7 +118,10 @@ def _at(device: torch.device) -> AbstractContextManager[Any]:
 def _run_eagerly(problem: Problem) -> Trace:
     dim, device = problem.start.shape[0], problem.start.device
     numbers = EagerChunk.longest * dim
-    size = max(LANES, _EAGER_NUMBERS[device.type] // numbers // LANES * LANES)
+    kept = _EAGER_NUMBERS
+    if device.type == "cuda":
+        kept = torch.cuda.get_device_properties(device).total_memory // _BYTES_A_NUMBER
+    size = max(LANES, kept // numbers // LANES * LANES)
     make = GraphedChunk if device.type == "cuda" else EagerChunk
     return run_in_chunks(problem, make, size, "eager")
 
