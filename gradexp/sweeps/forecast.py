@@ -37,6 +37,9 @@ for each of those has a figure of its own."""
 _STEPS = 1_000
 """The most steps that they make: their own time is not to drown that of their files."""
 
+_SECONDS, _BYTES = 10.0, 2**28
+"""What the steps of all of them are to take at most, and their traces."""
+
 _BLOCK = 4096
 """Bytes that a disk gives at a time."""
 
@@ -148,7 +151,7 @@ class Foreseen(Launcher):
             folder: the sweep's.
             jobs: how many it has; of a search, more than were put down.
         """
-        times = -(-jobs // self._jobs)
+        times = -(-jobs // max(self._jobs, 1))
         steps = self._steps * times + sum(self._building.values())
         besides, room = self._measured(jobs) if self._runs else (0.0, 0.0)
         return Forecast(
@@ -165,7 +168,7 @@ class Foreseen(Launcher):
         """Seconds and bytes that a job takes besides its steps, by some that are run."""
         last, count = len(self._runs) - 1, max(_SAMPLE[0], min(_SAMPLE[1], jobs // 8))
         chosen = [self._runs[round(last * index / (count - 1))] for index in range(count)]
-        sample = [_cut_short(*job) for job in chosen]
+        sample = [_cut_short(overrides, run, count) for overrides, run in chosen]
         pilot = _Pilot(jobs)
         composer = Composer(self._context.config_loader, self._config)
         with _unheard():
@@ -200,12 +203,17 @@ class _Pilot(Task):
         return median(after - before for before, after in pairwise(self._ends))
 
 
-def _cut_short(overrides: list[str], run: Experiment) -> tuple[list[str], Experiment]:
-    """A job of few steps."""
-    if run.steps <= _STEPS:
+def _cut_short(overrides: list[str], run: Experiment, count: int) -> tuple[list[str], Experiment]:
+    """A job of so few steps that so many like it can be tried."""
+    short = replace(run, steps=min(run.steps, _STEPS))
+    while short.steps > 1 and (
+        count * forecast([short]).seconds > _SECONDS or count * trace_bytes(short) > _BYTES
+    ):
+        short = replace(short, steps=short.steps // 2)
+    if short.steps == run.steps:
         return overrides, run
     others = [override for override in overrides if override.partition("=")[0] != "steps"]
-    return [*others, f"steps={_STEPS}"], replace(run, steps=_STEPS)
+    return [*others, f"steps={short.steps}"], short
 
 
 def _room(folder: Path) -> int:
