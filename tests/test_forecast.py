@@ -10,6 +10,7 @@ import pytest
 from gradexp import computation, terminal
 from gradexp.computation import Computed, compute
 from gradexp.experiment import Experiment
+from gradexp.sweeps import forecast as sweeps_forecast
 from gradexp.sweeps.forecast import Batch, Forecast
 from tests.conftest import Gradexp, left_behind
 
@@ -93,6 +94,27 @@ def test_it_foresees_the_room_on_the_disk(
     status, again, out = dry_run(*sweep)
     assert (status, again) == (2, None)
     assert "holds a run or a sweep already" in out
+
+
+def test_large_jobs_are_tried_for_few_steps(
+    dry_run: DryRun, gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def watched(runs: list[Experiment], *others: object) -> list[Computed]:
+        made.append(max(run.steps for run in runs))
+        return compute(runs)
+
+    monkeypatch.setattr(computation, "compute", watched)
+    monkeypatch.setattr(sweeps_forecast, "_BYTES", 2**20)
+    large = ("surface=quadratic", "surface.dim=100", "steps=2000", "optimizer.lr=1e-6")
+    _, told, _ = dry_run("-m", *large, "log=none")
+    assert told is not None
+    assert set(made) == {250}  # three of them make traces of 0.6 MB
+    assert told.batches == [Batch(1, 2000, "eager")]
+    assert gradexp("run", *large, "log=none", "hydra.run.dir=out")[0] == 0
+    took = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*"))
+    assert told.room == pytest.approx(took, rel=0.15)
 
 
 def test_it_foresees_what_fails(dry_run: DryRun, gradexp: Gradexp, tmp_path: Path) -> None:
