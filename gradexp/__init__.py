@@ -7,11 +7,16 @@ if TYPE_CHECKING:
     from gradexp import surfaces
     from gradexp.engine import optimize
     from gradexp.numbers import stack
+    from gradexp.results import load
 
 __version__ = "0.1.0"
-__all__ = ["optimize", "stack", "surfaces"]
+__all__ = ["load", "optimize", "stack", "surfaces"]
 
-_HOMES = {"optimize": "gradexp.engine", "stack": "gradexp.numbers"}
+_HOMES = {
+    "load": "gradexp.results",
+    "optimize": "gradexp.engine",
+    "stack": "gradexp.numbers",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -66,6 +66,20 @@ def _dispatch(given: list[str]) -> int:
     resuming.add_argument("folder", type=Path, help="the sweep's")
     replaying = commands.add_parser("replay", help="repeats a run and compares it with its record")
     replaying.add_argument("folder", type=Path, help="the run's")
+    comparing = commands.add_parser("compare", help="tables and figures over the runs of sweeps")
+    comparing.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="of a sweep")
+    comparing.add_argument(
+        "--by", nargs="+", default=[], metavar="KEY", help="the config keys to compare"
+    )
+    comparing.add_argument("--metric", metavar="NAME", help="such as steps_to_gap.1e-06")
+    comparing.add_argument("--where", metavar="EXPR", help="such as 'optimizer.lr < 0.01'")
+    comparing.add_argument("--save", type=Path, metavar="FOLDER", help="where to write all of it")
+    comparing.add_argument(
+        "--formats",
+        default="csv,png",
+        metavar="LIST",
+        help="what to write: csv, parquet, latex; png, pdf, svg (csv,png)",
+    )
     listing = commands.add_parser("list", help="what can be chosen, with its keys and defaults")
     listing.add_argument("what", nargs="?", help="a group such as surfaces, or experiments")
     parser.error = _refuse  # type: ignore[method-assign, assignment]
@@ -74,6 +88,8 @@ def _dispatch(given: list[str]) -> int:
         return _resume(args.folder)
     if args.command == "replay":
         return _replay(args.folder)
+    if args.command == "compare":
+        return _compare(args)
     return _list(args.what)
 
 
@@ -129,6 +145,20 @@ def _replay(folder: Path) -> int:
     return 0 if replayed.identical else 1
 
 
+def _compare(args: argparse.Namespace) -> int:
+    from gradexp import report, terminal
+    from gradexp.comparison import compare, gather
+
+    formats = report.checked(args.formats)
+    sample = gather(args.folders, args.by, args.metric, args.where)
+    tables = compare(sample)
+    terminal.show_tables(tables)
+    if args.save is not None:
+        report.save(args.save, formats, tables)
+        print(f"saved:  {args.save}")
+    return 0
+
+
 def _list(what: str | None) -> int:
     from gradexp import config_files, terminal
 
@@ -154,7 +184,9 @@ def _complete(given: list[str]) -> int:
     if not space:
         print(
             "\n".join(
-                name for name in ("list", "replay", "resume", "run") if name.startswith(command)
+                name
+                for name in ("compare", "list", "replay", "resume", "run")
+                if name.startswith(command)
             )
         )
         return 0

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradexp.analysis import Outcome, judge, metrics
+from gradexp.analysis import Outcome, judge, metrics, predictions
 from gradexp.engine import DTYPES, Batched, Forecast, Problem, Reference, Trace, pose
 from gradexp.experiment import Experiment, Log
 from gradexp.initializations import starts
 from gradexp.mistakes import Mistake, one_line
+from gradexp.noises import Noiseless
 from gradexp.numbers import stack, structure, substitute
+from gradexp.optimizers import Optimizer
+from gradexp.schedules import Constant
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ class Computed(NamedTuple):
     """its trace, to its last step: as much as was recorded"""
     outcome: Outcome
     figures: dict[str, Any]
+    theory: dict[str, float | None]
+    """what theory says of it, where it does"""
     engine: str
     """what ran it"""
     device: str
@@ -97,15 +102,28 @@ def _computed(run: Experiment, trace: Trace, index: int, device: str, seconds: f
     began = time.perf_counter()
     tolerances = tuple(float(tolerance) for tolerance in run.record.tolerances)
     parts = trace.run(index)._asdict()
+    outcome = judge(run.surface, run.stop, trace, index)
     return Computed(
         experiment=run,
         arrays={name: part.numpy() for name, part in parts.items() if part is not None},
-        outcome=judge(run.surface, run.stop, trace, index),
+        outcome=outcome,
         figures=metrics(run.surface, trace, index, tolerances),
+        theory=_theory(run, outcome),
         engine=trace.engine,
         device=device,
         seconds=seconds + time.perf_counter() - began,
     )
+
+
+def _theory(run: Experiment, outcome: Outcome) -> dict[str, float | None]:
+    """What theory says of a run: of one whose steps are all alike."""
+    alike = isinstance(run.schedule, Constant) and isinstance(run.noise, Noiseless)
+    if not alike or not isinstance(run.optimizer, Optimizer):
+        return {}
+    rests = outcome.word == "converged"
+    start = starts(run.init, run.surface, batch=1)[:, 0]
+    curvatures = outcome.evidence["hessian_eigenvalues"] if rests else None
+    return predictions(run.optimizer, run.surface, start, curvatures)
 
 
 def batches(experiments: Sequence[Experiment]) -> list[list[int]]:

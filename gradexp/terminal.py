@@ -20,6 +20,7 @@ from rich.table import Table
 from gradexp.config_files import Choice
 
 if TYPE_CHECKING:
+    from gradexp.comparison import Table as Comparison
     from gradexp.job import Result
     from gradexp.sweeps.forecast import Forecast
     from gradexp.sweeps.ledger import Ledger
@@ -30,6 +31,9 @@ _JOBS = 16
 
 _BEST, _FAILED = 5, 20
 """Jobs of a larger one that are listed."""
+
+_ROWS = 20
+"""Rows of a comparison that are shown."""
 
 _KINDS = 10
 """Kinds of batches that are listed."""
@@ -118,6 +122,41 @@ def show_sweep(ledger: Ledger) -> None:
         print(f"and {len(failed) - _FAILED} more failed: see the column failure of runs.parquet")
     print(f"folder: {_short(ledger.folder)}")
     print(f"look:   {tensorboard_command(ledger.folder)}")
+    if len(ledger.rows) > len(failed) + 1:
+        print(f"tables: {compare_command(ledger.folder)}")
+
+
+def compare_command(folder: Path) -> str:
+    """The command that compares the runs of a sweep, as it can be typed here."""
+    return f"gradexp compare {shlex.quote(_short(folder))}"
+
+
+def show_tables(tables: Sequence[Comparison]) -> None:
+    """Prints tables that compare runs, the first rows of each."""
+    for table in tables:
+        shown = table.shown.head(_ROWS)
+        heads = [_coloured(str(head)) for head in shown]
+        rows = _table(*heads, title=table.title, title_style="bold", title_justify="left")
+        for column, head in zip(rows.columns, shown, strict=True):
+            if shown[head].map(_is_figure).all():
+                column.justify = "right"
+        for row in shown.itertuples(index=False):
+            rows.add_row(*map(escape, row))
+        _print(rows)
+        if len(table.shown) > _ROWS:
+            print(f"and {len(table.shown) - _ROWS:,} more: --save FOLDER writes all")
+        print(f"{table.footer}\n")
+
+
+def _coloured(head: str) -> str:
+    """The head of a column, an outcome in its colour."""
+    word, space, rest = head.partition(" ")
+    return f"{_outcome(word)}{space}{rest}" if word in _COLOURS else head
+
+
+def _is_figure(text: str) -> bool:
+    """Whether a text is a number, or one with an interval."""
+    return text[:1] in "0123456789-≤≥>∞"
 
 
 def show_forecast(forecast: Forecast) -> None:

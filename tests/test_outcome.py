@@ -41,8 +41,16 @@ CASES = [
     # far out in the flat
     ("plateau", {}, (5.0, 5.0), 0.1, 0.9, 500, "plateau", "all but zero"),
     ("easom", {}, (-50.0, 50.0), 0.1, 0.9, 500, "plateau", "all but zero"),
-    # a two-cycle at the edge of stability: gradient descent on ½ x² with lr = 2
-    ("quadratic", {"condition_number": 1.0}, (1.0, 1.0), 2.0, 0.0, 99, "budget", "after 99 steps"),
+    # flat as well, but steeper than a run would stop at
+    ("plateau", {}, (4.2, 3.6), 0.01, 0.0, 500, "plateau", "too small to lead anywhere"),
+    ("plateau", {}, (3.0, 2.0), 0.01, 0.0, 500, "budget", "after 500 steps"),
+    # slow, but on a slope
+    ("sphere", {}, (4.0, -3.0), 1e-12, 0.0, 500, "budget", "after 500 steps"),
+    # two-cycles exactly at the edge of stability: gradient descent on x² with lr 1, on ½ x² with 2
+    ("sphere", {}, (4.0, -3.0), 1.0, 0.0, 99, "cycling", "2 points after 99 steps: (4, -3), (-4"),
+    ("quadratic", {"condition_number": 1.0}, (1.0, 1.0), 2.0, 0.0, 99, "cycling", "2 points"),
+    # just below it: a spiral that closes
+    ("sphere", {}, (4.0, -3.0), 1.0 - 1e-5, 0.0, 999, "budget", "after 999 steps"),
 ]  # fmt: skip
 
 
@@ -68,6 +76,58 @@ def test_outcomes(case: tuple[Any, ...]) -> None:
     assert because in outcome.because
 
 
+@pytest.mark.parametrize(("lr", "period"), [(1.1, 2), (1.25, 4), (1.3, 16)])
+def test_a_cycle_has_the_period_and_the_points_of_its_map(lr: float, period: int) -> None:
+    # On x = 0 gradient descent on the strict saddle is the cubic map y ← (1 + lr) y - lr y³, which
+    # doubles its period on its way to chaos.
+    orbit = [0.7]
+    while len(orbit) < 4000:
+        y = orbit[-1]
+        orbit.append((1 + lr) * y - lr * y**3)
+    known = orbit[-period:]
+    assert len({round(y, 6) for y in known}) == period
+    assert orbit[-1] == pytest.approx(orbit[-1 - period], abs=1e-9)
+    cycle = outcome_of("strict", {}, (0.0, 0.7), lr, 0.0, 3999).evidence["cycle"]
+    assert cycle["period"] == cycle["divides"] == period
+    assert [y for _, y in cycle["points"]] == pytest.approx(known, abs=1e-6)
+
+
+def test_chaos_is_no_cycle() -> None:
+    assert outcome_of("strict", {}, (0.0, 0.7), 1.4, 0.0, 4000).word == "budget"
+
+
+@pytest.mark.parametrize(("points", "stride", "seen"), [(501, 4, 1), (401, 5, 2)])
+def test_of_a_cycle_that_is_recorded_now_and_then_a_multiple_of_the_period_is_known(
+    points: int, stride: int, seen: int
+) -> None:
+    surface, record = get("sphere"), Record(points=points)
+    trace = optimize(surface, (4.0, -3.0), SGD(1.0), steps=2000, record=record)
+    outcome = judge(surface, Stop(), trace)
+    assert outcome.word == "cycling"
+    assert f"divides {seen * stride}" in outcome.because
+    cycle = outcome.evidence["cycle"]
+    assert (cycle["period"], cycle["divides"]) == (None, seen * stride)
+    assert cycle["points"] == [[4.0, -3.0], [-4.0, 3.0]][:seen] or seen == 2
+    # Rest, or a way too slow to be seen between the recorded steps, is none.
+    for rate in (1e-30, 1.0 - 1e-6):
+        trace = optimize(surface, (4.0, -3.0), SGD(rate), steps=2000, record=record)
+        assert judge(surface, Stop(), trace).word == "budget"
+
+
+def test_going_round_in_the_last_place_is_no_cycle() -> None:
+    surface = get("rosenbrock")  # in float32 its gradient cannot be made as small as runs stop at
+    trace = optimize(surface, (-1.2, 1.0), SGD(1e-3, 0.9), steps=4000, dtype="float32")
+    assert trace.point is not None
+    last = trace.point[-60:, :, 0].double()
+    assert float((last - last[-1]).norm(dim=1).max()) < 1e-4
+    assert judge(surface, Stop(), trace).word == "budget"
+
+
+def test_without_points_there_is_no_cycle_to_see() -> None:
+    trace = optimize(get("sphere"), (4.0, -3.0), SGD(1.0), steps=99, record="metrics")
+    assert judge(get("sphere"), Stop(), trace).word == "budget"
+
+
 def test_evidence() -> None:
     evidence = outcome_of("strict", {}, (1.5, 0.0), 0.1, 0.5, 500).evidence
     assert evidence["hessian_eigenvalues"] == pytest.approx([-1.0, 1.0])
@@ -88,6 +148,10 @@ def test_metrics() -> None:
     assert trace.loss is not None
     losses = trace.loss[:, 0]
     assert figures["steps"] == 50
+    assert trace.point is not None
+    way = trace.point[:, :, 0]
+    assert figures["displacement"] == pytest.approx(math.dist(way[0].tolist(), way[-1].tolist()))
+    assert figures["displacement"] < figures["path_length"]
     assert figures["final_loss"] == figures["loss_gap"] == float(losses[-1])
     assert figures["best_loss"] == float(losses.min())
     assert figures["best_step"] == int(losses.argmin())

@@ -86,3 +86,5 @@ def test_a_small_sweep_ends_in_a_line_a_job_and_the_best(gradexp: Gradexp) -> No
     assert status == 0
     assert "optimizer.lr=0.1   converged" in out
     assert "best:   job 1, by steps to a loss gap of 1e-09" in out
+    assert "tables: gradexp compare s" in out.splitlines()
+    assert gradexp("compare", "s")[0] == 0

@@ -2,5 +2,13 @@
 
 from gradexp.analysis.metrics import distance_to_minimizer, metrics
 from gradexp.analysis.outcome import Outcome, coordinates, judge
+from gradexp.analysis.theory import predictions
 
-__all__ = ["Outcome", "coordinates", "distance_to_minimizer", "judge", "metrics"]
+__all__ = [
+    "Outcome",
+    "coordinates",
+    "distance_to_minimizer",
+    "judge",
+    "metrics",
+    "predictions",
+]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gradexp.engine import Trace
-from gradexp.numbers import norm
+from gradexp.analysis.theory import escape_radius, saddle_left
+from gradexp.engine import End, Trace
+from gradexp.numbers import columns, norm
 from gradexp.surfaces import Surface
+
+_FEWEST = 8
+"""Steps that a rate is fitted to."""
 
 
 def distance_to_minimizer(surface: Surface, points: Tensor) -> Tensor | None:
@@ -28,6 +34,35 @@ def distance_to_minimizer(surface: Surface, points: Tensor) -> Tensor | None:
     return norm((points[:, None] - minimizers).movedim(-1, 0)).amin(dim=1)
 
 
+def fitted_rate(step: np.ndarray, gradient_norm: np.ndarray) -> float | None:
+    """The factor that the gradient norm shrinks by in a step, from the second half of a run.
+
+    exp of the slope of the least-squares line through its logarithm.
+
+    Args:
+        step: ``(R,)``, the recorded steps.
+        gradient_norm: ``(R,)``.
+
+    Returns:
+        None where that half has fewer than `_FEWEST` steps with a gradient.
+    """
+    late = (2 * step >= step[-1]) & (gradient_norm > 0)
+    if late.sum() < _FEWEST:
+        return None
+    x, y = step[late].astype(np.float64), np.log(gradient_norm[late].astype(np.float64))
+    x -= x.mean()
+    return math.exp(float(x @ y / (x @ x)))
+
+
+def _escape_step(surface: Surface, step: Tensor, points: Tensor) -> int | None:
+    """The first recorded step away from the saddle that a run started at."""
+    saddle = saddle_left(surface, points[0].double())
+    if saddle is None:
+        return None
+    away = norm((points.double() - columns(saddle.point)).T) > escape_radius(surface)
+    return int(step[away.nonzero()[0, 0]]) if bool(away.any()) else None
+
+
 def metrics(
     surface: Surface, trace: Trace, index: int, tolerances: tuple[float, ...]
 ) -> dict[str, Any]:
@@ -42,13 +77,22 @@ def metrics(
     Returns:
         ``steps``, ``final_loss``, ``best_loss``, ``best_step``, ``loss_gap`` (final loss minus the
         surface's minimum), ``gradient_norm``, ``distance`` (to the nearest declared minimizer),
-        ``path_length``, ``reversals`` (moves at more than a right angle to the one before); and,
-        by tolerance, ``steps_to_gap`` and ``steps_to_gradient``.
+        ``path_length``, ``displacement`` (from start to end), ``reversals`` (moves at more than a
+        right angle to the one before), ``rate`` (`fitted_rate`), ``escape_steps`` (to leave the
+        saddle that the run started at: `gradexp.analysis.theory`); and, by tolerance,
+        ``steps_to_gap`` and ``steps_to_gradient``.
     """
     point = trace.final_point[:, index].double()
     distance = distance_to_minimizer(surface, point[None])
     loss = float(trace.final_loss[index])
     minimum = surface.minimum
+    rate = escaped = None
+    if trace.gradient_norm is not None and End(int(trace.end[index])) is not End.DIVERGED:
+        ran = int(trace.steps[index])
+        rows = trace.step <= ran
+        rate = fitted_rate(trace.step[rows].numpy(), trace.gradient_norm[rows, index].numpy())
+    if trace.point is not None:
+        escaped = _escape_step(surface, trace.step, trace.point[..., index])
 
     def first_steps(steps: Tensor | None) -> dict[str, int | None]:
         column = [None] * len(tolerances) if steps is None else steps[:, index].tolist()
@@ -66,7 +110,10 @@ def metrics(
         "gradient_norm": float(trace.final_gradient_norm[index]),
         "distance": None if distance is None else float(distance),
         "path_length": float(trace.path_length[index]),
+        "displacement": float(trace.displacement[index]),
         "reversals": int(trace.reversals[index]),
+        "rate": rate,
+        "escape_steps": escaped,
         "steps_to_gap": first_steps(trace.gap_steps),
         "steps_to_gradient": first_steps(trace.gradient_steps),
     }

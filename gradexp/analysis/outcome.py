@@ -8,12 +8,18 @@ kind is decided in this order:
    saddle or a maximum (which is where going uphill ends, too).
 2. The loss is within `AT_MINIMUM` · max(1, |minimum|) of the surface's minimum: ``converged``, to
    a minimizer that is not declared.
-3. The curvature is so small that even across the whole domain it would change the loss by less
-   than `FLAT` times what the loss has still to fall: ``plateau``. Where the minimum is unknown
-   only a Hessian of zeros counts.
+3. Gradient and curvature are so small that even across the whole domain, of diameter D, they
+   would change the loss by less than `FLAT` times what it has still to fall, ‖∇f‖ D + ½ |λ| D²
+   with the eigenvalue λ that is largest in size: ``plateau``. Where the minimum is unknown only a
+   Hessian of zeros counts.
 4. Eigenvalues of the Hessian, against `DEGENERATE` times the largest in size: one is clearly
    negative, ``saddle``; all are clearly positive, ``converged``, to a minimum that is not
    declared; otherwise ``plateau``.
+
+A run that used all its steps is ``cycling`` where its last recorded points go round the same few
+again and again (`gradexp.analysis.cycle`; it takes recorded points); ``plateau`` by 3, where its
+gradient is above ``stop.gradient`` but so small that it leads nowhere; otherwise ``budget``: it was
+still on its way.
 """
 
 from __future__ import annotations
@@ -26,12 +32,13 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from gradexp.analysis.cycle import Cycle, find_cycle
 from gradexp.engine import End, Stop, Trace
 from gradexp.surfaces import StationaryPoint, Surface, hessian
 
 NEAR = 1e-3
 AT_MINIMUM = 1e-9
-FLAT = 1e-4
+FLAT = 1e-3
 DEGENERATE = 1e-6
 
 _LARGEST_HESSIAN = 256
@@ -49,7 +56,8 @@ class Outcome:
         evidence: the figures behind it: ``gradient_norm``, ``hessian_eigenvalues`` (ascending, or
             None where there are none to be had), ``nearest`` (the nearest declared stationary
             point with its ``kind`` and ``distance``, or None), ``reached`` (whether the run came
-            to rest there).
+            to rest there), ``cycle`` (its ``period``, None where only every so many steps were
+            recorded; what the period ``divides``; its ``points``; or None).
     """
 
     word: Word
@@ -73,18 +81,24 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
     nearest = _nearest(surface, point)
     eigenvalues = None if end is End.DIVERGED else _eigenvalues(surface, point)
     word: Word
-    reached = False
+    reached, cycle = False, None
     if end is End.DIVERGED:
         word = "diverged"
         because = _how_diverged(point, float(value), steps, float(stop.divergence))
     elif end is End.BUDGET:
         word = "budget"
         because = f"the gradient norm is {gradient_norm:.2g} after {steps} steps"
+        cycle = find_cycle(trace, index)
+        if cycle is not None:
+            word, because = "cycling", _how_cycling(cycle, steps)
+        elif _is_flat(surface, float(value), gradient_norm, eigenvalues):
+            word = "plateau"
+            because += ", too small to lead anywhere: gradient and curvature are all but zero"
     elif nearest is not None and _is_at(surface, float(value), *nearest):
         reached = True
         word, because = _at_declared(surface, *nearest)
     else:
-        word, because = _at_rest(surface, float(value), eigenvalues)
+        word, because = _at_rest(surface, float(value), gradient_norm, eigenvalues)
     found = None
     if nearest is not None:
         stationary, distance = nearest
@@ -94,6 +108,12 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
         "hessian_eigenvalues": eigenvalues,
         "nearest": found,
         "reached": reached,
+        "cycle": cycle
+        and {
+            "period": _round(cycle) if cycle.stride == 1 else None,
+            "divides": _round(cycle),
+            "points": cycle.points.tolist(),
+        },
     }
     return Outcome(word, because, evidence)
 
@@ -150,7 +170,33 @@ def _at_declared(
     return word, f"{distance:.2g} from the declared {which} {place}"
 
 
-def _at_rest(surface: Surface, value: float, eigenvalues: list[float] | None) -> tuple[Word, str]:
+def _how_cycling(cycle: Cycle, steps: int) -> str:
+    count = len(cycle.points)
+    points = ", ".join(coordinates(point) for point in cycle.points[:2].tolist())
+    more = ", …" if count > 2 or cycle.stride > 1 else ""
+    kind = f"of {count} points" if cycle.stride == 1 else f"whose period divides {_round(cycle)}"
+    return f"a cycle {kind} after {steps} steps: {points}{more}"
+
+
+def _round(cycle: Cycle) -> int:
+    """The steps of a round."""
+    return len(cycle.points) * cycle.stride
+
+
+def _is_flat(
+    surface: Surface, value: float, gradient_norm: float, eigenvalues: list[float] | None
+) -> bool:
+    """3 of the above, where the minimum is known."""
+    if surface.minimum is None or eigenvalues is None:
+        return False
+    diameter = math.hypot(*(top - bottom for bottom, top in surface.domain))
+    change = gradient_norm * diameter + max(map(abs, eigenvalues)) * diameter**2 / 2
+    return change <= FLAT * (value - float(surface.minimum))
+
+
+def _at_rest(
+    surface: Surface, value: float, gradient_norm: float, eigenvalues: list[float] | None
+) -> tuple[Word, str]:
     """What a point is that is not declared and has all but no gradient: 2 to 4 of the above."""
     minimum = None if surface.minimum is None else float(surface.minimum)
     if minimum is not None and abs(value - minimum) <= AT_MINIMUM * max(1.0, abs(minimum)):
@@ -159,9 +205,7 @@ def _at_rest(surface: Surface, value: float, eigenvalues: list[float] | None) ->
         return "plateau", "the gradient is all but zero; the Hessian is not to be had"
     low, high = eigenvalues[0], eigenvalues[-1]
     largest = max(abs(low), abs(high))
-    diameter = math.hypot(*(top - bottom for bottom, top in surface.domain))
-    flat = minimum is not None and largest * diameter**2 <= FLAT * (value - minimum)
-    if flat or largest == 0:
+    if largest == 0 or _is_flat(surface, value, gradient_norm, eigenvalues):
         return "plateau", f"gradient and curvature (at most {largest:.2g}) are all but zero"
     if low < -DEGENERATE * largest:
         return "saddle", f"the Hessian has a negative eigenvalue, {low:.2g}"

@@ -13,7 +13,7 @@ from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording, root
 from gradexp.engine.runs import NEVER, Notes, has_diverged, is_stationary
 from gradexp.engine.trace import End, Ran, Trace
-from gradexp.numbers import map_numbers
+from gradexp.numbers import map_numbers, norm
 
 _PART = 2**20
 """Runs that are judged at a time: what that needs besides does not grow with their number."""
@@ -55,11 +55,12 @@ class Results:
         step = torch.empty(0, dtype=torch.int64, device=loss.device)
         if recording:
             step = recording.close(self._reached, steps, loss, square, self._point)
-        end = torch.empty_like(steps)
+        end, displacement = torch.empty_like(steps), torch.empty_like(loss)
         for begun in range(0, problem.batch, _PART):
             part = slice(begun, begun + _PART)
             end[part] = self._ends(part, loss[part], square[part])
             square[part] = root(square[part])
+            displacement[part] = norm(self._point[:, part] - problem.start[:, part])
         return Trace(
             step=step,
             loss=recording.loss if recording else None,
@@ -73,6 +74,7 @@ class Results:
             best_loss=best_loss,
             best_step=best_step,
             path_length=path_length,
+            displacement=displacement,
             reversals=reversals,
             gap_steps=first[tolerances:] if bool(problem.least.value) else None,
             gradient_steps=first[:tolerances],

@@ -69,6 +69,8 @@ class Trace:
     """``(B,)``, int64"""
     path_length: Tensor
     """``(B,)``: the lengths of all moves together"""
+    displacement: Tensor
+    """``(B,)``: the distance from start to end"""
     reversals: Tensor
     """``(B,)``, int64: moves at more than a right angle to the move before"""
 

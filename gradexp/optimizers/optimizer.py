@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,10 @@ class Optimizer(Component):
     """
 
     lr: Number
+
+    linear: ClassVar[bool] = False
+    """Whether `update` is linear in point, gradient and state, and the step is proportional to the
+    learning rate: then its rate and its stability on a quadratic are known."""
 
     @abstractmethod
     def init(self, point: Point) -> Any:

@@ -50,6 +50,8 @@ class SGD(Optimizer):
     -0.25 3.5
     """
 
+    linear = True
+
     lr: Positive
     momentum: UnitInterval = 0.0
     dampening: Number = 0.0

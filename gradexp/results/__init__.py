@@ -1,5 +1,6 @@
 """Run folders: what a run leaves on disk."""
 
+from gradexp.results.loading import Loaded, load, read_runs, swept_keys
 from gradexp.results.run_folder import (
     digest,
     identity,
@@ -10,14 +11,23 @@ from gradexp.results.run_folder import (
     write_failure,
     write_run,
 )
+from gradexp.results.table import TABLE, is_override, outcome_row, write_table
 
 __all__ = [
+    "TABLE",
+    "Loaded",
     "digest",
     "identity",
+    "is_override",
     "is_whole",
+    "load",
+    "outcome_row",
     "read_failure",
     "read_record",
     "read_run",
+    "read_runs",
+    "swept_keys",
     "write_failure",
     "write_run",
+    "write_table",
 ]

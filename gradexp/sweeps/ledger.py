@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gradexp.analysis import coordinates
-from gradexp.results import is_whole, read_failure, read_record
-
-TABLE = "runs.parquet"
+from gradexp.results import outcome_row, write_table
 
 
 class Entry(NamedTuple):
@@ -71,52 +68,14 @@ class Ledger:
 
     def write(self) -> None:
         """Writes the table: a row a job that has ended."""
-        import pyarrow  # a third of a second, and only sweeps need it
-        from pyarrow import parquet
-
         rows = [self.rows[number] for number in sorted(self.rows)]
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        columns = {name: _column([row.get(name) for row in rows]) for name in names}
-        partial = self.folder / f".{TABLE}.partial"
-        parquet.write_table(pyarrow.table(columns), partial)
-        os.replace(partial, self.folder / TABLE)
+        write_table(self.folder, rows)
 
 
 def _row(entry: Entry, sweep: Path) -> dict[str, Any] | None:
     """What a job came to, or None as long as it has not ended."""
-    whole = is_whole(entry.folder)
-    reason = None if whole else read_failure(entry.folder)
-    if not whole and reason is None:
+    ended = outcome_row(entry.folder)
+    if ended is None:
         return None
     folder = os.path.relpath(entry.folder, sweep)
-    row = {"job": entry.number, "folder": folder, **entry.overrides}
-    if reason is not None:
-        return {**row, "outcome": "failed", "failure": reason}
-    record = read_record(entry.folder)
-    evidence = record["evidence"]
-    row["outcome"] = record["outcome"]
-    row["because"] = evidence["because"]
-    row["reached"] = coordinates(evidence["nearest"]["point"]) if evidence["reached"] else None
-    row.update(_flat("metrics", record["metrics"]))
-    kept = ("engine", "device", "dtype", "seconds", "identity", "digest")
-    row.update((f"run.{name}", record[name]) for name in kept)
-    return row
-
-
-def _flat(path: str, node: Any) -> dict[str, Any]:
-    """A nested mapping as plain values by their path."""
-    if not isinstance(node, dict):
-        return {path: node}
-    found: dict[str, Any] = {}
-    for name, value in node.items():
-        found.update(_flat(f"{path}.{name}", value))
-    return found
-
-
-def _column(values: Sequence[Any]) -> list[Any]:
-    """The values as one type can hold them: numbers, or else text."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int} or kinds <= {bool} or kinds <= {str}:
-        return list(values)
-    change: type = float if kinds <= {int, float} else str
-    return [None if value is None else change(value) for value in values]
+    return {"job": entry.number, "folder": folder, **entry.overrides, **ended}

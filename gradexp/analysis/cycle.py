@@ -1,0 +1,65 @@
+"""Cycles: a run that goes round and round a few points."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradexp.engine import Trace
+
+LONGEST = 64
+"""Recorded steps that a cycle may have."""
+
+ROUNDS = 3
+"""Rounds that must be there."""
+
+CLOSED = 1e-6
+"""A round ends within this times the cycle's size of where it began. A run that spirals in or out
+by a factor ρ a round misses its beginning by about (1 - ρ) times that size."""
+
+ROUNDING = 1e3
+"""Cycles are larger than so many units in the last place: smaller ones are rounding's."""
+
+
+class Cycle(NamedTuple):
+    """The points that a run goes round."""
+
+    points: Tensor
+    """``(P, dim)``, the recorded ones of a round, the last one last"""
+    stride: int
+    """steps from one to the next: the period is P where it is 1, and else divides P times it"""
+
+
+def find_cycle(trace: Trace, index: int) -> Cycle | None:
+    """The shortest cycle that the end of a run goes round, or None.
+
+    Where only every so many steps were recorded, a cycle may show one point. It is told from rest
+    by its moves, of which most turn back.
+
+    Args:
+        trace: of its batch; without points nothing is found.
+        index: of a run that made all its steps.
+    """
+    if trace.point is None or len(trace.step) < 2 * ROUNDS:
+        return None
+    points, stride = trace.point[..., index], int(trace.step[1] - trace.step[0])
+    if int(trace.step[-1] - trace.step[-2]) != stride:  # the last one comes besides
+        points = points[:-1]
+    end = points[-ROUNDS * LONGEST :].double()
+    if not bool(end.isfinite().all()):
+        return None
+    away = (end - end[-1]).norm(dim=1).flip(0)
+    made = int(trace.steps[index])
+    turns = stride > 1 and 2 * int(trace.reversals[index]) > made
+    least = ROUNDING * torch.finfo(points.dtype).eps * max(1.0, float(end[-1].norm()))
+    for period in range(1 if turns else 2, len(end) // ROUNDS + 1):
+        size = float(away[1:period].max()) if period > 1 else float(trace.path_length[index]) / made
+        if size <= least or float(away[period]) > CLOSED * size:
+            continue
+        rounds = end[-ROUNDS * period :]
+        missed = (rounds[period:] - rounds[:-period]).norm(dim=1).max()
+        if float(missed) <= CLOSED * size:
+            return Cycle(end[-period:], stride)
+    return None

@@ -1,0 +1,176 @@
+"""What theory says of a run near a stationary point, where the surface is its quadratic.
+
+Along an eigenvector of the Hessian with eigenvalue λ a linear rule maps (x, state) to M(λ) (x,
+state). For heavy ball in torch's convention, v ← βv + λx, x ← x - αv, with state v::
+
+    M(λ) = [[1 - αλ, -αβ], [λ, β]]
+
+The largest spectral radius over all λ is the rate: the factor that the distance shrinks by in a
+step. M comes from the rule's own `update`, so that it holds for every rule with
+`gradexp.optimizers.Optimizer.linear`.
+
+Sources: Polyak, "Some methods of speeding up the convergence of iteration methods" (1964); Lessard,
+Recht, Packard, "Analysis and design of optimization algorithms via integral quadratic constraints"
+(2016), for Nesterov's; O'Neill and Wright, "Behavior of accelerated gradient methods near critical
+points of nonconvex functions" (2019), for the escape from saddles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers import columns, norm, substitute
+from gradexp.optimizers import Optimizer
+from gradexp.surfaces import StationaryPoint, Surface, hessian
+
+FLAT = 1e-10
+"""Eigenvalues smaller than this times the largest in size are zero: along a curve of minimizers
+nothing moves."""
+
+ESCAPE = 0.05
+"""A saddle is left where the distance from it is this times the shortest side of the domain."""
+
+
+def iteration_matrix(optimizer: Optimizer, eigenvalues: Tensor) -> Tensor:
+    """M(λ) of a linear rule with the numbers of one run, after its first step.
+
+    Args:
+        optimizer: linear.
+        eigenvalues: ``(N,)``, of the Hessian.
+
+    Returns:
+        ``(N, K, K)``: rows and columns are the point, then the parts of the state.
+    """
+    size = 1 + len(optimizer.init(torch.zeros(1, 1, dtype=torch.float64)))
+    basis = torch.eye(size, dtype=torch.float64)[:, None, :].expand(size, len(eigenvalues), size)
+    state = type(optimizer.init(basis[:1]))(*(part[None] for part in basis[1:]))
+    point, gradient = basis[:1], basis[:1] * eigenvalues.double()[:, None]
+    moved, state = optimizer.update(point, gradient, state, step=1)
+    return torch.cat([moved, *state]).movedim(0, 1)
+
+
+def rate(optimizer: Optimizer, eigenvalues: Sequence[float]) -> float | None:
+    """The factor by which the distance to a minimum shrinks in a step, in the long run.
+
+    Args:
+        optimizer: of one run.
+        eigenvalues: of the Hessian there, ascending.
+
+    Returns:
+        The largest spectral radius of M(λ) over all λ that are not zero; above 1 where the minimum
+        repels. None where the rule is not linear, or nothing is curved.
+    """
+    largest = max(map(abs, eigenvalues), default=0.0)
+    curved = [value for value in eigenvalues if abs(value) > FLAT * largest]
+    if not optimizer.linear or not curved:
+        return None
+    matrices = iteration_matrix(optimizer, torch.tensor(curved, dtype=torch.float64))
+    return float(torch.linalg.eigvals(matrices).abs().max())
+
+
+def stability_edge(optimizer: Optimizer, sharpness: float) -> float | None:
+    """The learning rate above which a minimum repels, with all else as it is.
+
+    An eigenvalue of M leaves the unit circle through -1. M, and det(I + M), are linear in the
+    learning rate α: the edge is where that determinant is 0. For heavy ball it is 2(1 + β)/λ, for
+    Nesterov's momentum 2(1 + β)/(λ(1 + 2β)).
+
+    Args:
+        optimizer: of one run.
+        sharpness: λ, the largest eigenvalue of the Hessian.
+
+    Returns:
+        None where the rule is not linear, or nothing is curved.
+    """
+    if not optimizer.linear or not sharpness > 0:
+        return None
+    curvature, lr = torch.tensor([sharpness], dtype=torch.float64), 1 / sharpness
+    near, far = (
+        float(torch.linalg.det(torch.eye(len(matrix), dtype=torch.float64) + matrix))
+        for matrix in (
+            iteration_matrix(substitute(optimizer, lr=times * lr), curvature)[0]
+            for times in (1.0, 2.0)
+        )
+    )
+    return lr * (2 * near - far) / (near - far) if near > far else None
+
+
+def saddle_left(surface: Surface, start: Tensor) -> StationaryPoint | None:
+    """The declared saddle or maximum that a run starts at so near that it must be left.
+
+    Args:
+        surface: of the run.
+        start: ``(dim,)``.
+    """
+    for stationary in surface.stationary_points:
+        offset = start - columns(stationary.point)
+        if stationary.kind != "minimum" and float(norm(offset)) < escape_radius(surface):
+            return stationary
+    return None
+
+
+def escape_radius(surface: Surface) -> float:
+    """How far from a saddle it is left."""
+    return ESCAPE * min(high - low for low, high in surface.domain)
+
+
+def escape_steps(
+    optimizer: Optimizer, surface: Surface, saddle: StationaryPoint, start: Tensor
+) -> float | None:
+    """The steps from a start near a saddle to `escape_radius`, r.
+
+    Along the eigenvector of the least eigenvalue λ < 0 the distance grows as c ε σᵗ from the
+    start's offset ε along it: log(r/(c ε))/log σ steps, σ > 1 the largest eigenvalue of M(λ).
+    c, which is 1 for gradient descent, is what of ε goes into σ's eigenvector.
+
+    Args:
+        optimizer: of one run.
+        surface: of it.
+        saddle: declared.
+        start: ``(dim,)``.
+
+    Returns:
+        None where the rule is not linear, there is no way down, or the start has no part of it.
+    """
+    place = columns(saddle.point)
+    curvatures, directions = torch.linalg.eigh(hessian(surface, place))
+    if not optimizer.linear or not float(curvatures[0]) < 0:
+        return None
+    offset = abs(float(directions[:, 0] @ (start.double() - place)))
+    matrix = iteration_matrix(optimizer, curvatures[:1])[0]
+    growths, modes = torch.linalg.eig(matrix)
+    fastest = int(growths.abs().argmax())
+    growth = float(growths[fastest].abs())
+    share = abs(complex(modes[0, fastest] * torch.linalg.inv(modes)[fastest, 0]))
+    if offset == 0 or growth <= 1 or share == 0:
+        return None
+    return max(0.0, math.log(escape_radius(surface) / (share * offset)) / math.log(growth))
+
+
+def predictions(
+    optimizer: Optimizer, surface: Surface, start: Tensor, curvatures: Sequence[float] | None
+) -> dict[str, float | None]:
+    """What theory says of one run, with a constant learning rate and no noise.
+
+    Args:
+        optimizer: of the run.
+        surface: of it.
+        start: ``(dim,)``.
+        curvatures: eigenvalues of the Hessian at the minimum that it came to rest at, ascending;
+            None where it did not.
+
+    Returns:
+        ``rate`` and ``edge`` (`stability_edge`) at that minimum, ``escape_steps`` from the saddle
+        it started at; what does not apply is None.
+    """
+    saddle = saddle_left(surface, start)
+    leaving = None if saddle is None else escape_steps(optimizer, surface, saddle, start)
+    return {
+        "rate": None if curvatures is None else rate(optimizer, curvatures),
+        "edge": None if curvatures is None else stability_edge(optimizer, curvatures[-1]),
+        "escape_steps": leaving,
+    }

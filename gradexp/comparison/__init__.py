@@ -1,0 +1,7 @@
+"""Tables that compare the runs of sweeps."""
+
+from gradexp.comparison.sample import Sample, gather
+from gradexp.comparison.table import Table
+from gradexp.comparison.tables import compare
+
+__all__ = ["Sample", "Table", "compare", "gather"]

@@ -1,0 +1,96 @@
+"""Steps to a tolerance, of runs of which not all arrive.
+
+A run that used all its steps might have arrived later: it is censored there. One that ended
+otherwise (diverged, at rest or going round somewhere else) never arrives, however long one waits:
+it counts among the runs for ever. Neither is left out, and neither counts as having arrived at the
+end of its steps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from gradexp.comparison.sample import Sample
+
+
+class Arrivals(NamedTuple):
+    """When each of some runs arrived."""
+
+    at: np.ndarray
+    """``(N,)``, the step; infinite where a run did not"""
+    known: np.ndarray
+    """``(N,)``, up to which step that is known; infinite where it never arrives"""
+    spent: np.ndarray
+    """``(N,)``, steps made until then, or to the run's end"""
+
+    @property
+    def arrived(self) -> int:
+        """How many arrived."""
+        return int(np.isfinite(self.at).sum())
+
+
+def arrivals(runs: pd.DataFrame, column: str) -> Arrivals:
+    """Those of runs, by a column ``metrics.steps_to_…``."""
+    at = runs[column].to_numpy(float, na_value=np.inf)
+    at = np.where(np.isnan(at), np.inf, at)
+    made = runs["metrics.steps"].to_numpy(float)
+    arrived = np.isfinite(at)
+    known = np.where(arrived, at, np.where(runs["outcome"] == "budget", made, np.inf))
+    return Arrivals(at, known, np.where(arrived, at, made))
+
+
+def quantiles(some: Arrivals, shares: tuple[float, ...] = (0.25, 0.5, 0.75)) -> list[float]:
+    """The steps by which shares of the runs have arrived, by the Kaplan-Meier estimate.
+
+    Returns:
+        Infinite where so many never do, or are not known to.
+    """
+    if len(some.at) == 1:
+        return [float(some.at[0])] * len(shares)
+    last = some.known[np.isfinite(some.known)].max(initial=0.0) + 1  # stands for ever
+    lasting = np.where(np.isfinite(some.known), some.known, last)
+    sample = stats.CensoredData.right_censored(lasting, np.isinf(some.at))
+    found = stats.ecdf(sample).cdf
+    reached = [found.probabilities >= share - 1e-9 for share in shares]
+    return [float(found.quantiles[which][0]) if which.any() else math.inf for which in reached]
+
+
+def expected_steps(some: Arrivals) -> float:
+    """The steps until one run arrives where runs are started again after they end.
+
+    All steps that were made, divided by the runs that arrived: the expected running time of Hansen
+    et al., "Real-parameter black-box optimization benchmarking" (2009).
+    """
+    return float(some.spent.sum()) / some.arrived if some.arrived else math.inf
+
+
+def score(sample: Sample, runs: pd.DataFrame) -> tuple[float, ...]:
+    """What settings are put in order by, the best first: how soon half of the runs arrive, then how
+    soon one does with restarts, then the median loss gap, or loss; or the median of a metric."""
+    if not sample.metric.is_arrival:
+        return (middle(runs[sample.metric.column])[1],)
+    some = arrivals(runs, sample.metric.column)
+    left = runs["metrics.loss_gap"]
+    left = left if left.notna().any() else runs["metrics.final_loss"]
+    return (quantiles(some, (0.5,))[0], expected_steps(some), middle(left)[1])
+
+
+def middle(values: pd.Series) -> tuple[float, float, float]:
+    """Quartiles; what is not finite counts as beyond all others.
+
+    Returns:
+        The first, the median, the third; NaN where there is none.
+    """
+    numbers = values.to_numpy(float, na_value=np.nan)
+    if not np.isfinite(numbers).any():
+        return (math.nan,) * 3
+    numbers = np.sort(np.where(np.isfinite(numbers), numbers, np.inf))
+    with np.errstate(invalid="ignore"):  # between two infinite ones NumPy finds NaN
+        found = np.quantile(numbers, (0.25, 0.5, 0.75), method="averaged_inverted_cdf")
+    low, half, high = np.where(np.isnan(found), np.inf, found).tolist()
+    return low, half, high

@@ -1,0 +1,194 @@
+"""What each factor decides, and how sure a difference between settings is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse, stats
+
+from gradexp.comparison.arrivals import arrivals
+from gradexp.comparison.sample import Sample
+from gradexp.comparison.table import Table, listed, number, spread, texts
+
+_FACTORS = 8
+"""Of more, those with the largest effects are paired."""
+
+_RIVALS = 10
+"""Settings that the best one is compared with."""
+
+_RESAMPLES = 9999
+
+_ENDLESS = 1e100
+"""Stands for infinity in the bootstrap."""
+
+
+def explained(sample: Sample) -> Table | None:
+    """How much of the variance each factor and each pair of factors explains.
+
+    Of a target y the share of a factor is 1 - SSE/SST with the mean of each of its values; that of
+    a pair, beyond both, is what the mean of each cell explains more than a sum of an effect of one
+    and an effect of the other. In a whole grid the shares of factors, pairs and what is left add up
+    to 1: the decomposition of Sobol' (1993). The outcome is one 0-or-1 variable a word, whose
+    squares add up: the share of Light and Margolin's variance (1971).
+
+    Returns:
+        None where only one key differs.
+    """
+    factors = [*sample.setting, *sample.repeats]
+    if len(factors) < 2:
+        return None
+    runs, metric = sample.runs, sample.metric
+    values = runs[metric.column].to_numpy(float, na_value=np.nan)
+    there = np.isfinite(values)
+    positive = bool((values[there] > 0).all())
+    targets = {"speed": (there, np.log10(values[there]) if positive else values[there])}
+    words = pd.get_dummies(runs["outcome"]).to_numpy(float)
+    targets["outcome"] = (np.ones(len(runs), dtype=bool), words)
+
+    levels = {key: pd.factorize(runs[key], use_na_sentinel=False)[0] for key in factors}
+    rows: list[dict[str, Any]] = []
+    for key in factors:
+        row: dict[str, Any] = {"factor": key, "and": None, "values": runs[key].nunique()}
+        for name, (kept, target) in targets.items():
+            row[name] = _share(target, [levels[key][kept]])
+        rows.append(row)
+    rows.sort(key=lambda row: -np.nan_to_num([row["speed"], row["outcome"]]).sum())
+    for one, other in combinations([row["factor"] for row in rows[:_FACTORS]], 2):
+        row = {"factor": one, "and": other, "values": None}
+        for name, (kept, target) in targets.items():
+            both = [levels[one][kept], levels[other][kept]]
+            cells = both[0] * (both[1].max(initial=0) + 1) + both[1]
+            row[name] = max(0.0, _share(target, [cells]) - _share(target, both))
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    of = f"log {metric.label}" if positive else metric.label
+    pairs = zip(frame["factor"], frame["and"], strict=True)
+    shown = {
+        "factor": [one if pd.isna(other) else f"{one} × {other}" for one, other in pairs],
+        f"% of {of}": [_percent(value) for value in frame["speed"]],
+        "% of outcome": [_percent(value) for value in frame["outcome"]],
+    }
+    told = f"{sample.behind()}; shares of variance; a pair's is beyond those of both alone; "
+    told += f"of {of} over the {int(there.sum()):,} runs that have it"
+    return Table("effects", "What decides", frame, pd.DataFrame(shown), told)
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _share(target: np.ndarray, groups: Sequence[np.ndarray]) -> float:
+    """The share of a target's variance that a sum of effects of groupings explains.
+
+    Args:
+        target: ``(N,)`` or ``(N, K)``.
+        groups: ``(N,)`` each, whole numbers.
+
+    Returns:
+        NaN where nothing varies.
+    """
+    columns = target[:, None] if target.ndim == 1 else target
+    if not len(columns):
+        return math.nan
+    centered = columns - columns.mean(axis=0)
+    whole = float((centered**2).sum())
+    if whole <= 1e-20 * len(columns):
+        return math.nan
+    rows = np.arange(len(columns))
+    indicators = sparse.hstack(
+        [sparse.csr_array((np.ones(len(rows)), (rows, group))) for group in groups], format="csr"
+    )
+    rest = 0.0
+    for column in centered.T:
+        effects = sparse.linalg.lsmr(indicators, column, atol=1e-10, btol=1e-10)[0]
+        rest += float(((column - indicators @ effects) ** 2).sum())
+    return min(1.0, max(0.0, 1 - rest / whole))
+
+
+def differences(
+    sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFrame]]
+) -> Table | None:
+    """The best setting beside the next ones, start by start.
+
+    The figure is the median ratio of steps (of another metric, the median difference) over the
+    repeats that both share, with its 95 % bootstrap interval over repeats. A run that does not
+    arrive takes infinitely long; where neither arrives there is no ratio.
+
+    Returns:
+        None where there is one setting, or nothing to pair.
+    """
+    if len(ordered) < 2 or not sample.repeats:
+        return None
+    metric, keys = sample.metric, list(sample.repeats)
+    series = []
+    for _, runs in ordered[: _RIVALS + 1]:
+        values = runs[metric.column].to_numpy(float, na_value=np.nan)
+        if metric.is_arrival:
+            values = arrivals(runs, metric.column).at
+        index = pd.MultiIndex.from_frame(runs[keys].astype(str))
+        series.append(pd.Series(values, index=index).groupby(level=keys).first())
+    rows = []
+    for (setting, _), other in zip(ordered[1 : _RIVALS + 1], series[1:], strict=True):
+        together = pd.concat([series[0], other], axis=1, join="inner").to_numpy(float)
+        best, rival = together.T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            compared = rival / best if metric.is_arrival else rival - best
+        compared = compared[~np.isnan(compared)]
+        low, high = _interval(compared)
+        rows.append(
+            {
+                **setting,
+                "pairs": len(together),
+                "slower": int((rival > best).sum()),
+                "faster": int((rival < best).sum()),
+                "median": _median(compared) if len(compared) else math.nan,
+                "low": low,
+                "high": high,
+            }
+        )
+    frame = pd.DataFrame(rows)
+    of = "steps ÷ best's" if metric.is_arrival else f"{metric.label} - best's"
+    parts = zip(frame["median"], frame["low"], frame["high"], strict=True)
+    shown: dict[str, Any] = {
+        **texts(frame, sample.setting),
+        "pairs": frame["pairs"].map(str),
+        "worse in": frame["slower"].map(str),
+        "better in": frame["faster"].map(str),
+        of: [spread(*part, _ratio) for part in parts],
+    }
+    best_values = listed(f"{key}={number(value)}" for key, value in ordered[0][0].items())
+    told = f"pairs share {', '.join(keys)}; median with 95 % bootstrap interval over the pairs"
+    told += f" ({_RESAMPLES:,} resamples, percentiles)"
+    return Table("differences", f"Beside the best, {best_values}", frame, pd.DataFrame(shown), told)
+
+
+def _ratio(value: float) -> str:
+    return "∞" if math.isinf(value) else number(value, 3)
+
+
+def _median(values: np.ndarray, axis: int = -1) -> Any:
+    """The lower median, which is one of the values: they may be infinite."""
+    return np.quantile(values, 0.5, axis=axis, method="inverted_cdf")
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the median, or NaN where there are not two values."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    if (values == values[0]).all():
+        return float(values[0]), float(values[0])
+    finite = np.where(np.isinf(values), _ENDLESS, values)  # percentiles are differences
+    found = stats.bootstrap(
+        (finite,),
+        _median,
+        n_resamples=_RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    low, high = (math.inf if end > _ENDLESS / 1e6 else float(end) for end in found)
+    return low, high

@@ -1,0 +1,117 @@
+"""How forgiving a setting is: the width of the band of learning rates that do about as well."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradexp.comparison.arrivals import arrivals, quantiles
+from gradexp.comparison.sample import LR, MOMENTUM, Sample
+from gradexp.comparison.table import Table, number, steps, texts
+
+FACTOR = 2.0
+"""Learning rates whose median steps are at most so many times the fewest are in the band."""
+
+
+def bands(sample: Sample) -> Table | None:
+    """The band of learning rates within a factor of two of the best, by each other setting.
+
+    Its ends are where the median steps, as a broken line through the learning rates of the sweep,
+    both logarithmic, pass twice the fewest; next to a learning rate at which half of the runs never
+    arrive, the last one at which they do.
+
+    Returns:
+        None where the learning rate was not swept, or runs are not compared by steps.
+    """
+    if LR not in sample.setting or not sample.metric.is_arrival:
+        return None
+    others = [key for key in sample.setting if key != LR]
+    rows = []
+    for values, runs in sample.groups(others):
+        rates, medians = [], []
+        for rate, some in runs.groupby(LR):
+            rates.append(float(rate))  # type: ignore[arg-type]
+            medians.append(quantiles(arrivals(some, sample.metric.column), (0.5,))[0])
+        row = {**values, "rates": len(rates), **band(np.array(rates), np.array(medians))}
+        momentum = (
+            runs[MOMENTUM].iloc[0] if MOMENTUM in runs and MOMENTUM not in sample.repeats else None
+        )
+        edges = runs["theory.edge"].dropna()
+        row["predicted_edge"] = edges.median() if len(edges) else math.nan
+        slowing = 1 - float(momentum) if isinstance(momentum, int | float) else math.nan
+        for end in ("best", "low", "high"):
+            row[f"effective_{end}"] = row[end] / slowing
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    if frame["rates"].max() < 3 or frame["best"].isna().all():
+        return None
+    open_low, open_high = frame["open_low"], frame["open_high"]
+    shown: dict[str, Any] = {
+        **texts(frame, others),
+        "best lr": [number(value) for value in frame["best"]],
+        "steps": ["" if math.isnan(v) else steps(v) for v in frame["steps"]],
+        "band from": _ends(frame["low"], open_low, "≤ "),
+        "to": _ends(frame["high"], open_high, "≥ "),
+        "decades": _ends(frame["decades"], open_low | open_high, "≥ ", 3),
+        "stable below": [number(value) for value in frame["predicted_edge"]],
+    }
+    if frame["effective_best"].notna().any():
+        for end, told in (("best", "best lr/(1 - β)"), ("low", "from"), ("high", "to")):
+            head = told if end == "best" else f"{told} /(1 - β)"
+            shown[head] = [number(value) for value in frame[f"effective_{end}"]]
+    told = f"{sample.behind()}; learning rates whose median steps are within a factor of "
+    told += f"{FACTOR:g} of the fewest; ≤ and ≥: the band goes on beyond the swept ones; stable "
+    told += "below: by theory, at the minimizers reached"
+    return Table(
+        "bands", "How forgiving: the band of learning rates", frame, pd.DataFrame(shown), told
+    )
+
+
+def _ends(values: pd.Series, is_open: pd.Series, sign: str, digits: int = 4) -> list[str]:
+    pairs = zip(values, is_open, strict=True)
+    return [f"{sign if beyond else ''}{number(value, digits)}" for value, beyond in pairs]
+
+
+def band(rates: np.ndarray, medians: np.ndarray) -> dict[str, Any]:
+    """The band around the learning rate of the fewest steps.
+
+    Args:
+        rates: ``(N,)``, ascending, positive.
+        medians: ``(N,)``, steps at least 0; infinite where runs do not arrive.
+
+    Returns:
+        ``best``, ``steps`` there, ``low``, ``high``, ``decades``, and whether the band goes on
+        beyond the rates: ``open_low``, ``open_high``.
+    """
+    if not np.isfinite(medians).any():
+        nothing = dict.fromkeys(("best", "steps", "low", "high", "decades"), math.nan)
+        return {**nothing, "open_low": False, "open_high": False}
+    x, y = np.log10(rates), np.log10(np.maximum(medians, 1.0))
+    best = int(np.argmin(y))
+    limit = y[best] + math.log10(FACTOR)
+
+    def end(direction: int) -> tuple[float, bool]:
+        at = best
+        while 0 <= at + direction < len(x) and y[at + direction] <= limit:
+            at += direction
+        beyond = at + direction
+        if not 0 <= beyond < len(x):
+            return float(x[at]), True
+        if not math.isfinite(y[beyond]):
+            return float(x[at]), False
+        share = (limit - y[at]) / (y[beyond] - y[at])
+        return float(x[at] + share * (x[beyond] - x[at])), False
+
+    (low, open_low), (high, open_high) = end(-1), end(1)
+    return {
+        "best": float(rates[best]),
+        "steps": float(medians[best]),
+        "low": 10**low,
+        "high": 10**high,
+        "decades": high - low,
+        "open_low": open_low,
+        "open_high": open_high,
+    }

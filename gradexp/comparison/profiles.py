@@ -1,0 +1,172 @@
+"""Settings across surfaces: which solves how many of them, and how soon."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gradexp.comparison.arrivals import arrivals, expected_steps
+from gradexp.comparison.sample import Metric, Sample
+from gradexp.comparison.table import Table, number, percent, steps, texts
+
+_RATIOS = (1, 2, 4, 8, 16, 32)
+"""Where the profile is tabled."""
+
+_TIES = 1 + 1e-12
+
+
+class Times(NamedTuple):
+    """The steps that each solver took for each problem."""
+
+    solvers: list[dict[str, Any]]
+    problems: pd.DataFrame
+    steps: np.ndarray
+    """``(problems, solvers)``, infinite where it did not arrive, NaN where it was not run"""
+    dims: np.ndarray
+    """``(problems,)``, of the surface; NaN where it is not known"""
+
+
+def times(sample: Sample, metric: Metric) -> Times:
+    """Those of a sample; a problem is a surface with a start and a seed."""
+    keys = [*sample.problem, *sample.repeats]
+    runs = sample.runs
+    number_of = runs.groupby(keys, dropna=False).ngroup().to_numpy()
+    count = int(number_of.max()) + 1
+    first = pd.Series(number_of).drop_duplicates().sort_values().index
+    solvers, columns = [], []
+    for values, some in sample.groups(sample.solver):
+        where = runs.index.get_indexer(some.index)
+        column = np.full(count, np.nan)
+        column[number_of[where]] = arrivals(some, metric.column).at
+        solvers.append(values)
+        columns.append(column)
+    problems = runs.iloc[first][keys].reset_index(drop=True)
+    dims = runs.iloc[first]["run.dim"].to_numpy(float) if "run.dim" in runs else None
+    dims = np.full(count, np.nan) if dims is None else dims
+    return Times(solvers, problems, np.column_stack(columns), dims)
+
+
+def ratios(some: Times) -> np.ndarray:
+    """The steps of each solver to those of the best one on each problem, of Dolan and Moré.
+
+    Returns:
+        ``(problems, solvers)``, infinite where a solver did not arrive, and for all where none did.
+    """
+    taken = np.where(np.isnan(some.steps), np.inf, some.steps)
+    best = taken.min(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # A solver that starts at its goal takes no step; so does the best one then.
+        found = np.where(best == 0, np.where(taken == 0, 1.0, np.inf), taken / best)
+    return np.where(np.isfinite(best), found, np.inf)
+
+
+def profiles(sample: Sample) -> Table | None:
+    """The share of problems that each solver solves within a multiple of the best one's steps.
+
+    ρ(τ) of Dolan and Moré, "Benchmarking optimization software with performance profiles" (2002).
+
+    Returns:
+        None where there is one surface, or one solver, or runs are not compared by steps.
+    """
+    if not sample.problem or not sample.solver or not sample.metric.is_arrival:
+        return None
+    some = times(sample, sample.metric)
+    found = ratios(some)
+    frame = pd.DataFrame(some.solvers)
+    for ratio in _RATIOS:
+        frame[f"within_{ratio}"] = (found <= ratio * _TIES).mean(axis=0)
+    frame["solved"] = np.isfinite(some.steps).mean(axis=0)
+    frame["runs"] = (~np.isnan(some.steps)).sum(axis=0)
+    order = [*(f"within_{ratio}" for ratio in _RATIOS), "solved"]
+    frame = frame.iloc[np.argsort(-frame[order].sum(axis=1), kind="stable")].reset_index(drop=True)
+    shown: dict[str, Any] = texts(frame, sample.solver)
+    for ratio in _RATIOS:
+        head = "fastest %" if ratio == 1 else f"≤ {ratio}×"
+        shown[head] = frame[f"within_{ratio}"].map(percent)
+    shown["solved %"] = frame["solved"].map(percent)
+    keys = ", ".join(sample.problem + sample.repeats)
+    told = f"{sample.behind()}; {len(some.problems):,} problems ({keys}); "
+    told += f"solved: {sample.metric.label}; ≤ 2×: share solved within twice the steps of the best"
+    return Table(
+        "profiles", "Across surfaces: performance profiles", frame, pd.DataFrame(shown), told
+    )
+
+
+def targets(sample: Sample) -> Table | None:
+    """The share of problems and tolerances that each solver has reached by a number of steps.
+
+    The empirical distribution of Hansen et al. (2009) over all recorded tolerances.
+
+    Returns:
+        None where `profiles` is.
+    """
+    if not sample.problem or not sample.solver or not sample.metric.is_arrival:
+        return None
+    prefix = sample.metric.column.rpartition("steps_to_")[0] + "steps_to_"
+    kind = sample.metric.column.removeprefix(prefix).partition(".")[0]
+    columns = [str(name) for name in sample.runs if str(name).startswith(f"{prefix}{kind}.")]
+    reached = [times(sample, Metric(column)) for column in columns]
+    most = max(int(sample.runs["metrics.steps"].max()), 1)
+    budgets = [10**power for power in range(1, int(math.log10(most)) + 1)]
+    budgets += [most] if budgets[-1:] != [most] else []
+    frame = pd.DataFrame(reached[0].solvers)
+    for budget in budgets:
+        shares = [(some.steps <= budget).mean(axis=0) for some in reached]
+        frame[f"by_{budget}"] = np.mean(shares, axis=0)
+    per_dim = [some.steps / (some.dims[:, None] + 1) for some in reached]
+    if not np.isnan(reached[0].dims).any():
+        for budget in budgets:
+            frame[f"by_{budget}_per_dim"] = np.mean(
+                [(s <= budget).mean(axis=0) for s in per_dim], axis=0
+            )
+    order = [f"by_{budget}" for budget in budgets]
+    frame = frame.iloc[np.argsort(-frame[order].sum(axis=1), kind="stable")].reset_index(drop=True)
+    shown: dict[str, Any] = texts(frame, sample.solver)
+    for budget in budgets:
+        shown[f"by step {budget:,}"] = frame[f"by_{budget}"].map(percent)
+    tolerances = ", ".join(column.removeprefix(f"{prefix}{kind}.") for column in columns)
+    told = (
+        f"{sample.behind()}; % of problems × tolerances ({tolerances}) reached; saved besides: the "
+    )
+    told += "same by steps ÷ (dim + 1), the data profile of Moré and Wild (2009)"
+    return Table("targets", "Across surfaces: targets reached", frame, pd.DataFrame(shown), told)
+
+
+def restarts(sample: Sample) -> Table | None:
+    """The expected steps of each solver on each surface, with restarts.
+
+    Returns:
+        None where `profiles` is.
+    """
+    if not sample.problem or not sample.solver or not sample.metric.is_arrival:
+        return None
+    found: dict[str, list[float]] = {}
+    rows = []
+    for values, runs in sample.groups(sample.solver):
+        rows.append(values)
+        for surface, some in runs.groupby(list(sample.problem), dropna=False):
+            name = ", ".join(number(value) for value in surface)
+            column = found.setdefault(name, [math.nan] * len(rows))
+            column += [math.nan] * (len(rows) - len(column))
+            column[-1] = expected_steps(arrivals(some, sample.metric.column))
+    whole = {
+        name: column + [math.nan] * (len(rows) - len(column)) for name, column in found.items()
+    }
+    frame = pd.concat([pd.DataFrame(rows), pd.DataFrame(whole)], axis=1)
+    with np.errstate(divide="ignore"):
+        speed = (1 / frame[list(whole)].fillna(np.inf)).mean(axis=1)
+    frame = frame.iloc[np.argsort(-speed, kind="stable")].reset_index(drop=True)
+    shown: dict[str, Any] = texts(frame, sample.solver)
+    for name in whole:
+        shown[name] = ["" if math.isnan(v) else steps(v) for v in frame[name]]
+    told = f"{sample.behind()}; all steps made ÷ runs that arrived, {sample.metric.label}"
+    return Table(
+        "restarts",
+        "Across surfaces: expected steps with restarts",
+        frame,
+        pd.DataFrame(shown),
+        told,
+    )

@@ -1,0 +1,215 @@
+"""The runs that are compared: those of some sweeps, with what tells them apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+
+from gradexp.mistakes import Mistake, nearest
+from gradexp.results import is_override, read_runs, swept_keys
+
+LR, MOMENTUM = "optimizer.lr", "optimizer.momentum"
+
+_ARRIVALS = ("metrics.steps_to_gap.", "metrics.steps_to_gradient.")
+
+_FIGURES = ("metrics.", "theory.", "run.")
+
+
+class Metric(NamedTuple):
+    """What runs are compared by; less is better."""
+
+    column: str
+
+    @property
+    def is_arrival(self) -> bool:
+        """Whether it is the step at which something was reached, which not every run does."""
+        return self.column.startswith(_ARRIVALS)
+
+    @property
+    def label(self) -> str:
+        """Its name for a person."""
+        for prefix, what in zip(_ARRIVALS, ("a loss gap", "a gradient norm"), strict=True):
+            if self.column.startswith(prefix):
+                return f"steps to {what} of {float(self.column.removeprefix(prefix)):g}"
+        return self.column.removeprefix("metrics.").replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Runs, and what tells them apart.
+
+    Args:
+        runs: a row a run that ended, at least one.
+        failed: how many could not be run, and are not among them.
+        setting: the config keys that are compared.
+        repeats: the other keys that are not the same in all runs: each setting is run for each of
+            their values, such as seeds and starts.
+        metric: what runs are compared by.
+    """
+
+    runs: pd.DataFrame
+    failed: int
+    setting: tuple[str, ...]
+    repeats: tuple[str, ...]
+    metric: Metric
+
+    @property
+    def problem(self) -> tuple[str, ...]:
+        """The keys of the setting that say what is minimized."""
+        return tuple(key for key in self.setting if key.partition(".")[0] == "surface")
+
+    @property
+    def solver(self) -> tuple[str, ...]:
+        """The keys of the setting that say how it is minimized."""
+        return tuple(key for key in self.setting if key not in self.problem)
+
+    def groups(self, keys: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+        """The runs by the values of keys."""
+        if not keys:
+            yield {}, self.runs
+            return
+        for values, group in self.runs.groupby(list(keys), dropna=False):
+            yield dict(zip(keys, values, strict=True)), group
+
+    def behind(self) -> str:
+        """How many runs stand behind what is told of them."""
+        count, settings = len(self.runs), sum(1 for _ in self.groups(self.setting))
+        over = f" over {', '.join(self.repeats)}" if self.repeats else ""
+        told = f"{count:,} runs of {settings:,} settings{over}"
+        return told + (f"; {self.failed:,} jobs failed and are left out" if self.failed else "")
+
+
+def gather(
+    folders: Sequence[Path],
+    by: Sequence[str] = (),
+    metric: str | None = None,
+    where: str | None = None,
+) -> Sample:
+    """The runs of sweeps.
+
+    Args:
+        folders: of sweeps and runs.
+        by: the config keys that are compared; all that differ but for seeds and starts, if none.
+        metric: a figure of ``run.json``, such as ``steps_to_gap.1e-06`` or ``final_loss``; the
+            steps to the least tolerance that any run reached, if None.
+        where: an expression of config keys and figures that is true for the runs to compare.
+
+    Raises:
+        Mistake: a folder holds no runs, a name is not known, or no runs are left.
+    """
+    runs = _joined(folders)
+    if where is not None:
+        runs = _chosen(runs, where)
+    failed = int((runs["outcome"] == "failed").sum())
+    ended = runs[runs["outcome"] != "failed"]
+    if ended.empty:
+        what = f"all {failed} jobs failed" if failed else "no run is left"
+        raise Mistake("--where" if where else "", where or "", f"{what}; there is none to compare")
+    swept = swept_keys(ended)
+    for key in by:
+        if key not in ended.columns or not is_override(key):
+            raise Mistake("--by", key, f"no run was told it; {nearest(key, swept)}")
+    setting = tuple(by) or tuple(key for key in swept if not _is_repeat(key))
+    repeats = tuple(key for key in swept if key not in setting)
+    return Sample(ended, failed, setting, repeats, _metric(ended, metric))
+
+
+def _is_repeat(key: str) -> bool:
+    """Whether a key says where a run begins, or what chance makes of it."""
+    return key in ("seed", "init") or key.startswith("init.")
+
+
+def _joined(folders: Sequence[Path]) -> pd.DataFrame:
+    """The runs of all folders; what one of them was not told is filled in from its configs."""
+    tables = [(folder, read_runs(folder)) for folder in folders]
+    keys = dict.fromkeys(key for _, runs in tables for key in runs.columns if is_override(key))
+    wanted = [*keys, *(key for key in (LR, MOMENTUM) if key not in keys)]
+    for folder, runs in tables:
+        missing = [key for key in wanted if key not in runs.columns]
+        if missing:
+            _fill_in(folder, runs, missing)
+    joined = pd.concat([runs for _, runs in tables], ignore_index=True)
+    only_filled = [key for key in wanted if key not in keys and bool(joined[key].isna().all())]
+    return joined.drop(columns=only_filled)
+
+
+def _fill_in(folder: Path, runs: pd.DataFrame, keys: Sequence[str]) -> None:
+    """Adds what runs were not told: as one of them has it, of each choice of config groups."""
+    groups = [key for key in runs.columns if is_override(key) and "." not in key]
+    chosen = [key for key in groups if not pd.api.types.is_numeric_dtype(runs[key])]
+    ended = runs[runs["outcome"] != "failed"]
+    parts = ended.groupby(chosen, dropna=False) if chosen else [((), ended)]
+    for key in keys:
+        runs[key] = None
+    for _, part in parts:
+        if part.empty:
+            continue
+        hidden = folder / part["folder"].iloc[0] / ".hydra"
+        config = OmegaConf.load(hidden / "config.yaml")
+        choices = OmegaConf.load(hidden / "hydra.yaml").hydra.runtime.choices
+        for key in keys:
+            value = choices.get(key, OmegaConf.select(config, key, default=None))
+            plain = value is None or isinstance(value, int | float | str | bool)
+            runs.loc[part.index, key] = value if plain else str(value)
+    for key in keys:
+        runs[key] = runs[key].infer_objects()
+
+
+def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The runs for which an expression is true.
+
+    Raises:
+        Mistake: it cannot be evaluated.
+    """
+    short = {name: name for name in runs.columns}
+    for prefix in _FIGURES:
+        short |= {n.removeprefix(prefix): n for n in runs.columns if n.startswith(prefix)}
+    names = sorted(short, key=len, reverse=True)
+    pattern = r"(?<![\w.`'\"])(" + "|".join(map(re.escape, names)) + r")(?![\w.`'\"])"
+    quoted = re.sub(pattern, lambda match: f"`{short[match[1]]}`", where)
+    try:
+        kept = runs.eval(quoted, engine="python")
+        return runs[np.asarray(kept, dtype=bool)]
+    except Exception as error:
+        reason = f"cannot be evaluated ({error}); it may name {', '.join(swept_keys(runs))}"
+        raise Mistake("--where", where, f"{reason}, outcome and figures such as steps") from None
+
+
+def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
+    """The metric of that name.
+
+    Raises:
+        Mistake: there is none, or it is not a number.
+    """
+    known = [column for column in runs.columns if column.startswith("metrics.")]
+    if name is not None:
+        for column in known:
+            short = column.removeprefix("metrics.")
+            if name in (column, short) or _same_tolerance(name.removeprefix("metrics."), short):
+                return Metric(column)
+        short_names = [column.removeprefix("metrics.") for column in known]
+        raise Mistake("--metric", name, f"no such figure; {nearest(name, short_names)}")
+    for prefix in _ARRIVALS:
+        reached = [
+            column for column in known if column.startswith(prefix) and runs[column].notna().any()
+        ]
+        if reached:
+            return Metric(min(reached, key=lambda column: float(column.removeprefix(prefix))))
+    gap = "metrics.loss_gap"
+    return Metric(gap if runs[gap].notna().any() else "metrics.final_loss")
+
+
+def _same_tolerance(name: str, other: str) -> bool:
+    """Whether two names are the same but for how a tolerance is written."""
+    (one, _, tolerance), (two, _, its) = name.partition("."), other.partition(".")
+    try:
+        return one == two and float(tolerance) == float(its)
+    except ValueError:
+        return False

@@ -1,0 +1,107 @@
+"""Each setting over its repeats: how its runs ended, and how fast."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from gradexp.analysis.outcome import Word
+from gradexp.comparison.arrivals import arrivals, expected_steps, middle, quantiles, score
+from gradexp.comparison.sample import Sample
+from gradexp.comparison.table import Table, number, percent, spread, steps, texts
+
+OUTCOMES: tuple[str, ...] = get_args(Word)
+
+
+@cache
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % interval of a share, by Wilson (1927)."""
+    interval = stats.binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def settings(sample: Sample) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The settings with their runs, the best first."""
+    return sorted(sample.groups(sample.setting), key=lambda found: score(sample, found[1]))
+
+
+def outcomes(sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> Table:
+    """How the runs of each setting ended."""
+    words = [word for word in OUTCOMES if (sample.runs["outcome"] == word).any()]
+    rows = []
+    for values, runs in ordered:
+        row: dict[str, Any] = {**values, "runs": len(runs)}
+        for word in words:
+            count = int((runs["outcome"] == word).sum())
+            low, high = wilson(count, len(runs))
+            row |= {word: count / len(runs), f"{word}.low": low, f"{word}.high": high}
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    shown: dict[str, Any] = {**texts(frame, sample.setting), "runs": frame["runs"].map(str)}
+    alone = bool((frame["runs"] == 1).all())
+    for word in words:
+        parts = zip(frame[word], frame[f"{word}.low"], frame[f"{word}.high"], strict=True)
+        shown[word if alone else f"{word} %"] = [
+            "" if share == 0 else "1" if alone else spread(share, low, high, percent)
+            for share, low, high in parts
+        ]
+    footer = "how many" if alone else "shares with 95 % Wilson intervals"
+    return Table(
+        "outcomes", "How runs ended", frame, pd.DataFrame(shown), f"{sample.behind()}; {footer}"
+    )
+
+
+def speed(sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> Table:
+    """How fast the runs of each setting were, and on what way."""
+    metric = sample.metric
+    rows = []
+    for values, runs in ordered:
+        row: dict[str, Any] = {**values, "runs": len(runs)}
+        if metric.is_arrival:
+            some = arrivals(runs, metric.column)
+            low, half, high = quantiles(some)
+            row |= {"arrived": some.arrived, "with_restarts": expected_steps(some)}
+        else:
+            low, half, high = middle(runs[metric.column])
+        row |= {"median": half, "first_quartile": low, "third_quartile": high}
+        known = runs["metrics.loss_gap"].notna().any()
+        row["loss_gap"] = middle(runs["metrics.loss_gap"])[1] if known else math.nan
+        row["rate"] = runs["metrics.rate"].median()
+        ways = runs["metrics.path_length"] / runs["metrics.displacement"]
+        row["detour"] = ways[np.isfinite(ways)].median()
+        row["reversals"] = runs["metrics.reversals"].median()
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    shown: dict[str, Any] = texts(frame, sample.setting)
+    if metric.is_arrival:
+        counts = zip(frame["arrived"], frame["runs"], strict=True)
+        shown["arrived"] = [f"{arrived} of {count}" for arrived, count in counts]
+    parts = zip(frame["median"], frame["first_quartile"], frame["third_quartile"], strict=True)
+    most = float(sample.runs["metrics.steps"].max())
+    if metric.is_arrival:
+        shown["steps"] = [spread(*part, lambda value: steps(value, most)) for part in parts]
+        shown["with restarts"] = frame["with_restarts"].map(steps)
+    else:
+        shown[metric.label] = [spread(*part) for part in parts]
+    if frame["loss_gap"].notna().any():
+        shown["loss gap"] = [number(value, 3) for value in frame["loss_gap"]]
+    shown["rate"] = [number(value, 5) for value in frame["rate"]]
+    shown["path ÷ displacement"] = [number(value, 3) for value in frame["detour"]]
+    shown["reversals"] = [number(value) for value in frame["reversals"]]
+    how = "medians and quartiles"
+    if metric.is_arrival:
+        how += ", of steps by Kaplan-Meier: runs cut off by their budget are censored, runs that "
+        how += "ended elsewhere never arrive; with restarts: all steps made ÷ runs that arrived"
+    return Table(
+        "speed",
+        f"How fast: {metric.label}",
+        frame,
+        pd.DataFrame(shown),
+        f"{sample.behind()}; {how}",
+    )

@@ -1,0 +1,72 @@
+"""A table: figures to save, texts to read, and what stands behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is compared.
+
+    Args:
+        name: of the file it is saved to.
+        title: what it tells.
+        frame: its figures; an infinite number of steps is that of what never arrives.
+        shown: the same rows as texts.
+        footer: how many runs stand behind it, and how its figures are to be read.
+    """
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+    shown: pd.DataFrame
+    footer: str
+
+
+def texts(frame: pd.DataFrame, keys: Sequence[str]) -> dict[str, list[str]]:
+    """The values of config keys as texts, by key."""
+    return {key: [number(value) for value in frame[key]] for key in keys}
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A value as a text: a float shortened, nothing where it is missing."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    return str(value)
+
+
+def steps(value: float, most: float = math.inf) -> str:
+    """A number of steps; an infinite one is more than those that were made."""
+    if math.isinf(value):
+        return "∞" if math.isinf(most) else f"> {most:.0f}"
+    return number(round(float(value), 1), 6)
+
+
+def spread(middle: float, low: float, high: float, text: Any = number) -> str:
+    """A figure with its interval, which is left out where there is none."""
+    if math.isnan(middle):
+        return ""
+    shown, bottom, top = str(text(middle)), text(low), text(high)
+    if math.isnan(low) or bottom == shown == top:
+        return shown
+    return f"{shown} [{bottom}, {top}]"
+
+
+def percent(share: float) -> str:
+    """A share in percent."""
+    return f"{100 * share:.0f}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words as a list in a sentence."""
+    return ", ".join(words) or "none"

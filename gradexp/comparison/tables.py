@@ -1,0 +1,30 @@
+"""All tables that a sample of runs has something to say in."""
+
+from __future__ import annotations
+
+from gradexp.comparison.effects import differences, explained
+from gradexp.comparison.forgiveness import bands
+from gradexp.comparison.profiles import profiles, restarts, targets
+from gradexp.comparison.sample import Sample
+from gradexp.comparison.settings import outcomes, settings, speed
+from gradexp.comparison.table import Table
+from gradexp.comparison.theories import edges, escapes, rates
+
+
+def compare(sample: Sample) -> list[Table]:
+    """The tables of a sample, those without anything to say left out."""
+    ordered = settings(sample)
+    found = [
+        outcomes(sample, ordered),
+        speed(sample, ordered),
+        differences(sample, ordered),
+        explained(sample),
+        bands(sample),
+        profiles(sample),
+        targets(sample),
+        restarts(sample),
+        rates(sample, ordered),
+        edges(sample),
+        escapes(sample, ordered),
+    ]
+    return [table for table in found if table is not None]

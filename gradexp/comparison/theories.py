@@ -1,0 +1,145 @@
+"""What theory says of runs, beside what they did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradexp.comparison.arrivals import middle
+from gradexp.comparison.sample import LR, Sample
+from gradexp.comparison.table import Table, number, spread, texts
+
+
+def rates(sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> Table | None:
+    """The factor by which the distance shrinks in a step: predicted and fitted.
+
+    Returns:
+        None where no run converged whose rate theory knows.
+    """
+    rows = []
+    for values, runs in ordered:
+        known = runs[runs["theory.rate"].notna() & runs["metrics.rate"].notna()]
+        if known.empty:
+            continue
+        low, half, high = middle(known["metrics.rate"])
+        predicted = float(known["theory.rate"].median())
+        apart = np.log(known["metrics.rate"]) / np.log(known["theory.rate"])
+        rows.append(
+            {
+                **values,
+                "runs": len(known),
+                "predicted": predicted,
+                "fitted": half,
+                "first_quartile": low,
+                "third_quartile": high,
+                "speed_ratio": float(apart.median()),
+            }
+        )
+    if not rows:
+        return None
+    frame = pd.DataFrame(rows)
+    parts = zip(frame["fitted"], frame["first_quartile"], frame["third_quartile"], strict=True)
+    shown = {
+        **texts(frame, sample.setting),
+        "runs": frame["runs"].map(str),
+        "predicted rate": [number(value, 5) for value in frame["predicted"]],
+        "fitted rate": [spread(*part, lambda value: number(value, 5)) for part in parts],
+        "fitted ÷ predicted speed": [number(value, 3) for value in frame["speed_ratio"]],
+    }
+    told = "runs that came to rest at a minimum; predicted: the spectral radius of the step at the "
+    told += (
+        "Hessian there; fitted: to the gradient norm's second half, medians and quartiles; speed: "
+    )
+    told += "the rate's logarithm"
+    return Table("rates", "Theory beside measurement: rates", frame, pd.DataFrame(shown), told)
+
+
+def edges(sample: Sample) -> Table | None:
+    """The learning rate above which minima repel: predicted, and what runs did around it.
+
+    Returns:
+        None where the learning rate was not swept, or no run converged whose edge theory knows.
+    """
+    if LR not in sample.setting:
+        return None
+    others = [key for key in sample.setting if key != LR]
+    rows = []
+    for values, runs in sample.groups(others):
+        known = runs["theory.edge"].dropna()
+        if known.empty:
+            continue
+        rate = runs[LR]
+        settled = rate[runs["outcome"] == "converged"]
+        unsettled = rate[runs["outcome"].isin(("diverged", "cycling"))]
+        rows.append(
+            {
+                **values,
+                "runs": len(known),
+                "predicted": float(known.median()),
+                "least": float(known.min()),
+                "greatest": float(known.max()),
+                "converged": float(settled.max()),
+                "lost": float(unsettled.min()) if len(unsettled) else math.nan,
+            }
+        )
+    if not rows:
+        return None
+    frame = pd.DataFrame(rows)
+    parts = zip(frame["predicted"], frame["least"], frame["greatest"], strict=True)
+    shown = {
+        **texts(frame, others),
+        "runs": frame["runs"].map(str),
+        "stable below": [spread(*part, lambda value: number(value, 4)) for part in parts],
+        "largest lr that converged": [number(value) for value in frame["converged"]],
+        "least lr that diverged or cycled": [number(value) for value in frame["lost"]],
+    }
+    told = (
+        "stable below: from the Hessian at the minimizers reached, median and range; a run may be "
+    )
+    told += "lost on its way at a smaller learning rate, and one that jumps may settle elsewhere"
+    return Table("edges", "Theory beside measurement: stability", frame, pd.DataFrame(shown), told)
+
+
+def escapes(sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> Table | None:
+    """The steps to leave the saddle that runs started at: predicted and measured.
+
+    Returns:
+        None where no run started at one.
+    """
+    rows = []
+    for values, runs in ordered:
+        known = runs[runs["theory.escape_steps"].notna()]
+        if known.empty:
+            continue
+        low, half, high = middle(known["metrics.escape_steps"])
+        predicted = float(known["theory.escape_steps"].median())
+        left = int(known["metrics.escape_steps"].notna().sum())
+        rows.append(
+            {
+                **values,
+                "runs": len(known),
+                "left": left,
+                "predicted": predicted,
+                "measured": half,
+                "first_quartile": low,
+                "third_quartile": high,
+            }
+        )
+    if not rows:
+        return None
+    frame = pd.DataFrame(rows)
+    parts = zip(frame["measured"], frame["first_quartile"], frame["third_quartile"], strict=True)
+    counts = zip(frame["left"], frame["runs"], strict=True)
+    shown = {
+        **texts(frame, sample.setting),
+        "left": [f"{left} of {count}" for left, count in counts],
+        "predicted steps": [number(value, 4) for value in frame["predicted"]],
+        "measured": [spread(*part) for part in parts],
+    }
+    told = "runs that started at a saddle; predicted: log(r/ε)/log σ, from the offset ε along the "
+    told += "steepest way down to the radius r, a twentieth of the domain's shortest side"
+    return Table("escapes", "Theory beside measurement: saddles", frame, pd.DataFrame(shown), told)

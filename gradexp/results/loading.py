@@ -1,0 +1,151 @@
+"""What sweeps and runs left, as tables of pandas and xarray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gradexp.mistakes import Mistake
+from gradexp.results.run_folder import is_whole, read_run
+from gradexp.results.table import TABLE, is_override, outcome_row
+
+if TYPE_CHECKING:  # both take a second to import
+    import pandas as pd
+    import xarray as xr
+
+
+class Loaded(NamedTuple):
+    """The runs of a folder, and their traces."""
+
+    runs: pd.DataFrame
+    """a row a run, the columns of ``runs.parquet``"""
+    traces: xr.Dataset
+    """``loss`` and ``gradient_norm`` over the swept keys and ``step``, ``point`` over
+    ``coordinate`` besides, as far as they were recorded; NaN after a run's end"""
+
+
+def load(folder: str | Path) -> Loaded:
+    """The runs of a sweep, or one run, with their traces.
+
+    Where the runs are a whole grid, the swept keys are dimensions; otherwise there is one dimension
+    ``job``, and each swept key is a coordinate along it that can be selected by as well.
+
+    Args:
+        folder: of a sweep or of a run; a sweep may still be going on.
+
+    Raises:
+        Mistake: it is neither.
+
+    Example::
+
+        runs, traces = gradexp.load("multirun/2026-01-31/12-00-00-000000")
+        traces.loss.sel({"optimizer.lr": 1e-3, "optimizer.momentum": 0.9}).plot(yscale="log")
+    """
+    folder = Path(folder)
+    runs = read_runs(folder)
+    return Loaded(runs, _traces(folder, runs))
+
+
+def read_runs(folder: Path) -> pd.DataFrame:
+    """The table of a sweep's runs; of one run, a table of one row.
+
+    Raises:
+        Mistake: the folder is neither a sweep's nor a run's.
+    """
+    import pandas as pd
+
+    if (folder / TABLE).exists():
+        return _typed(pd.read_parquet(folder / TABLE))
+    if is_whole(folder):
+        row = {"job": 0, "folder": ".", **_overrides(folder), **(outcome_row(folder) or {})}
+        return _typed(pd.DataFrame([row]))
+    if (folder / "multirun.yaml").exists():
+        raise Mistake("", folder, f"{folder}: none of the sweep's jobs has ended")
+    there = "holds neither a sweep nor a run" if folder.is_dir() else "no such folder"
+    raise Mistake("", folder, f"{folder}: {there}")
+
+
+def _typed(runs: pd.DataFrame) -> pd.DataFrame:
+    """The table with figures as numbers where none of a column is known, too."""
+    figures = [name for name in runs.columns if name.startswith(("metrics.", "theory."))]
+    return runs.astype(dict.fromkeys(figures, float))
+
+
+def swept_keys(runs: pd.DataFrame) -> list[str]:
+    """The config keys that are not the same in all runs."""
+    keys = [name for name in runs.columns if is_override(name)]
+    return [key for key in keys if runs[key].nunique(dropna=False) > 1]
+
+
+def _overrides(folder: Path) -> dict[str, Any]:
+    """What a run's config was told, by config path."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    told = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+    parsed = OverridesParser.create().parse_overrides([str(one) for one in told])
+    values = {one.get_key_element(): one.value() for one in parsed}
+    plain = (int, float, str, bool)
+    return {
+        key.lstrip("+"): value if isinstance(value, plain) else str(value)
+        for key, value in values.items()
+    }
+
+
+def _traces(folder: Path, runs: pd.DataFrame) -> xr.Dataset:
+    import pandas as pd
+    import xarray as xr
+
+    parts = {
+        index: read_run(folder / runs["folder"][index])[0]
+        for index in runs.index[runs["outcome"] != "failed"]
+    }
+    step = _grid([part["step"] for part in parts.values()])
+    arrays: dict[str, Any] = {}
+    for name in ("loss", "gradient_norm", "point"):
+        having = {index: part for index, part in parts.items() if name in part}
+        if not having:
+            continue
+        width = max(part[name][0].size for part in having.values())
+        dtype = np.result_type(*(part[name].dtype for part in having.values()))
+        shape = (len(runs), len(step), *([width] if name == "point" else []))
+        values = np.full(shape, np.nan, dtype)
+        for index, part in having.items():
+            kept = np.isin(part["step"], step)
+            at = np.searchsorted(step, part["step"][kept])
+            row = values[runs.index.get_loc(index)]
+            if name == "point":
+                row[at, : part[name].shape[1]] = part[name][kept]
+            else:
+                row[at] = part[name][kept]
+        arrays[name] = (("job", "step", *(["coordinate"] if name == "point" else [])), values)
+    found = xr.Dataset(arrays, {"job": runs["job"].to_numpy(), "step": step})
+    swept = {key: runs[key] for key in swept_keys(runs)}
+    if not swept:
+        return found
+    sizes = [column.nunique(dropna=False) for column in swept.values()]
+    frame = pd.DataFrame(swept)
+    if np.prod(sizes, dtype=float) == len(runs) and not frame.duplicated().any():
+        index = pd.MultiIndex.from_frame(frame)
+        order = [*swept, "step", *(["coordinate"] if "coordinate" in found.dims else [])]
+        coordinates = xr.Coordinates.from_pandas_multiindex(index, "job")
+        return found.drop_vars("job").assign_coords(coordinates).unstack("job").transpose(*order)
+    found = found.assign_coords({key: ("job", column) for key, column in swept.items()})
+    for key in swept:
+        found = found.set_xindex(key)
+    return found
+
+
+def _grid(steps: Sequence[np.ndarray]) -> np.ndarray:
+    """The steps that runs were recorded at. Where only every so many were, a run's last step
+    stands between two of the others' and is left out: its values are in the table."""
+    if not steps:
+        return np.empty(0, np.int64)
+    longest = max(steps, key=len)
+    stride = int(longest[1] - longest[0]) if len(longest) > 1 else 1
+    union = np.unique(np.concatenate(steps))
+    regular = union % stride == 0
+    return union[regular | (union == union[-1])] if stride > 1 else union
