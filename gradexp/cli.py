@@ -78,8 +78,13 @@ def _dispatch(given: list[str]) -> int:
         "--formats",
         default="csv,png",
         metavar="LIST",
-        help="what to write: csv, parquet, latex; png, pdf, svg (csv,png)",
+        help="what to write: csv, parquet, latex; png, pdf, svg, gif (csv,png)",
     )
+    showing = commands.add_parser("show", help="a picture of a surface, or of a run")
+    showing.add_argument(
+        "what", nargs="*", metavar="OVERRIDE | FOLDER", help="surface=NAME …, or a run's folder"
+    )
+    showing.add_argument("--save", type=Path, metavar="FILE", help="a .png, .pdf or .svg")
     listing = commands.add_parser("list", help="what can be chosen, with its keys and defaults")
     listing.add_argument("what", nargs="?", help="a group such as surfaces, or experiments")
     parser.error = _refuse  # type: ignore[method-assign, assignment]
@@ -90,6 +95,8 @@ def _dispatch(given: list[str]) -> int:
         return _replay(args.folder)
     if args.command == "compare":
         return _compare(args)
+    if args.command == "show":
+        return _show(args.what, args.save)
     return _list(args.what)
 
 
@@ -154,8 +161,16 @@ def _compare(args: argparse.Namespace) -> int:
     tables = compare(sample)
     terminal.show_tables(tables)
     if args.save is not None:
-        report.save(args.save, formats, tables)
+        report.save(args.save, formats, sample, tables)
         print(f"saved:  {args.save}")
+    return 0
+
+
+def _show(what: Sequence[str], to: Path | None) -> int:
+    from gradexp.show import show
+
+    for path in show(what, to):
+        print(f"figure: {path}")
     return 0
 
 
@@ -185,7 +200,7 @@ def _complete(given: list[str]) -> int:
         print(
             "\n".join(
                 name
-                for name in ("compare", "list", "replay", "resume", "run")
+                for name in ("compare", "list", "replay", "resume", "run", "show")
                 if name.startswith(command)
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from inspect import isfunction
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -124,6 +125,17 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
         raise Mistake(str(error.full_key or ""), "", reason) from None
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
+
+
+def recorded(folder: Path) -> Experiment:
+    """The run of a run folder, as its config has it.
+
+    Raises:
+        Mistake: it cannot be made here: a surface of a person's own is gone, or not allowed.
+    """
+    config = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    assert isinstance(config, DictConfig)
+    return build(settings_of(config))
 
 
 def build(settings: dict[str, Any]) -> Experiment:

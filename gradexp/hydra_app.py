@@ -9,8 +9,9 @@ soon as it is composed: what it may import, and whether it makes a run. With `co
 from __future__ import annotations
 
 import os
-from argparse import Namespace
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -76,12 +77,39 @@ def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> 
         Mistake: a person's mistake; nothing was left behind.
         sweep_app.Interrupted: by a person, in a sweep.
     """
+    with _application(arguments, "gradexp run") as (hydra, name, args, parser):
+        if _show(hydra, name, args, parser):
+            return None
+        return _run(hydra, name, args, list(arguments), resumed)
+
+
+def compose(arguments: Sequence[str]) -> DictConfig:
+    """The config of one run, without ``hydra``, that nothing is run of.
+
+    Args:
+        arguments: as those of ``gradexp run``.
+
+    Raises:
+        Mistake: a person's mistake.
+    """
+    with _application(arguments, "gradexp show") as (hydra, name, args, _):
+        parsed = OverridesParser.create().parse_overrides(args.overrides)
+        GatedLoader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+        config = hydra.compose_config(name, list(args.overrides), RunMode.RUN)
+        return _without_hydra(config)
+
+
+@contextmanager
+def _application(
+    arguments: Sequence[str], program: str
+) -> Iterator[tuple[Hydra, str, Namespace, ArgumentParser]]:
+    """Hydra's application for a command line, with the primary config's name and the arguments."""
     from gradexp.sweeps import axes
 
     version.setbase("1.3")
     axes.register()
     parser = get_args_parser()
-    parser.prog = "gradexp run"
+    parser.prog = program
     parser.error = _refuse  # type: ignore[method-assign]
     parser.add_argument(
         "--dry-run", action="store_true", help="run nothing; say what jobs, time and disk it takes"
@@ -93,17 +121,18 @@ def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> 
     if args.config_path is not None:
         check_primary(Path(args.config_path).absolute(), name)
         args.overrides = [*output_folders(args.overrides), *args.overrides]
-    loader = GatedLoader(search_path(args))
-    hydra = Hydra(task_name="gradexp", config_loader=loader)
+    hydra = Hydra(task_name="gradexp", config_loader=GatedLoader(search_path(args)))
     GlobalHydra.instance().clear()
     GlobalHydra.instance().initialize(hydra)
     try:
         with explained(args.overrides):
-            if _show(hydra, name, args, parser):
-                return None
-            return _run(hydra, name, args, list(arguments), resumed)
+            yield hydra, name, args, parser
     finally:
         GlobalHydra.instance().clear()
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def _refuse(message: str) -> NoReturn:
@@ -161,7 +190,7 @@ def _run(
 def _run_one(hydra: Hydra, name: str, config: DictConfig) -> Runs:
     from gradexp.task import Task, check_job
 
-    check_job(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    check_job(_without_hydra(config))
     HydraConfig.instance().set_config(config)
     folder, overrides = Path(config.hydra.run.dir), list(config.hydra.overrides.task)
     with claimed("hydra.run.dir", folder), explained(overrides):

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
 
 from gradexp.computation import compute
 from gradexp.engine import Batched
-from gradexp.experiment import Experiment, build, settings_of
+from gradexp.experiment import Experiment, recorded
 from gradexp.job import versions
 from gradexp.mistakes import Mistake
 from gradexp.results import is_whole, read_run
@@ -46,9 +45,7 @@ def replay(folder: Path) -> Replayed:
 
 
 def _experiment(folder: Path, record: Mapping[str, Any]) -> Experiment:
-    config = OmegaConf.load(folder / ".hydra" / "config.yaml")
-    assert isinstance(config, DictConfig)
-    run = build(settings_of(config))
+    run = recorded(folder)
     if isinstance(run.engine, Batched):
         compiled = record["engine"] == "compiled"
         engine = Batched(compile="always") if compiled else Batched(compile="never")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gradexp.comparison import Table
+from gradexp.comparison import Sample, Table
 from gradexp.mistakes import Mistake
 
 TABLES = {"csv": ".csv", "parquet": ".parquet", "latex": ".tex"}
 FIGURES = ("png", "pdf", "svg")
+ANIMATION = "gif"
 
 
 def checked(formats: str) -> list[str]:
@@ -18,24 +19,26 @@ def checked(formats: str) -> list[str]:
     Raises:
         Mistake: one of them is not known.
     """
+    known = (*TABLES, *FIGURES, ANIMATION)
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
     for name in wanted:
-        if name not in (*TABLES, *FIGURES):
-            known = ", ".join((*TABLES, *FIGURES))
-            raise Mistake("--formats", name, f"must be some of {known}, separated by commas")
+        if name not in known:
+            reason = f"must be some of {', '.join(known)}, separated by commas"
+            raise Mistake("--formats", name, reason)
     return wanted
 
 
-def save(folder: Path, formats: Sequence[str], tables: Sequence[Table]) -> None:
-    """Writes tables, and what stands behind each into ``captions.txt``.
+def save(folder: Path, formats: Sequence[str], sample: Sample, tables: Sequence[Table]) -> None:
+    """Writes tables and figures, and what stands behind each table into ``captions.txt``.
 
     Args:
         folder: is made where it is missing.
-        formats: of `TABLES` and `FIGURES`.
+        formats: of `TABLES`, `FIGURES` and `ANIMATION`.
+        sample: what was compared.
         tables: of the comparison.
 
     Raises:
-        Mistake: the folder cannot be written to.
+        Mistake: the folder cannot be written to, or a run cannot be drawn.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,8 +46,24 @@ def save(folder: Path, formats: Sequence[str], tables: Sequence[Table]) -> None:
             _save_table(folder / table.name, formats, table)
         captions = [f"{table.name}: {table.title}. {table.footer}.\n" for table in tables]
         (folder / "captions.txt").write_text("".join(captions))
+        _save_figures(folder, formats, sample)
     except OSError as error:
         raise Mistake("--save", folder, f"cannot be written: {error.strerror}") from None
+
+
+def _save_figures(folder: Path, formats: Sequence[str], sample: Sample) -> None:
+    kinds = [kind for kind in FIGURES if kind in formats]
+    if kinds:
+        from gradexp.figures import figures
+        from gradexp.plots import save
+
+        for name, figure in figures(sample):
+            for kind in kinds:
+                save(figure, folder / f"{name}.{kind}")
+    if ANIMATION in formats:
+        from gradexp.figures import animate
+
+        animate(sample, folder / f"race.{ANIMATION}")
 
 
 def _save_table(path: Path, formats: Sequence[str], table: Table) -> None:

@@ -135,6 +135,7 @@ def _joined(folders: Sequence[Path]) -> pd.DataFrame:
         missing = [key for key in wanted if key not in runs.columns]
         if missing:
             _fill_in(folder, runs, missing)
+        runs["folder"] = [str(folder / run) for run in runs["folder"]]
     joined = pd.concat([runs for _, runs in tables], ignore_index=True)
     only_filled = [key for key in wanted if key not in keys and bool(joined[key].isna().all())]
     return joined.drop(columns=only_filled)

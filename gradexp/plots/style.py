@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-RUN = "#d55e00"
-SECOND = "#0072b2"
-MINIMUM = "#009e73"
-SADDLE = "#cc79a7"
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Of the palette of Okabe and Ito, "Color universal design" (2008).
+ORANGE, BLUE, GREEN, PINK = "#d55e00", "#0072b2", "#009e73", "#cc79a7"
+SKY, AMBER, YELLOW = "#56b4e9", "#e69f00", "#f0e442"
+
+RUN = ORANGE
+SECOND = BLUE
+MINIMUM = GREEN
+SADDLE = PINK
 INK = "#333333"
+QUIET = "#777777"
 SURFACE = "Greys_r"
+STEPS = "viridis"
+
+CYCLE = (ORANGE, BLUE, GREEN, PINK, AMBER, SKY)
+"""Colours of several runs or settings, in order."""
+
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
+"""Their lines, so that they are told apart without colours, too."""
+
+_TURNS = 50
+
+OUTCOMES = {
+    "converged": (GREEN, "o"),
+    "saddle": (PINK, "X"),
+    "plateau": (AMBER, "s"),
+    "cycling": (BLUE, "D"),
+    "diverged": (ORANGE, "^"),
+    "budget": ("#999999", "."),
+}
+"""Colours and markers of the outcomes."""
 
 STYLE: Any = {
     "font.size": 9,
@@ -22,4 +55,47 @@ STYLE: Any = {
     "legend.fontsize": 8,
     "lines.linewidth": 1.2,
     "savefig.dpi": 110,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
 }
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[Figure]:
+    """A figure of a size in inches, in the style while it is drawn."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def dash(wish: Any, heights: np.ndarray) -> Any:
+    """A line's dashes, or none where it goes up and down so often that they cannot be seen."""
+    turns = np.diff(np.sign(np.diff(heights[np.isfinite(heights)])))
+    return "-" if np.count_nonzero(turns) > _TURNS else wish
+
+
+def caption(figure: Figure, text: str) -> None:
+    """What stands behind a figure, below it."""
+    figure.text(0.01, 0.01, text, fontsize=6.5, color=QUIET, ha="left", va="bottom", wrap=True)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes the figure in the format of the path's ending: png, pdf or svg.
+
+    Bitmaps are made for print, at 200 dots an inch. The same figure gives the same file.
+    """
+    nameless = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    kind = path.suffix.removeprefix(".")
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": "gradexp"}):
+        figure.savefig(path, dpi=200, metadata=nameless[kind])

@@ -1,0 +1,267 @@
+"""The figures of a comparison: what is read from run folders, and drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gradexp.comparison import Sample
+from gradexp.comparison.arrivals import arrivals, middle, quantiles
+from gradexp.comparison.profiles import ratios, times
+from gradexp.comparison.sample import LR, MOMENTUM
+from gradexp.comparison.settings import settings
+from gradexp.comparison.table import number
+from gradexp.experiment import recorded
+from gradexp.plots.curves import Band, band, draw_curves
+from gradexp.plots.heat_map import draw_heat_map
+from gradexp.plots.profile import draw_profile
+from gradexp.plots.race import Runner, animate_race, draw_race
+from gradexp.plots.relief import draw_relief
+from gradexp.plots.starts import draw_starts
+from gradexp.results import read_run
+from gradexp.surfaces import Surface
+
+_CONTENDERS = 6
+"""Settings that are drawn together."""
+
+_CURVES = 64
+"""Runs of a setting that are read for its curve."""
+
+_STARTS, _FEWEST_STARTS = 1024, 4
+"""Runs that are drawn by their starts, and how many there must be."""
+
+Setting = tuple[dict[str, Any], pd.DataFrame]
+
+
+class Race(NamedTuple):
+    """Runs of several settings on one surface from one start."""
+
+    surface: Surface
+    runners: dict[str, Runner]
+    title: str
+    caption: str
+
+
+def figures(sample: Sample) -> Iterator[tuple[str, Figure]]:
+    """The figures that a sample has something to show in, by name."""
+    one = on_one_surface(sample)
+    ordered = contenders(one)
+    makers: tuple[tuple[str, Callable[[], Figure | None]], ...] = (
+        ("heat_map", lambda: heat_map(one)),
+        ("curves", lambda: curves(one, ordered)),
+        ("trajectories", lambda: _trajectories(one, ordered)),
+        ("relief", lambda: _relief(one)),
+        ("starts", lambda: starts(one)),
+        ("profiles", lambda: profile(sample)),
+    )
+    for name, make in makers:
+        figure = make()
+        if figure is not None:
+            yield name, figure
+
+
+def on_one_surface(sample: Sample) -> Sample:
+    """The runs on the surface of the best setting: losses of different ones are not compared."""
+    if not sample.problem:
+        return sample
+    best, runs = settings(sample)[0][0], sample.runs
+    for key in sample.problem:
+        runs = runs[runs[key] == best[key]]
+    return replace(sample, runs=runs, setting=sample.solver)
+
+
+def contenders(sample: Sample) -> list[Setting]:
+    """The settings that are drawn together: for each value of the other keys that at the best
+    learning rate, or, where nothing but the learning rate differs, for learning rates; spread over
+    all where those are many."""
+    others = [key for key in sample.setting if key != LR] or list(sample.setting)
+    best: dict[tuple[Any, ...], Setting] = {}
+    for values, runs in settings(sample):
+        best.setdefault(tuple(values[key] for key in others), (values, runs))
+    ordered = sorted(best.items(), key=lambda item: [_order(value) for value in item[0]])
+    chosen = np.linspace(0, len(ordered) - 1, min(_CONTENDERS, len(ordered))).round()
+    return [ordered[int(index)][1] for index in chosen]
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    """Numbers by size, then words."""
+    is_number = isinstance(value, int | float)
+    return (not is_number, float(value) if is_number else 0.0, str(value))
+
+
+def _name(values: dict[str, Any]) -> str:
+    """A setting as a legend has it: keys by their last part."""
+    parts = [f"{key.rpartition('.')[2]} {number(value, 3)}" for key, value in values.items()]
+    return ", ".join(parts) or "all runs"
+
+
+def heat_map(sample: Sample) -> Figure | None:
+    """The metric over learning rate and momentum, or the first two swept numbers."""
+    numeric = [
+        key
+        for key in sample.setting
+        if pd.api.types.is_numeric_dtype(sample.runs[key]) and sample.runs[key].nunique() > 1
+    ]
+    numeric.sort(key=lambda key: (key != LR, key != MOMENTUM))
+    if len(numeric) < 2 or all(sample.runs[key].nunique() < 3 for key in numeric[:2]):
+        return None
+    across, up = numeric[:2]
+    rest = [key for key in sample.setting if key not in (across, up)]
+    best = settings(sample)[0][0]
+    runs = sample.runs
+    for key in rest:
+        runs = runs[runs[key] == best[key]]
+    x, y = (np.sort(runs[key].unique()).astype(float) for key in (across, up))
+    values = np.full((len(y), len(x)), np.nan)
+    words = np.full(values.shape, "", dtype=object)
+    for (right, above), some in runs.groupby([across, up]):
+        at = int(np.flatnonzero(y == above)[0]), int(np.flatnonzero(x == right)[0])
+        if sample.metric.is_arrival:
+            values[at] = quantiles(arrivals(some, sample.metric.column), (0.5,))[0]
+        else:
+            values[at] = middle(some[sample.metric.column])[1]
+        words[at] = some["outcome"].mode()[0]
+    values[np.isinf(values)] = np.nan
+    fixed = _name({key: best[key] for key in rest}) + "; " if rest else ""
+    over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
+    told = f"{fixed}{len(runs):,} runs{over}; {_failures(sample)}; medians by Kaplan-Meier"
+    told = told if sample.metric.is_arrival else told.replace(" by Kaplan-Meier", "")
+    label = "steps" if sample.metric.is_arrival else sample.metric.label
+    label = f"median {label}" if sample.repeats else label
+    return draw_heat_map(
+        x, y, values, words, names=(across, up), label=label, title=sample.metric.label,
+        caption=told, edge=_edge(runs, across, up),
+    )  # fmt: skip
+
+
+def _edge(runs: pd.DataFrame, across: str, up: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The predicted edge of stability by the other number, where that can be drawn."""
+    if across != LR:
+        return None
+    known = runs.dropna(subset=["theory.edge"]).groupby(up)["theory.edge"].median()
+    return (known.to_numpy(), known.index.to_numpy(float)) if len(known) > 1 else None
+
+
+def _failures(sample: Sample) -> str:
+    return f"{sample.failed} jobs failed" if sample.failed else "none failed"
+
+
+def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
+    """The losses of settings along the steps."""
+    bands = {_name(values): some for values, some in bands_of(ordered)}
+    if not bands:
+        return None
+    known = bool(sample.runs["metrics.loss_gap"].notna().any())
+    read = sum(some.runs for some in bands.values())
+    told = f"{read:,} of {len(sample.runs):,} runs; {_failures(sample)}"
+    told += "; medians, bands from the first to the third quartile" if sample.repeats else ""
+    longest = max(int(some.step[-1]) for some in bands.values())
+    label = "loss - minimum" if known else "loss"
+    return draw_curves(bands, label, "loss by setting", told, log_steps=longest >= 10_000)
+
+
+def bands_of(ordered: Sequence[Setting]) -> Iterator[tuple[dict[str, Any], Band]]:
+    """The quartiles of the loss gap, or the loss, of settings, where losses were recorded."""
+    for values, runs in ordered:
+        found = []
+        for _, run in runs.head(_CURVES).iterrows():
+            trace = read_run(Path(run["folder"]))[0]
+            if "loss" in trace:
+                gap, loss = run["metrics.loss_gap"], run["metrics.final_loss"]
+                least = 0.0 if math.isnan(gap) or math.isnan(loss) else loss - gap
+                found.append((trace["step"], trace["loss"].astype(float) - least))
+        if found:
+            yield values, band(found)
+
+
+def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
+    """A run of each setting, all from one start, where there is one that they share."""
+    keys = list(sample.repeats)
+    first = ordered[0][1].iloc[0]
+    runners: dict[str, Runner] = {}
+    surface: Surface | None = None
+    for values, runs in ordered:
+        shared = runs
+        for key in keys:
+            shared = shared[shared[key] == first[key]]
+        if shared.empty:
+            continue
+        folder = Path(shared["folder"].iloc[0])
+        trace = read_run(folder)[0]
+        if "point" not in trace or trace["point"].shape[1] < 2:
+            return None
+        surface = surface or recorded(folder).surface
+        word = shared["outcome"].iloc[0]
+        runners[f"{_name(values)}: {word}"] = Runner(trace["step"], trace["loss"], trace["point"])
+    if surface is None:
+        return None
+    start = ", ".join(f"{key} {number(first[key])}" for key in keys)
+    told = f"{len(runners)} of {len(sample.runs):,} runs, one of each setting"
+    told += f", from one start ({start})" if start else ""
+    cut = "" if surface.dim == 2 else ", a slice"
+    return Race(surface, runners, f"{surface.label().replace('_', ' ')}{cut}", told)
+
+
+def _trajectories(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
+    found = race(sample, ordered)
+    return None if found is None else draw_race(*found)
+
+
+def animate(sample: Sample, path: Path) -> bool:
+    """Writes the race of the contenders as an animation; false where there is none."""
+    one = on_one_surface(sample)
+    found = race(one, contenders(one))
+    if found is not None:
+        animate_race(*found, path)
+    return found is not None
+
+
+def _relief(sample: Sample) -> Figure | None:
+    """The first run of the best setting on its surface."""
+    values, runs = settings(sample)[0]
+    run = runs.iloc[0]
+    trace = read_run(Path(run["folder"]))[0]
+    if "point" not in trace or trace["point"].shape[1] < 2:
+        return None
+    title = f"{_name(values)}: {run['outcome']}"
+    return draw_relief(recorded(Path(run["folder"])).surface, trace["point"], title)
+
+
+def starts(sample: Sample) -> Figure | None:
+    """The outcomes of the best setting by start."""
+    values, runs = settings(sample)[0]
+    begun, ended, words = [], [], []
+    for _, run in runs.head(_STARTS).iterrows():
+        trace = read_run(Path(run["folder"]))[0]
+        if "point" not in trace or trace["point"].shape[1] != 2:
+            return None
+        begun.append(trace["point"][0])
+        ended.append(trace["point"][-1])
+        words.append(str(run["outcome"]))
+    start = np.array(begun, dtype=float)
+    if len(np.unique(start, axis=0)) < _FEWEST_STARTS:
+        return None
+    surface = recorded(Path(runs["folder"].iloc[0])).surface
+    title = f"outcome by start: {_name(values)}"
+    told = f"{len(start):,} runs of one setting; lines lead to where they came to rest"
+    return draw_starts(surface, start, np.array(ended, dtype=float), words, title, told)
+
+
+def profile(sample: Sample) -> Figure | None:
+    """The performance profile of solvers across surfaces."""
+    if not sample.problem or not sample.solver or not sample.metric.is_arrival:
+        return None
+    some = times(sample, sample.metric)
+    found = ratios(some)
+    best = np.argsort(-(1 / found).mean(axis=0), kind="stable")[:_CONTENDERS]
+    curves_ = {_name(some.solvers[index]): found[:, index] for index in best}
+    told = f"{len(some.problems):,} problems; {len(sample.runs):,} runs; {_failures(sample)}; "
+    told += f"solved: {sample.metric.label}"
+    return draw_profile(curves_, "performance profile", told)

@@ -1,0 +1,79 @@
+"""Losses along the steps, each setting's median with a band of quartiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from gradexp.plots import style
+
+
+class Band(NamedTuple):
+    """Quartiles over runs along the steps."""
+
+    step: np.ndarray
+    """``(R,)``"""
+    low: np.ndarray
+    """``(R,)``, the first quartile"""
+    middle: np.ndarray
+    """``(R,)``, the median"""
+    high: np.ndarray
+    """``(R,)``, the third quartile"""
+    runs: int
+
+
+def band(curves: list[tuple[np.ndarray, np.ndarray]]) -> Band:
+    """The quartiles of curves ``(step, value)``.
+
+    A curve goes on at its last value after its end: a run at rest stays, one that has diverged is
+    infinitely high. Between two recorded steps it has the value of the one before.
+    """
+    step = np.unique(np.concatenate([steps for steps, _ in curves]))
+    rows = []
+    for steps, values in curves:
+        last = np.searchsorted(steps, step, side="right") - 1
+        rows.append(np.where(np.isnan(values), np.inf, values)[np.maximum(last, 0)])
+    shares = (0.25, 0.5, 0.75)
+    low, middle, high = np.quantile(np.stack(rows), shares, axis=0, method="inverted_cdf")
+    return Band(step, low, middle, high, len(curves))
+
+
+def draw_curves(
+    bands: Mapping[str, Band], ylabel: str, title: str, caption: str, *, log_steps: bool = False
+) -> Figure:
+    """The bands of several settings.
+
+    Args:
+        bands: by the name of each setting, at most six; not negative.
+        ylabel: what the values are.
+        title: of the figure.
+        caption: what stands behind it.
+        log_steps: whether the steps are drawn by their logarithm.
+    """
+    with style.drawing(5.2, 4.0) as figure:
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.13, right=0.97, bottom=0.3, top=0.91)
+        looks = zip(style.CYCLE, style.DASHES, strict=True)
+        tops = []
+        for (name, some), (colour, dash) in zip(bands.items(), looks, strict=False):
+            shown = [np.where(np.isfinite(part), part, np.nan) for part in some[1:4]]
+            label = f"{name} ({some.runs} run{'s' if some.runs > 1 else ''})"
+            axes.plot(
+                some.step, shown[1], color=colour, linestyle=style.dash(dash, shown[1]), label=label
+            )
+            if some.runs > 1:
+                bottom, top = shown[0], np.where(np.isnan(shown[2]), 1e300, shown[2])
+                axes.fill_between(some.step, bottom, top, color=colour, alpha=0.18, linewidth=0)
+            tops.append(np.nanmax([part[0] for part in shown]))
+        axes.set_yscale("log", nonpositive="mask")
+        axes.set_ylim(top=30 * max(tops))
+        if log_steps:
+            axes.set_xscale("symlog", linthresh=1)
+        axes.set(xlabel="step", ylabel=ylabel, title=title)
+        axes.grid(True, linewidth=0.3, color="#cccccc")
+        figure.legend(loc="lower center", bbox_to_anchor=(0.5, 0.045), ncols=2, fontsize=7.5)
+        style.caption(figure, caption)
+        return figure

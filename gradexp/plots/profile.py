@@ -1,0 +1,42 @@
+"""Performance profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from gradexp.plots import style
+
+
+def draw_profile(ratios: Mapping[str, np.ndarray], title: str, caption: str) -> Figure:
+    """The share of problems that each solver solves within a multiple of the best one's steps.
+
+    Args:
+        ratios: by the name of each solver, at most six: ``(problems,)``, from 1 on, infinite where
+            a problem was not solved.
+        title: of the figure.
+        caption: what stands behind it.
+    """
+    with style.drawing(5.2, 3.8) as figure:
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.12, right=0.97, bottom=0.32, top=0.91)
+        finite = np.concatenate([some[np.isfinite(some)] for some in ratios.values()])
+        end = 1.15 * max(2.0, float(finite.max(initial=2.0)))
+        looks = zip(style.CYCLE, style.DASHES, strict=True)
+        for (name, some), (colour, dash) in zip(ratios.items(), looks, strict=False):
+            steps = np.sort(some[np.isfinite(some)])
+            shares = np.arange(1, len(steps) + 1) / len(some)
+            x = np.concatenate([[0.5], steps, [end]])  # the fastest rise left of what is shown
+            y = np.concatenate([[0.0], shares, [shares[-1] if len(steps) else 0.0]])
+            axes.step(x, y, where="post", color=colour, linestyle=dash, label=name)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+        axes.set(xlim=(1.0, end), ylim=(0.0, 1.02), title=title)
+        axes.set(xlabel="steps ÷ steps of the fastest", ylabel="share of problems solved")
+        axes.grid(True, linewidth=0.3, color="#cccccc")
+        figure.legend(loc="lower center", bbox_to_anchor=(0.5, 0.05), ncols=2, fontsize=7.5)
+        style.caption(figure, caption)
+        return figure

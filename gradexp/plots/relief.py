@@ -1,0 +1,156 @@
+"""A surface by itself, or as a relief with a run on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.axes3d import Axes3D
+
+from gradexp.plots import style
+from gradexp.plots.contours import (
+    Slice,
+    draw_contours,
+    draw_known_points,
+    draw_legend_below,
+    levels,
+    slice_along,
+    values,
+    view,
+)
+from gradexp.plots.trajectory import clipped
+from gradexp.surfaces import Surface, value_and_gradient
+
+_ARROWS = 17
+"""Arrows of the gradient field along each side."""
+
+_NET = 80
+"""Lines of a relief along each side."""
+
+_EMPTY = np.empty((0, 0))
+
+
+def draw_surface(surface: Surface, title: str) -> Figure:
+    """A surface: its contours with minimizers, saddles and gradient field, beside its relief.
+
+    In one dimension the function with its derivative; above two a slice through a minimizer.
+    """
+    if surface.dim == 1:
+        return _draw_function(surface, title)
+    with style.drawing(9.0, 4.4) as figure:
+        left = figure.add_subplot(1, 2, 1)
+        right = figure.add_subplot(1, 2, 2, projection="3d")
+        figure.subplots_adjust(left=0.075, right=0.98, bottom=0.2, top=0.88, wspace=0.05)
+        part = slice_along(surface, np.empty((0, surface.dim)))
+        draw_contours(left, surface, part)
+        _draw_descent(left, surface, part)
+        draw_known_points(left, surface, part)
+        cut = "" if surface.dim == 2 else ", a slice"
+        left.set_title(f"contours and direction of descent{cut}")
+        if left.get_legend_handles_labels()[0]:
+            draw_legend_below(left)
+        assert isinstance(right, Axes3D)
+        _draw_relief(right, surface, part)
+        figure.suptitle(title, fontsize=10)
+        return figure
+
+
+def draw_relief(surface: Surface, point: np.ndarray, title: str) -> Figure:
+    """A run on the relief of its surface.
+
+    Args:
+        surface: of two dimensions or more.
+        point: ``(R, dim)``.
+        title: of the figure.
+    """
+    with style.drawing(5.6, 4.6) as figure:
+        axes = figure.add_subplot(projection="3d")
+        assert isinstance(axes, Axes3D)
+        figure.subplots_adjust(left=0.0, right=0.93, bottom=0.06, top=0.95)
+        path = point[np.isfinite(point).all(axis=1)]
+        part = slice_along(surface, path)
+        _draw_relief(axes, surface, part, alpha=0.75)
+        way = clipped(path, part)
+        there = np.all((way >= part.view[:, 0]) & (way <= part.view[:, 1]), axis=1)
+        heights = surface.value(torch.as_tensor(path.T)).numpy()
+        shown = np.where(there, _scaled(heights, _bottom(surface, part)), np.nan)
+        axes.plot(*way.T, shown, color=style.RUN, linewidth=1.4, zorder=5)
+        for at, marker, name in ((0, "o", "start"), (-1, "s", "end")):
+            if len(way) and there[at]:
+                ends = ([way[at, 0]], [way[at, 1]], [shown[at]])
+                axes.plot(*ends, marker, color=style.RUN, markersize=5, label=name, zorder=6)
+        axes.set_title(title)
+        axes.legend(loc="upper left")
+        return figure
+
+
+def _draw_function(surface: Surface, title: str) -> Figure:
+    with style.drawing(6.0, 4.4) as figure:
+        top, bottom = figure.subplots(2, 1, sharex=True)
+        figure.subplots_adjust(left=0.12, right=0.97, bottom=0.11, top=0.9, hspace=0.12)
+        ((low, high),) = view(surface, np.empty((0, 1)), [0])
+        x = torch.linspace(low, high, 800, dtype=torch.float64)
+        value, gradient = value_and_gradient(surface, x[None])
+        top.plot(x, value, color=style.INK)
+        bottom.plot(x, gradient[0], color=style.SECOND)
+        bottom.axhline(0, color=style.QUIET, linewidth=0.6)
+        for place in surface.minimizers:
+            at = torch.tensor([[float(place[0])]], dtype=torch.float64)
+            top.plot(at[0], surface.value(at), "*", color=style.MINIMUM, markersize=10)
+        top.set(ylabel="f(x)", xlim=(low, high))
+        bottom.set(ylabel="f′(x)", xlabel="x")
+        figure.suptitle(title, fontsize=10)
+        return figure
+
+
+def _draw_descent(axes: Axes, surface: Surface, part: Slice) -> None:
+    """Arrows downhill, all of one length: only the direction is shown."""
+    i, j = part.coordinates
+    steps = (np.arange(_ARROWS) + 0.5) / _ARROWS
+    sides = [low + (high - low) * steps for low, high in part.view]
+    x, y = np.meshgrid(*sides)
+    points = part.through[:, None, None].repeat(1, _ARROWS, _ARROWS)
+    points[i], points[j] = torch.as_tensor(x), torch.as_tensor(y)
+    _, gradient = value_and_gradient(surface, points)
+    # As long as they look on paper, where the axes have different scales.
+    width, height = part.view[:, 1] - part.view[:, 0]
+    u, v = -gradient[i].numpy() / width, -gradient[j].numpy() / height
+    u, v = u * width**2, v * height**2
+    length = np.hypot(u / width, v / height)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        u, v = u / length / width, v / length / height
+    axes.quiver(x, y, u, v, color=style.SECOND, alpha=0.55, width=0.0022, scale=28, pivot="mid")
+
+
+def _bottom(surface: Surface, part: Slice) -> float:
+    """The least height of a slice."""
+    return float(values(surface, part)[2].min())
+
+
+def _scaled(heights: np.ndarray, bottom: float) -> np.ndarray:
+    """Heights over the bottom as a relief shows them, log(1 + h): so that valleys show."""
+    shown: np.ndarray = np.log10(1 + np.maximum(heights - bottom, 0))
+    return shown
+
+
+def _draw_relief(axes: Axes3D, surface: Surface, part: Slice, alpha: float = 0.95) -> None:
+    x, y, heights = values(surface, part)
+    shown = _scaled(heights.numpy(), float(heights.min()))
+    net = max(1, len(x) // _NET)
+    rows = slice(None, None, net)
+    grid = np.meshgrid(x.numpy()[rows], y.numpy()[rows])
+    axes.plot_surface(
+        *grid, shown[rows, rows], cmap=style.STEPS, alpha=alpha, linewidth=0, antialiased=True,
+        rstride=1, cstride=1, rasterized=True,
+    )  # fmt: skip
+    floor = float(shown.min()) - 0.25 * float(np.ptp(shown) or 1.0)
+    steps = levels(torch.as_tensor(shown))
+    if len(steps) > 1:
+        options = {"zdir": "z", "offset": floor, "cmap": style.STEPS, "linewidths": 0.5}
+        axes.contour(*np.meshgrid(x, y), shown, steps, **options)
+    i, j = part.coordinates
+    axes.set(xlabel=f"$x_{{{i + 1}}}$", ylabel=f"$x_{{{j + 1}}}$", zlim=(floor, shown.max()))
+    axes.set_zlabel("log₁₀(1 + f - least f)")
+    axes.view_init(elev=32, azim=-125)
+    axes.tick_params(labelsize=7)

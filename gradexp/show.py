@@ -1,0 +1,68 @@
+"""`gradexp show`: pictures of a surface, or of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from gradexp.experiment import build, recorded, settings_of
+from gradexp.mistakes import Mistake
+from gradexp.plots import draw_trajectory, save
+from gradexp.plots.relief import draw_relief, draw_surface
+from gradexp.report import FIGURES
+from gradexp.results import is_whole, read_run
+
+
+def show(arguments: Sequence[str], to: Path | None) -> list[Path]:
+    """Draws the run of a folder, or the surface of a config.
+
+    Args:
+        arguments: a run's folder, or overrides as those of ``gradexp run``.
+        to: the file to write, a PNG, PDF or SVG; in this folder, named after the surface, if None.
+
+    Returns:
+        The files that were written: of a run, a second one with its relief.
+
+    Raises:
+        Mistake: a person's mistake; nothing was written.
+    """
+    if to is not None and to.suffix.removeprefix(".") not in FIGURES:
+        raise Mistake("--save", to, f"must end in {', '.join(f'.{kind}' for kind in FIGURES)}")
+    if len(arguments) == 1 and "=" not in arguments[0] and Path(arguments[0]).exists():
+        name, figures = _of_run(Path(arguments[0]))
+    else:
+        name, figures = _of_surface(arguments)
+    path = to or Path(f"{name}.png")
+    paths = [path, *(path.with_stem(f"{path.stem}_{kind}") for kind in list(figures)[1:])]
+    for figure, place in zip(figures.values(), paths, strict=True):
+        try:
+            save(figure, place)
+        except OSError as error:
+            raise Mistake("--save", place, f"cannot be written: {error.strerror}") from None
+    return paths
+
+
+def _of_surface(arguments: Sequence[str]) -> tuple[str, dict[str, Figure]]:
+    from gradexp import hydra_app
+
+    experiment = build(settings_of(hydra_app.compose(arguments)))
+    name = experiment.surface.label()
+    return name, {"surface": draw_surface(experiment.surface, name.replace("_", " "))}
+
+
+def _of_run(folder: Path) -> tuple[str, dict[str, Figure]]:
+    if (folder / "multirun.yaml").exists():
+        raise Mistake("", folder, f"{folder}: is a sweep's; gradexp compare draws it")
+    if not is_whole(folder):
+        raise Mistake("", folder, f"{folder}: holds no whole run")
+    trace, record = read_run(folder)
+    if "point" not in trace:
+        raise Mistake("", folder, f"{folder}: its points were not recorded (record=trace)")
+    surface = recorded(folder).surface
+    title = f"{surface.label()}: {record['outcome']} after {record['metrics']['steps']} steps"
+    figures = {"run": draw_trajectory(surface, **trace, title=title)}
+    if surface.dim > 1:
+        figures["relief"] = draw_relief(surface, trace["point"], title)
+    return surface.label(), figures
