@@ -43,9 +43,11 @@ class Sweep(Component):
 
     Args:
         fail_fast: whether it stops at the first job that fails.
+        summary: whether a TensorBoard run sums it up, where its jobs have one.
     """
 
     fail_fast: bool = False
+    summary: bool = True
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gradexp.comparison import Sample
-from gradexp.comparison.arrivals import arrivals, middle, quantiles
+from gradexp.comparison.arrivals import middle, quantiles
 from gradexp.comparison.profiles import ratios, times
-from gradexp.comparison.sample import LR, MOMENTUM
-from gradexp.comparison.settings import settings
+from gradexp.comparison.sample import LR, MOMENTUM, Setting
 from gradexp.comparison.table import number
 from gradexp.experiment import recorded
+from gradexp.plots.contact_sheet import Picture, draw_contact_sheet
 from gradexp.plots.curves import Band, band, draw_curves
 from gradexp.plots.heat_map import draw_heat_map
 from gradexp.plots.profile import draw_profile
@@ -34,10 +35,11 @@ _CONTENDERS = 6
 _CURVES = 64
 """Runs of a setting that are read for its curve."""
 
-_STARTS, _FEWEST_STARTS = 1024, 4
-"""Runs that are drawn by their starts, and how many there must be."""
+_PICTURES = 25
+"""Runs of a contact sheet."""
 
-Setting = tuple[dict[str, Any], pd.DataFrame]
+_STARTS, _FEWEST_STARTS = 1024, 8
+"""Runs that are drawn by their starts, and how many there must be."""
 
 
 class Race(NamedTuple):
@@ -56,7 +58,7 @@ def figures(sample: Sample) -> Iterator[tuple[str, Figure]]:
     makers: tuple[tuple[str, Callable[[], Figure | None]], ...] = (
         ("heat_map", lambda: heat_map(one)),
         ("curves", lambda: curves(one, ordered)),
-        ("trajectories", lambda: _trajectories(one, ordered)),
+        ("trajectories", lambda: trajectories(one, ordered)),
         ("relief", lambda: _relief(one)),
         ("starts", lambda: starts(one)),
         ("profiles", lambda: profile(sample)),
@@ -71,7 +73,7 @@ def on_one_surface(sample: Sample) -> Sample:
     """The runs on the surface of the best setting: losses of different ones are not compared."""
     if not sample.problem:
         return sample
-    best, runs = settings(sample)[0][0], sample.runs
+    best, runs = sample.settings[0][0], sample.runs
     for key in sample.problem:
         runs = runs[runs[key] == best[key]]
     return replace(sample, runs=runs, setting=sample.solver)
@@ -83,7 +85,7 @@ def contenders(sample: Sample) -> list[Setting]:
     all where those are many."""
     others = [key for key in sample.setting if key != LR] or list(sample.setting)
     best: dict[tuple[Any, ...], Setting] = {}
-    for values, runs in settings(sample):
+    for values, runs in sample.settings:
         best.setdefault(tuple(values[key] for key in others), (values, runs))
     ordered = sorted(best.items(), key=lambda item: [_order(value) for value in item[0]])
     chosen = np.linspace(0, len(ordered) - 1, min(_CONTENDERS, len(ordered))).round()
@@ -96,7 +98,7 @@ def _order(value: Any) -> tuple[bool, float, str]:
     return (not is_number, float(value) if is_number else 0.0, str(value))
 
 
-def _name(values: dict[str, Any]) -> str:
+def name_of(values: dict[str, Any]) -> str:
     """A setting as a legend has it: keys by their last part."""
     parts = [f"{key.rpartition('.')[2]} {number(value, 3)}" for key, value in values.items()]
     return ", ".join(parts) or "all runs"
@@ -114,22 +116,24 @@ def heat_map(sample: Sample) -> Figure | None:
         return None
     across, up = numeric[:2]
     rest = [key for key in sample.setting if key not in (across, up)]
-    best = settings(sample)[0][0]
+    best = sample.settings[0][0]
     runs = sample.runs
     for key in rest:
         runs = runs[runs[key] == best[key]]
+    some = replace(sample, runs=runs)
     x, y = (np.sort(runs[key].unique()).astype(float) for key in (across, up))
     values = np.full((len(y), len(x)), np.nan)
     words = np.full(values.shape, "", dtype=object)
-    for (right, above), some in runs.groupby([across, up]):
-        at = int(np.flatnonzero(y == above)[0]), int(np.flatnonzero(x == right)[0])
+    figure, ended = runs[sample.metric.column].to_numpy(float), runs["outcome"].to_numpy()
+    for cell, rows in some.places([across, up]):
+        at = int(np.flatnonzero(y == cell[up])[0]), int(np.flatnonzero(x == cell[across])[0])
         if sample.metric.is_arrival:
-            values[at] = quantiles(arrivals(some, sample.metric.column), (0.5,))[0]
+            values[at] = quantiles(some.arrivals.take(rows), (0.5,))[0]
         else:
-            values[at] = middle(some[sample.metric.column])[1]
-        words[at] = some["outcome"].mode()[0]
+            values[at] = middle(figure[rows])[1]
+        words[at] = Counter(ended[rows]).most_common(1)[0][0]
     values[np.isinf(values)] = np.nan
-    fixed = _name({key: best[key] for key in rest}) + "; " if rest else ""
+    fixed = name_of({key: best[key] for key in rest}) + "; " if rest else ""
     over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
     told = f"{fixed}{len(runs):,} runs{over}; {_failures(sample)}; medians by Kaplan-Meier"
     told = told if sample.metric.is_arrival else told.replace(" by Kaplan-Meier", "")
@@ -155,7 +159,7 @@ def _failures(sample: Sample) -> str:
 
 def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
     """The losses of settings along the steps."""
-    bands = {_name(values): some for values, some in bands_of(ordered)}
+    bands = {name_of(values): some for values, some in bands_of(ordered)}
     if not bands:
         return None
     known = bool(sample.runs["metrics.loss_gap"].notna().any())
@@ -199,7 +203,7 @@ def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
             return None
         surface = surface or recorded(folder).surface
         word = shared["outcome"].iloc[0]
-        runners[f"{_name(values)}: {word}"] = Runner(trace["step"], trace["loss"], trace["point"])
+        runners[f"{name_of(values)}: {word}"] = Runner(trace["step"], trace["loss"], trace["point"])
     if surface is None:
         return None
     start = ", ".join(f"{key} {number(first[key])}" for key in keys)
@@ -209,7 +213,8 @@ def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
     return Race(surface, runners, f"{surface.label().replace('_', ' ')}{cut}", told)
 
 
-def _trajectories(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
+def trajectories(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
+    """The ways of settings from one start, beside their losses."""
     found = race(sample, ordered)
     return None if found is None else draw_race(*found)
 
@@ -223,20 +228,34 @@ def animate(sample: Sample, path: Path) -> bool:
     return found is not None
 
 
+def contact_sheet(sample: Sample) -> Figure | None:
+    """The ways of runs, evenly picked out of all."""
+    at = np.linspace(0, len(sample.runs) - 1, min(_PICTURES, len(sample.runs))).round().astype(int)
+    pictures = []
+    for _, run in sample.runs.iloc[at].iterrows():
+        trace = read_run(Path(run["folder"]))[0]
+        if "point" not in trace or trace["point"].shape[1] < 2:
+            return None
+        pictures.append(Picture(f"{run['job']}", str(run["outcome"]), trace["point"]))
+    surface = recorded(Path(sample.runs["folder"].iloc[0])).surface
+    told = f"{len(pictures)} of {len(sample.runs):,} runs by their numbers, evenly picked"
+    return draw_contact_sheet(surface, pictures, surface.label().replace("_", " "), told)
+
+
 def _relief(sample: Sample) -> Figure | None:
     """The first run of the best setting on its surface."""
-    values, runs = settings(sample)[0]
+    values, runs = sample.settings[0]
     run = runs.iloc[0]
     trace = read_run(Path(run["folder"]))[0]
     if "point" not in trace or trace["point"].shape[1] < 2:
         return None
-    title = f"{_name(values)}: {run['outcome']}"
+    title = f"{name_of(values)}: {run['outcome']}"
     return draw_relief(recorded(Path(run["folder"])).surface, trace["point"], title)
 
 
 def starts(sample: Sample) -> Figure | None:
     """The outcomes of the best setting by start."""
-    values, runs = settings(sample)[0]
+    values, runs = sample.settings[0]
     begun, ended, words = [], [], []
     for _, run in runs.head(_STARTS).iterrows():
         trace = read_run(Path(run["folder"]))[0]
@@ -249,7 +268,7 @@ def starts(sample: Sample) -> Figure | None:
     if len(np.unique(start, axis=0)) < _FEWEST_STARTS:
         return None
     surface = recorded(Path(runs["folder"].iloc[0])).surface
-    title = f"outcome by start: {_name(values)}"
+    title = f"outcome by start: {name_of(values)}"
     told = f"{len(start):,} runs of one setting; lines lead to where they came to rest"
     return draw_starts(surface, start, np.array(ended, dtype=float), words, title, told)
 
@@ -261,7 +280,7 @@ def profile(sample: Sample) -> Figure | None:
     some = times(sample, sample.metric)
     found = ratios(some)
     best = np.argsort(-(1 / found).mean(axis=0), kind="stable")[:_CONTENDERS]
-    curves_ = {_name(some.solvers[index]): found[:, index] for index in best}
+    curves_ = {name_of(some.solvers[index]): found[:, index] for index in best}
     told = f"{len(some.problems):,} problems; {len(sample.runs):,} runs; {_failures(sample)}; "
     told += f"solved: {sample.metric.label}"
     return draw_profile(curves_, "performance profile", told)

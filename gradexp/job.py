@@ -80,6 +80,7 @@ def perform(config: DictConfig, folder: Path, jobs: int | None, ahead: Ahead) ->
             settings=hyperparameters(settings, experiment.labels()),
             step=arrays["step"],
             scalars=_curves(experiment, arrays),
+            finals=_finals(run.figures),
             images=images,
         )
     seconds = time.perf_counter() - clock + (run.seconds if computed else 0.0)
@@ -155,7 +156,25 @@ def _curves(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, 
     schedule, lr = experiment.schedule, experiment.optimizer.lr
     steps = torch.as_tensor(arrays["step"]).double()
     rates = torch.as_tensor(schedule.learning_rate(lr, steps)).double().expand(len(steps))
-    return {**scalars, "learning_rate": rates.numpy()}
+    scalars["learning_rate"] = rates.numpy()
+    momentum = getattr(experiment.optimizer, "momentum", None)
+    if momentum is not None:
+        scalars["momentum"] = np.full(len(steps), float(momentum))
+    return scalars
+
+
+def _finals(figures: dict[str, Any]) -> dict[str, float]:
+    """What the table of hyperparameters shows of a run's end besides its curves' last values.
+
+    Of its columns TensorBoard shows the first five by name, and leaves runs out of its plots that
+    lack a value in one: what not every run has comes late in the alphabet.
+    """
+    gaps, gradients = figures["steps_to_gap"], figures["steps_to_gradient"]
+    kind = "gap" if any(step is not None for step in gaps.values()) else "gradient"
+    arrivals = gaps if kind == "gap" else gradients
+    found = {f"steps_to_{kind}/{size}": step for size, step in arrivals.items()}
+    known = {tag: float(step) for tag, step in found.items() if step is not None}
+    return {"end/steps": figures["steps"], **known}
 
 
 @cache

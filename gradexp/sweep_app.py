@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gradexp.hydra_errors import explained
 from gradexp.job import recall
-from gradexp.mistakes import Mistake
+from gradexp.mistakes import Mistake, one_line
 from gradexp.output_folder import check_unused, claimed
 from gradexp.sweeps.composition import Composer
 from gradexp.sweeps.forecast import Forecast, Foreseen
@@ -28,6 +30,8 @@ from gradexp.sweeps.plan import Plan, begun, held
 from gradexp.sweeps.watch import Watch
 from gradexp.task import Task, check_job
 from hydra_plugins.gradexp_sweeps import VectorizedLauncher
+
+log = logging.getLogger(__name__)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -78,6 +82,7 @@ def go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan)
 def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Ledger:
     """Runs those jobs of a sweep that are not whole yet."""
     task_overrides = list(config.hydra.overrides.task)
+    started = time.time()
     with explained(task_overrides):
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         callbacks = Callbacks(config)
@@ -96,6 +101,7 @@ def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Led
         except KeyboardInterrupt:
             raise Interrupted(ledger) from None
         _check_any(ledger)
+        _sum_up(config, ledger, started)
         callbacks.on_multirun_end(config=config, config_name=name)
     return ledger
 
@@ -153,6 +159,20 @@ def _observe(
         launcher.composer = composer
     sweeper.launcher = Observed(launcher, composer, ledger, check, recall, announce)
     return ledger
+
+
+def _sum_up(config: DictConfig, ledger: Ledger, started: float) -> None:
+    """Writes the sweep's TensorBoard run, where it is wanted and there is something to compare."""
+    keys = ("sweep.summary", "log.tensorboard")
+    wanted = all(OmegaConf.select(config, key, default=False) for key in keys)
+    if not wanted or len(ledger.rows) < len(ledger.failed) + 2:
+        return
+    from gradexp.overview import write_overview  # pandas and matplotlib take a second
+
+    try:
+        write_overview(ledger.folder, started)
+    except Exception as error:  # the runs are there all the same
+        log.warning(f"no summary for TensorBoard: {one_line(error)}")
 
 
 def _check_any(ledger: Ledger) -> None:

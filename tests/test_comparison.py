@@ -13,7 +13,7 @@ from gradexp.comparison.effects import differences, explained
 from gradexp.comparison.forgiveness import band, bands
 from gradexp.comparison.profiles import profiles, ratios, restarts, targets, times
 from gradexp.comparison.sample import Metric, Sample, gather
-from gradexp.comparison.settings import outcomes, settings, speed, wilson
+from gradexp.comparison.settings import outcomes, speed, wilson
 from gradexp.comparison.theories import edges, escapes, rates
 from tests.conftest import Gradexp
 
@@ -75,6 +75,10 @@ def test_without_censoring_quantiles_are_those_of_the_sample() -> None:
     values = np.random.default_rng(1).integers(1, 50, 37).astype(float)
     expected = np.quantile(values, (0.25, 0.5, 0.75), method="inverted_cdf")
     assert quantiles(known(list(values), [False] * 37)) == expected.tolist()
+    # One that is cut off before the last arrival takes the other way to the same.
+    late = known([*values, 49.5, 51.0], [False] * 37 + [True, False])
+    more = np.quantile([*values, 49.5, 51.0], (0.25, 0.5, 0.75), method="inverted_cdf")
+    assert quantiles(late) == more.tolist()
 
 
 def test_settings_come_best_first_with_shares_and_censored_medians() -> None:
@@ -90,9 +94,8 @@ def test_settings_come_best_first_with_shares_and_censored_medians() -> None:
         {"lr": 0.3, "seed": 2, "outcome": "budget", "metrics.loss_gap": 0.6},
     ]
     some = sample(rows, ("lr",), ("seed",))
-    ordered = settings(some)
-    assert [values["lr"] for values, _ in ordered] == [0.2, 0.1, 0.3]
-    table = speed(some, ordered)
+    assert [values["lr"] for values, _ in some.settings] == [0.2, 0.1, 0.3]
+    table = speed(some)
     assert table.frame["median"].tolist() == [22.0, 50.0, math.inf]
     assert table.frame["first_quartile"].tolist() == [20.0, 30.0, math.inf]
     assert table.frame["with_restarts"].tolist() == [67 / 3, 87 / 2, math.inf]
@@ -101,7 +104,7 @@ def test_settings_come_best_first_with_shares_and_censored_medians() -> None:
     assert table.frame["reversals"].tolist()[0] == 4
     assert table.shown["steps"].tolist() == ["22 [20, 25]", "50 [30, > 100]", "> 100"]
     assert "9 runs of 3 settings over seed" in table.footer
-    shares = outcomes(some, ordered).frame
+    shares = outcomes(some).frame
     assert shares["converged"].tolist() == pytest.approx([1.0, 2 / 3, 0.0])
     assert shares["diverged"].tolist() == pytest.approx([0.0, 1 / 3, 0.0])
     assert shares["diverged.low"].tolist()[1] == pytest.approx(wilson(1, 3)[0])
@@ -166,14 +169,14 @@ def test_pairs_share_their_starts() -> None:
     ]
     rows += [{"lr": 0.3, "seed": seed, "outcome": "diverged"} for seed in range(4)]
     some = sample(rows, ("lr",), ("seed",))
-    table = differences(some, settings(some))
+    table = differences(some)
     assert table is not None
     # Start by start each takes exactly twice as long, however different the starts are.
     first, second = table.frame.to_dict("records")
     assert (first["median"], first["low"], first["high"]) == (2.0, 2.0, 2.0)
     assert (first["pairs"], first["slower"], first["faster"]) == (4, 4, 0)
     assert (second["median"], second["low"], second["high"]) == (math.inf,) * 3
-    assert differences(sample(rows, ("lr",)), settings(some)) is None
+    assert differences(sample(rows, ("lr",))) is None
 
 
 def test_the_bootstrap_interval_of_a_median_covers_as_often_as_it_says() -> None:
@@ -288,17 +291,17 @@ def test_theory_stands_beside_measurement() -> None:
         {"optimizer.lr": 0.3, "outcome": "diverged"},
     ]
     some = sample(rows, ("optimizer.lr",))
-    table = rates(some, settings(some))
+    table = rates(some)
     assert table is not None
     assert sorted(table.frame["speed_ratio"]) == pytest.approx([1.0, 2.0])
     table = edges(some)
     assert table is not None
     (row,) = table.frame.to_dict("records")
     assert (row["predicted"], row["converged"], row["lost"], row["runs"]) == (0.25, 0.2, 0.3, 2)
-    assert escapes(some, settings(some)) is None
+    assert escapes(some) is None
     rows[0] |= {"theory.escape_steps": 12.5, "metrics.escape_steps": 13.0}
     some = sample(rows, ("optimizer.lr",))
-    table = escapes(some, settings(some))
+    table = escapes(some)
     assert table is not None
     assert table.frame[["predicted", "measured", "left"]].to_numpy().tolist() == [[12.5, 13.0, 1]]
 

@@ -170,19 +170,19 @@ def swept(gradexp: Gradexp, *axes: str) -> None:
 
 def test_a_comparison_is_drawn_on_the_surface_of_the_best(gradexp: Gradexp, tmp_path: Path) -> None:
     axes = ["surface=himmelblau,rosenbrock", "optimizer.lr=logspace(-4,-2,3)"]
-    swept(gradexp, *axes, "optimizer.momentum=0,0.5,0.9", "seed=range(5)")
+    swept(gradexp, *axes, "optimizer.momentum=0,0.5,0.9", "seed=range(8)")
     sample = gather([tmp_path / "s"])
     one = on_one_surface(sample)
     assert set(one.runs["surface"]) == {"himmelblau"}
     assert [values["optimizer.momentum"] for values, _ in contenders(one)] == [0, 0.5, 0.9]
     drawn = dict(figures(sample))
     assert set(drawn) == {"heat_map", "curves", "trajectories", "relief", "starts", "profiles"}
-    assert "45 runs" in texts(drawn["heat_map"])
-    assert "5 runs" in texts(drawn["curves"])
-    assert "3 of 45 runs, one of each setting, from one start (seed 0)" in texts(
+    assert "72 runs" in texts(drawn["heat_map"])
+    assert "8 runs" in texts(drawn["curves"])
+    assert "3 of 72 runs, one of each setting, from one start (seed 0)" in texts(
         drawn["trajectories"]
     )
-    assert "10 problems; 90 runs; none failed" in texts(drawn["profiles"])
+    assert "16 problems; 144 runs; none failed" in texts(drawn["profiles"])
     assert gradexp("compare", "s", "--save", "t", "--formats", "svg,gif")[0] == 0
     written = {name for name in left_behind(tmp_path / "t") if not name.endswith("csv")}
     assert written == {f"{name}.svg" for name in drawn} | {"captions.txt", "race.gif"}

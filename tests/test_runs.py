@@ -80,13 +80,16 @@ def test_a_run_leaves_its_folder_and_says_what_it_came_to(gradexp: Gradexp, tmp_
 def test_tensorboard_gets_the_curves_the_image_and_the_hyperparameters(
     gradexp: Gradexp, tmp_path: Path
 ) -> None:
-    assert gradexp("run", *CONVERGES, "steps=100")[0] == 0
+    assert gradexp("run", *CONVERGES, "steps=900")[0] == 0
     folder = only_run(tmp_path)
     trace, record = read_run(folder)
+    assert record["outcome"] == "converged"
+    rows = len(trace["step"])
     events = accumulated(folder)
     tags = events.Tags()
     assert sorted(tags["scalars"]) == [
-        "distance", "gradient_norm", "learning_rate", "loss", "loss_gap",
+        "distance", "end/steps", "gradient_norm", "learning_rate", "loss", "loss_gap", "momentum",
+        "steps_to_gap/0.001", "steps_to_gap/1e-06", "steps_to_gap/1e-09",
     ]  # fmt: skip
     points = torch.as_tensor(trace["point"])
     distances = distance_to_minimizer(get("himmelblau"), points)
@@ -96,7 +99,8 @@ def test_tensorboard_gets_the_curves_the_image_and_the_hyperparameters(
         "loss_gap": trace["loss"],  # Himmelblau's minimum is 0
         "gradient_norm": trace["gradient_norm"],
         "distance": distances.numpy(),
-        "learning_rate": np.full(101, 0.01),
+        "learning_rate": np.full(rows, 0.01),
+        "momentum": np.full(rows, 0.9),
     }
     for name, curve in curves.items():
         scalars = events.Scalars(name)
@@ -104,6 +108,9 @@ def test_tensorboard_gets_the_curves_the_image_and_the_hyperparameters(
         np.testing.assert_array_equal(
             [scalar.value for scalar in scalars], curve.astype(np.float32)
         )
+    for size, step in record["metrics"]["steps_to_gap"].items():
+        (scalar,) = events.Scalars(f"steps_to_gap/{size}")
+        assert (scalar.step, scalar.value) == (rows - 1, step)
     (image,) = events.Images("trajectory")
     assert image.encoded_image_string == (folder / "trajectory.png").read_bytes()
     assert (image.width, image.height) == (990, 462)
@@ -278,7 +285,7 @@ def test_sweeps_make_a_folder_per_job_and_end_in_a_table(gradexp: Gradexp, tmp_p
     )
     assert status == 0
     (sweep,) = tmp_path.glob("multirun/*/*")
-    files = ["0", "1", "2", "3", "multirun.yaml", "runs.parquet", "sweep.json"]
+    files = ["0", "1", "2", "3", "multirun.yaml", "runs.parquet", "summary", "sweep.json"]
     assert sorted(path.name for path in sweep.iterdir()) == files
     rows = [line.split() for line in out.splitlines() if re.match(r"^ +\d+ ", line)]
     for number, row in enumerate(rows):

@@ -13,9 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-
-from gradexp.comparison.sample import Sample
 
 
 class Arrivals(NamedTuple):
@@ -32,6 +29,10 @@ class Arrivals(NamedTuple):
     def arrived(self) -> int:
         """How many arrived."""
         return int(np.isfinite(self.at).sum())
+
+    def take(self, rows: np.ndarray) -> Arrivals:
+        """Those of some runs."""
+        return Arrivals(self.at[rows], self.known[rows], self.spent[rows])
 
 
 def arrivals(runs: pd.DataFrame, column: str) -> Arrivals:
@@ -50,14 +51,19 @@ def quantiles(some: Arrivals, shares: tuple[float, ...] = (0.25, 0.5, 0.75)) -> 
     Returns:
         Infinite where so many never do, or are not known to.
     """
-    if len(some.at) == 1:
-        return [float(some.at[0])] * len(shares)
+    cut = np.isinf(some.at) & np.isfinite(some.known)
+    if some.known[cut].min(initial=np.inf) >= some.at[np.isfinite(some.at)].max(initial=-np.inf):
+        # All are known until the last one arrives: the estimate is the sample's own distribution.
+        found = np.quantile(some.at, shares, method="inverted_cdf")
+        return [float(step) for step in found]
+    from scipy import stats  # takes a second, which the end of most sweeps can spare
+
     last = some.known[np.isfinite(some.known)].max(initial=0.0) + 1  # stands for ever
     lasting = np.where(np.isfinite(some.known), some.known, last)
     sample = stats.CensoredData.right_censored(lasting, np.isinf(some.at))
-    found = stats.ecdf(sample).cdf
-    reached = [found.probabilities >= share - 1e-9 for share in shares]
-    return [float(found.quantiles[which][0]) if which.any() else math.inf for which in reached]
+    estimate = stats.ecdf(sample).cdf
+    reached = [estimate.probabilities >= share - 1e-9 for share in shares]
+    return [float(estimate.quantiles[which][0]) if which.any() else math.inf for which in reached]
 
 
 def expected_steps(some: Arrivals) -> float:
@@ -69,24 +75,13 @@ def expected_steps(some: Arrivals) -> float:
     return float(some.spent.sum()) / some.arrived if some.arrived else math.inf
 
 
-def score(sample: Sample, runs: pd.DataFrame) -> tuple[float, ...]:
-    """What settings are put in order by, the best first: how soon half of the runs arrive, then how
-    soon one does with restarts, then the median loss gap, or loss; or the median of a metric."""
-    if not sample.metric.is_arrival:
-        return (middle(runs[sample.metric.column])[1],)
-    some = arrivals(runs, sample.metric.column)
-    left = runs["metrics.loss_gap"]
-    left = left if left.notna().any() else runs["metrics.final_loss"]
-    return (quantiles(some, (0.5,))[0], expected_steps(some), middle(left)[1])
-
-
-def middle(values: pd.Series) -> tuple[float, float, float]:
+def middle(values: pd.Series | np.ndarray) -> tuple[float, float, float]:
     """Quartiles; what is not finite counts as beyond all others.
 
     Returns:
         The first, the median, the third; NaN where there is none.
     """
-    numbers = values.to_numpy(float, na_value=np.nan)
+    numbers = np.asarray(values, float)
     if not np.isfinite(numbers).any():
         return (math.nan,) * 3
     numbers = np.sort(np.where(np.isfinite(numbers), numbers, np.inf))

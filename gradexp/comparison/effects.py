@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
 
 from gradexp.comparison.arrivals import arrivals
 from gradexp.comparison.sample import Sample
@@ -99,6 +98,8 @@ def _share(target: np.ndarray, groups: Sequence[np.ndarray]) -> float:
     whole = float((centered**2).sum())
     if whole <= 1e-20 * len(columns):
         return math.nan
+    from scipy import sparse
+
     rows = np.arange(len(columns))
     indicators = sparse.hstack(
         [sparse.csr_array((np.ones(len(rows)), (rows, group))) for group in groups], format="csr"
@@ -110,9 +111,7 @@ def _share(target: np.ndarray, groups: Sequence[np.ndarray]) -> float:
     return min(1.0, max(0.0, 1 - rest / whole))
 
 
-def differences(
-    sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFrame]]
-) -> Table | None:
+def differences(sample: Sample) -> Table | None:
     """The best setting beside the next ones, start by start.
 
     The figure is the median ratio of steps (of another metric, the median difference) over the
@@ -122,6 +121,7 @@ def differences(
     Returns:
         None where there is one setting, or nothing to pair.
     """
+    ordered = sample.settings
     if len(ordered) < 2 or not sample.repeats:
         return None
     metric, keys = sample.metric, list(sample.repeats)
@@ -182,6 +182,8 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
         return math.nan, math.nan
     if (values == values[0]).all():
         return float(values[0]), float(values[0])
+    from scipy import stats
+
     finite = np.where(np.isinf(values), _ENDLESS, values)  # percentiles are differences
     found = stats.bootstrap(
         (finite,),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, middle, quantiles
 from gradexp.mistakes import Mistake, nearest
 from gradexp.results import is_override, read_runs, swept_keys
 
@@ -20,6 +22,10 @@ LR, MOMENTUM = "optimizer.lr", "optimizer.momentum"
 _ARRIVALS = ("metrics.steps_to_gap.", "metrics.steps_to_gradient.")
 
 _FIGURES = ("metrics.", "theory.", "run.")
+
+
+Setting: TypeAlias = tuple[dict[str, Any], pd.DataFrame]
+"""The values of the keys that are compared, and the runs that have them."""
 
 
 class Metric(NamedTuple):
@@ -70,13 +76,50 @@ class Sample:
         """The keys of the setting that say how it is minimized."""
         return tuple(key for key in self.setting if key not in self.problem)
 
-    def groups(self, keys: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-        """The runs by the values of keys."""
+    @cached_property
+    def arrivals(self) -> Arrivals:
+        """When each run arrived, where that is what runs are compared by."""
+        return arrivals(self.runs, self.metric.column)
+
+    def places(self, keys: Sequence[str]) -> list[tuple[dict[str, Any], np.ndarray]]:
+        """In which rows the runs are, by the values of keys, in their order."""
         if not keys:
-            yield {}, self.runs
-            return
-        for values, group in self.runs.groupby(list(keys), dropna=False):
-            yield dict(zip(keys, values, strict=True)), group
+            return [({}, np.arange(len(self.runs)))]
+        grouped = self.runs.groupby(list(keys), dropna=False)
+        number = grouped.ngroup().to_numpy()
+        order = np.argsort(number, kind="stable")
+        rows = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+        columns = [self.runs[key].to_numpy() for key in keys]
+        found = []
+        for some in rows:
+            values = [column[some[0]] for column in columns]
+            plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+            found.append((dict(zip(keys, plain, strict=True)), some))
+        return found
+
+    def groups(self, keys: Sequence[str]) -> Iterator[Setting]:
+        """The runs by the values of keys, in their order."""
+        for values, rows in self.places(keys):
+            yield values, self.runs.iloc[rows]
+
+    @cached_property
+    def settings(self) -> list[Setting]:
+        """The settings with their runs, the best first: by how soon half of the runs arrive, then
+        how soon one does with restarts, then the median loss gap, or loss; or by the median of
+        another metric."""
+        known = self.runs["metrics.loss_gap"].notna().any()
+        column = "metrics.loss_gap" if known else "metrics.final_loss"
+        left = self.runs[column if self.metric.is_arrival else self.metric.column].to_numpy(float)
+
+        def score(found: tuple[dict[str, Any], np.ndarray]) -> tuple[float, ...]:
+            rest = middle(left[found[1]])[1]
+            if not self.metric.is_arrival:
+                return (rest,)
+            some = self.arrivals.take(found[1])
+            return (quantiles(some, (0.5,))[0], expected_steps(some), rest)
+
+        ordered = sorted(self.places(self.setting), key=score)
+        return [(values, self.runs.iloc[rows]) for values, rows in ordered]
 
     def behind(self) -> str:
         """How many runs stand behind what is told of them."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from gradexp.analysis.outcome import Word
-from gradexp.comparison.arrivals import arrivals, expected_steps, middle, quantiles, score
+from gradexp.comparison.arrivals import arrivals, expected_steps, middle, quantiles
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.table import Table, number, percent, spread, steps, texts
 
@@ -22,20 +20,17 @@ OUTCOMES: tuple[str, ...] = get_args(Word)
 @cache
 def wilson(successes: int, trials: int) -> tuple[float, float]:
     """The 95 % interval of a share, by Wilson (1927)."""
+    from scipy import stats
+
     interval = stats.binomtest(successes, trials).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def settings(sample: Sample) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The settings with their runs, the best first."""
-    return sorted(sample.groups(sample.setting), key=lambda found: score(sample, found[1]))
-
-
-def outcomes(sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> Table:
+def outcomes(sample: Sample) -> Table:
     """How the runs of each setting ended."""
     words = [word for word in OUTCOMES if (sample.runs["outcome"] == word).any()]
     rows = []
-    for values, runs in ordered:
+    for values, runs in sample.settings:
         row: dict[str, Any] = {**values, "runs": len(runs)}
         for word in words:
             count = int((runs["outcome"] == word).sum())
@@ -57,11 +52,11 @@ def outcomes(sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFram
     )
 
 
-def speed(sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> Table:
+def speed(sample: Sample) -> Table:
     """How fast the runs of each setting were, and on what way."""
     metric = sample.metric
     rows = []
-    for values, runs in ordered:
+    for values, runs in sample.settings:
         row: dict[str, Any] = {**values, "runs": len(runs)}
         if metric.is_arrival:
             some = arrivals(runs, metric.column)

@@ -6,25 +6,24 @@ from gradexp.comparison.effects import differences, explained
 from gradexp.comparison.forgiveness import bands
 from gradexp.comparison.profiles import profiles, restarts, targets
 from gradexp.comparison.sample import Sample
-from gradexp.comparison.settings import outcomes, settings, speed
+from gradexp.comparison.settings import outcomes, speed
 from gradexp.comparison.table import Table
 from gradexp.comparison.theories import edges, escapes, rates
 
 
 def compare(sample: Sample) -> list[Table]:
     """The tables of a sample, those without anything to say left out."""
-    ordered = settings(sample)
     found = [
-        outcomes(sample, ordered),
-        speed(sample, ordered),
-        differences(sample, ordered),
+        outcomes(sample),
+        speed(sample),
+        differences(sample),
         explained(sample),
         bands(sample),
         profiles(sample),
         targets(sample),
         restarts(sample),
-        rates(sample, ordered),
+        rates(sample),
         edges(sample),
-        escapes(sample, ordered),
+        escapes(sample),
     ]
     return [table for table in found if table is not None]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,14 +12,14 @@ from gradexp.comparison.sample import LR, Sample
 from gradexp.comparison.table import Table, number, spread, texts
 
 
-def rates(sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> Table | None:
+def rates(sample: Sample) -> Table | None:
     """The factor by which the distance shrinks in a step: predicted and fitted.
 
     Returns:
         None where no run converged whose rate theory knows.
     """
     rows = []
-    for values, runs in ordered:
+    for values, runs in sample.settings:
         known = runs[runs["theory.rate"].notna() & runs["metrics.rate"].notna()]
         if known.empty:
             continue
@@ -104,14 +102,14 @@ def edges(sample: Sample) -> Table | None:
     return Table("edges", "Theory beside measurement: stability", frame, pd.DataFrame(shown), told)
 
 
-def escapes(sample: Sample, ordered: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> Table | None:
+def escapes(sample: Sample) -> Table | None:
     """The steps to leave the saddle that runs started at: predicted and measured.
 
     Returns:
         None where no run started at one.
     """
     rows = []
-    for values, runs in ordered:
+    for values, runs in sample.settings:
         known = runs[runs["theory.escape_steps"].notna()]
         if known.empty:
             continue

@@ -113,7 +113,7 @@ def draw_contours(axes: Axes, surface: Surface, part: Slice) -> None:
         axes.contour(x, y, heights, steps, colors="white", linewidths=0.4)
     i, j = part.coordinates
     axes.set(xlim=tuple(part.view[0]), ylim=tuple(part.view[1]))
-    axes.set(xlabel=f"$x_{{{i + 1}}}$", ylabel=f"$x_{{{j + 1}}}$")
+    axes.set(xlabel=style.coordinate(i), ylabel=style.coordinate(j))
 
 
 def draw_known_points(axes: Axes, surface: Surface, part: Slice) -> None:

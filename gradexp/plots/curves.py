@@ -69,9 +69,11 @@ def draw_curves(
                 axes.fill_between(some.step, bottom, top, color=colour, alpha=0.18, linewidth=0)
             tops.append(np.nanmax([part[0] for part in shown]))
         axes.set_yscale("log", nonpositive="mask")
+        style.name_powers(axes.yaxis)
         axes.set_ylim(top=30 * max(tops))
         if log_steps:
             axes.set_xscale("symlog", linthresh=1)
+            style.name_powers(axes.xaxis)
         axes.set(xlabel="step", ylabel=ylabel, title=title)
         axes.grid(True, linewidth=0.3, color="#cccccc")
         figure.legend(loc="lower center", bbox_to_anchor=(0.5, 0.045), ncols=2, fontsize=7.5)

@@ -81,9 +81,13 @@ def draw_heat_map(
                 linestyle="--",
                 label="edge of stability, theory",
             )
-        for scale, side in ((axes.set_xscale, x), (axes.set_yscale, y)):
+        for scale, axis, side in (
+            (axes.set_xscale, axes.xaxis, x),
+            (axes.set_yscale, axes.yaxis, y),
+        ):
             if _is_log(side):
                 scale("log")
+                style.name_powers(axis)
         for ticks, side in ((axes.set_xticks, x), (axes.set_yticks, y)):
             if len(side) <= _FEW:
                 ticks(side, [f"{value:.4g}" for value in side])

@@ -150,7 +150,7 @@ def _draw_relief(axes: Axes3D, surface: Surface, part: Slice, alpha: float = 0.9
         options = {"zdir": "z", "offset": floor, "cmap": style.STEPS, "linewidths": 0.5}
         axes.contour(*np.meshgrid(x, y), shown, steps, **options)
     i, j = part.coordinates
-    axes.set(xlabel=f"$x_{{{i + 1}}}$", ylabel=f"$x_{{{j + 1}}}$", zlim=(floor, shown.max()))
+    axes.set(xlabel=style.coordinate(i), ylabel=style.coordinate(j), zlim=(floor, shown.max()))
     axes.set_zlabel("log₁₀(1 + f - least f)")
     axes.view_init(elev=32, azim=-125)
     axes.tick_params(labelsize=7)

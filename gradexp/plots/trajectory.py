@@ -104,8 +104,10 @@ def _draw_curves(
     if minimum is None and bool((gap <= 0).any()):
         axes.set_yscale("symlog")
         axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1e3))
+        style.name_powers(axes.yaxis)
     elif bool((gap > 0).any() | (gradient_norm > 0).any()):
         axes.set_yscale("log", nonpositive="mask")
+        style.name_powers(axes.yaxis)
     axes.set(xlabel="step", title="convergence")
     axes.grid(True, linewidth=0.3, color="#cccccc")
     axes.legend()

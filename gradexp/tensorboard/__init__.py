@@ -1,5 +1,5 @@
-"""What TensorBoard shows of a run."""
+"""What TensorBoard shows of runs and sweeps."""
 
-from gradexp.tensorboard.events import hyperparameters, write_events
+from gradexp.tensorboard.events import Curve, hyperparameters, write_events, write_summary
 
-__all__ = ["hyperparameters", "write_events"]
+__all__ = ["Curve", "hyperparameters", "write_events", "write_summary"]

@@ -1,0 +1,97 @@
+"""Many runs at a glance: a small picture of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from gradexp.plots import style
+from gradexp.plots.contours import levels, slice_along, values
+from gradexp.surfaces import Surface
+
+_SIDE = 2.0
+"""Inches of a picture."""
+
+_GAP, _TITLE = 0.04, 0.09
+"""Shares of a picture's side that are left free, and that its title takes."""
+
+
+class Picture(NamedTuple):
+    """One run of many."""
+
+    name: str
+    outcome: str
+    point: np.ndarray
+    """``(R, dim)``"""
+
+
+def draw_contact_sheet(
+    surface: Surface, pictures: Sequence[Picture], title: str, caption: str
+) -> Figure:
+    """The ways of runs over one slice of their surface, each in its outcome's colour.
+
+    Args:
+        surface: of two dimensions or more, that of all runs.
+        pictures: one or more.
+        title: of the sheet.
+        caption: what stands behind it.
+    """
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    with style.drawing(_SIDE * columns, _SIDE * rows + 0.6) as figure:
+        # All in one pair of axes: a pair for each takes twenty times as long.
+        axes = figure.add_axes(
+            (0.0, 0.2 / (_SIDE * rows + 0.6), 1.0, _SIDE * rows / (_SIDE * rows + 0.6))
+        )
+        axes.set_axis_off()
+        axes.set(xlim=(0, columns), ylim=(rows, 0))
+        part = slice_along(surface, np.empty((0, surface.dim)))
+        heights = values(surface, part)[2]
+        order = matplotlib.colors.BoundaryNorm(levels(heights), 256)
+        low, span = part.view[:, 0], part.view[:, 1] - part.view[:, 0]
+        width, height = 1 - _GAP, 1 - _TITLE - _GAP / 2
+        dots = len(heights) / width
+        whole = np.full((round(rows * dots), round(columns * dots)), np.nan)
+        ways, colours = [], []
+        for index, picture in enumerate(pictures):
+            down, right = divmod(index, columns)
+            left, top = right + _GAP / 2, down + _TITLE
+            across = slice(round(left * dots), round((left + width) * dots))
+            along = slice(round(top * dots), round((top + height) * dots))
+            whole[along, across] = _resized(heights.numpy()[::-1], whole[along, across].shape)
+            colour = style.OUTCOMES[picture.outcome][0]
+            colour = style.INK if picture.outcome == "budget" else colour
+            share = (picture.point[:, list(part.coordinates)] - low) / span
+            share = np.where(((share >= 0) & (share <= 1)).all(axis=1)[:, None], share, np.nan)
+            ways.append(np.stack([left + width * share[:, 0], top + height * (1 - share[:, 1])], 1))
+            colours.append(colour)
+            name = f"{picture.name}: {picture.outcome}"
+            axes.text(left, top - 0.015, name, fontsize=6.5, color=style.INK, va="bottom")
+        axes.add_collection(LineCollection(ways, colors=colours, linewidths=0.9), autolim=False)
+        starts, ends = (np.stack([way[at] for way in ways]) for at in (0, -1))
+        axes.scatter(starts[:, 0], starts[:, 1], s=6, c=style.INK, zorder=3)
+        axes.scatter(ends[:, 0], ends[:, 1], s=8, c=colours, marker="s", zorder=3)
+        axes.imshow(
+            np.ma.masked_invalid(whole), cmap=style.SURFACE, norm=order, alpha=0.55,
+            extent=(0, columns, rows, 0), interpolation="nearest",
+        )  # fmt: skip
+        axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="auto")
+        figure.suptitle(title, fontsize=10, y=1 - 0.1 / (_SIDE * rows + 0.6), va="top")
+        style.caption(figure, caption)
+        return figure
+
+
+def _resized(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The nearest dots of a picture, in another size."""
+    rows, columns = (
+        np.minimum(np.arange(size) * of // size, of - 1)
+        for size, of in zip(shape, picture.shape, strict=True)
+    )
+    resized: np.ndarray = picture[np.ix_(rows, columns)]
+    return resized

@@ -1,0 +1,76 @@
+"""What the tab of custom scalars shows, and in which order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.custom_scalar import metadata
+from tensorboard.plugins.custom_scalar.layout_pb2 import (
+    Category,
+    Chart,
+    Layout,
+    MarginChartContent,
+    MultilineChartContent,
+)
+
+_RUN = {
+    "convergence": {
+        "loss": "loss",
+        "loss gap": "loss_gap",
+        "gradient norm": "gradient_norm",
+        "distance to the nearest minimizer": "distance",
+    },
+    "hyperparameters": {"learning rate": "learning_rate", "momentum": "momentum"},
+}
+
+
+@cache
+def run_layout() -> Summary:
+    """The charts of a run; TensorBoard shows those of several runs together."""
+    return _summary(
+        Category(title=category, chart=[_lines(title, [tag]) for title, tag in charts.items()])
+        for category, charts in _RUN.items()
+    )
+
+
+def curve_tags(setting: str) -> tuple[str, str, str]:
+    """The tags of a setting's median, first and third quartile."""
+    return f"{setting}/median", f"{setting}/first_quartile", f"{setting}/third_quartile"
+
+
+def summary_layout(settings: Sequence[str]) -> Summary:
+    """The charts of a sweep's summary: all medians, then each with its band."""
+    tags = [curve_tags(setting) for setting in settings]
+    together = _lines("medians", [median for median, _, _ in tags])
+    bands = [
+        Chart(
+            title=setting,
+            margin=MarginChartContent(
+                series=[MarginChartContent.Series(value=median, lower=low, upper=high)]
+            ),
+        )
+        for setting, (median, low, high) in zip(settings, tags, strict=True)
+    ]
+    return _summary([Category(title="by setting: median and quartiles", chart=[together, *bands])])
+
+
+def _lines(title: str, tags: Sequence[str]) -> Chart:
+    patterns = [f"^{re.escape(tag)}$" for tag in tags]
+    return Chart(title=title, multiline=MultilineChartContent(tag=patterns))
+
+
+def _summary(categories: Iterable[Category]) -> Summary:
+    """A layout as an event holds it. TensorBoard's own function for it wants TensorFlow."""
+    layout = Layout(category=categories)
+    tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()])
+    value = Summary.Value(
+        tag=metadata.CONFIG_SUMMARY_TAG,
+        metadata=metadata.create_summary_metadata(),
+        tensor=tensor,
+    )
+    return Summary(value=[value])
