@@ -8,7 +8,7 @@ Rosenbrock, each job with its folder and its TensorBoard file. Both sides are wh
 turn, each in an empty folder; one round warms up. The script (`by_hand.py`) makes fewer of these
 jobs, and what it takes to start is left out of its figure, which is the difference of two sweeps;
 gradexp's is of all that a person waits for. Printed: milliseconds a job, median and in brackets
-the least and the most, and the most memory that gradexp took.
+the least and the most, what the summary run adds, and the most memory that gradexp took.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def spent(command: Sequence[str]) -> Spent:
     return Spent(seconds, usage.ru_maxrss / 1024)
 
 
-def ours(jobs: int) -> Spent:
+def ours(jobs: int, summary: bool = True) -> Spent:
     """gradexp's sweep."""
     return spent(
         [
@@ -59,6 +59,7 @@ def ours(jobs: int) -> Spent:
             f"optimizer.momentum={MOMENTA}",
             "init=point",
             f"init.point={','.join(STARTS)}",
+            f"sweep.summary={str(summary).lower()}",
         ]
     )
 
@@ -83,13 +84,17 @@ def main() -> None:
     each: list[float] = []
     hand: list[float] = []
     memory: list[float] = []
+    summary: list[float] = []
     for index in range(given.rounds + 1):
         few, whole, more = by_hand(1), ours(given.jobs), by_hand(3)
+        bare = ours(given.jobs, summary=False)
         if index > 0:
+            summary.append((whole.seconds / bare.seconds - 1) * 100)
             each.append(whole.seconds / given.jobs * 1e3)
             hand.append((more.seconds - few.seconds) / 20 * 1e3)
             memory.append(whole.megabytes)
     print(f"gradexp: {spread(each)} ms a job, {max(memory):,.0f} MB, {given.jobs:,} jobs")
+    print(f"of that the summary for TensorBoard: {spread(summary)} % of what the rest takes")
     print(f"by hand: {spread(hand)} ms a job")
     print(f"ratio: {median(hand) / median(each):.1f}")
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from gradexp.comparison import Sample
 from gradexp.comparison.arrivals import middle, quantiles
 from gradexp.comparison.profiles import ratios, times
-from gradexp.comparison.sample import LR, MOMENTUM, Setting
+from gradexp.comparison.sample import LR, MOMENTUM, Setting, counted
 from gradexp.comparison.table import number
 from gradexp.experiment import recorded
 from gradexp.plots.contact_sheet import Picture, draw_contact_sheet
@@ -135,7 +135,7 @@ def heat_map(sample: Sample) -> Figure | None:
     values[np.isinf(values)] = np.nan
     fixed = name_of({key: best[key] for key in rest}) + "; " if rest else ""
     over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
-    told = f"{fixed}{len(runs):,} runs{over}; {_failures(sample)}; medians by Kaplan-Meier"
+    told = f"{fixed}{counted(len(runs), 'run')}{over}; {_failures(sample)}; medians by Kaplan-Meier"
     told = told if sample.metric.is_arrival else told.replace(" by Kaplan-Meier", "")
     label = "steps" if sample.metric.is_arrival else sample.metric.label
     label = f"median {label}" if sample.repeats else label
@@ -154,7 +154,7 @@ def _edge(runs: pd.DataFrame, across: str, up: str) -> tuple[np.ndarray, np.ndar
 
 
 def _failures(sample: Sample) -> str:
-    return f"{sample.failed} jobs failed" if sample.failed else "none failed"
+    return f"{counted(sample.failed, 'job')} failed" if sample.failed else "none failed"
 
 
 def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
@@ -269,7 +269,7 @@ def starts(sample: Sample) -> Figure | None:
         return None
     surface = recorded(Path(runs["folder"].iloc[0])).surface
     title = f"outcome by start: {name_of(values)}"
-    told = f"{len(start):,} runs of one setting; lines lead to where they came to rest"
+    told = f"{counted(len(start), 'run')} of one setting; lines lead to where they came to rest"
     return draw_starts(surface, start, np.array(ended, dtype=float), words, title, told)
 
 
@@ -281,6 +281,6 @@ def profile(sample: Sample) -> Figure | None:
     found = ratios(some)
     best = np.argsort(-(1 / found).mean(axis=0), kind="stable")[:_CONTENDERS]
     curves_ = {name_of(some.solvers[index]): found[:, index] for index in best}
-    told = f"{len(some.problems):,} problems; {len(sample.runs):,} runs; {_failures(sample)}; "
-    told += f"solved: {sample.metric.label}"
+    told = f"{counted(len(some.problems), 'problem')}; {counted(len(sample.runs), 'run')}; "
+    told += f"{_failures(sample)}; solved: {sample.metric.label}"
     return draw_profile(curves_, "performance profile", told)

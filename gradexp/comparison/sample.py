@@ -123,10 +123,15 @@ class Sample:
 
     def behind(self) -> str:
         """How many runs stand behind what is told of them."""
-        count, settings = len(self.runs), sum(1 for _ in self.groups(self.setting))
         over = f" over {', '.join(self.repeats)}" if self.repeats else ""
-        told = f"{count:,} runs of {settings:,} settings{over}"
-        return told + (f"; {self.failed:,} jobs failed and are left out" if self.failed else "")
+        told = f"{counted(len(self.runs), 'run')} of {counted(len(self.settings), 'setting')}{over}"
+        lost = f"; {counted(self.failed, 'job')} failed, left out" if self.failed else ""
+        return told + lost
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def gather(

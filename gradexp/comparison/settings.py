@@ -76,23 +76,25 @@ def speed(sample: Sample) -> Table:
     shown: dict[str, Any] = texts(frame, sample.setting)
     if metric.is_arrival:
         counts = zip(frame["arrived"], frame["runs"], strict=True)
-        shown["arrived"] = [f"{arrived} of {count}" for arrived, count in counts]
+        shown["arrived"] = [f"{arrived}/{count}" for arrived, count in counts]
     parts = zip(frame["median"], frame["first_quartile"], frame["third_quartile"], strict=True)
     most = float(sample.runs["metrics.steps"].max())
     if metric.is_arrival:
         shown["steps"] = [spread(*part, lambda value: steps(value, most)) for part in parts]
-        shown["with restarts"] = frame["with_restarts"].map(steps)
+        shown["restarts"] = frame["with_restarts"].map(steps)
     else:
         shown[metric.label] = [spread(*part) for part in parts]
     if frame["loss_gap"].notna().any():
         shown["loss gap"] = [number(value, 3) for value in frame["loss_gap"]]
     shown["rate"] = [number(value, 5) for value in frame["rate"]]
-    shown["path ÷ displacement"] = [number(value, 3) for value in frame["detour"]]
-    shown["reversals"] = [number(value) for value in frame["reversals"]]
+    shown["detour"] = [number(value, 3) for value in frame["detour"]]
+    shown["turns"] = [number(value) for value in frame["reversals"]]
     how = "medians and quartiles"
     if metric.is_arrival:
         how += ", of steps by Kaplan-Meier: runs cut off by their budget are censored, runs that "
-        how += "ended elsewhere never arrive; with restarts: all steps made ÷ runs that arrived"
+        how += "ended elsewhere never arrive; restarts: all steps made ÷ runs that arrived"
+    how += "; rate: of the gradient norm, a step; detour: path length ÷ displacement; turns: moves "
+    how += "at more than a right angle to the one before"
     return Table(
         "speed",
         f"How fast: {metric.label}",

@@ -9,6 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+_TOGETHER = "\N{NO-BREAK SPACE}"
+"""Keeps a figure and its interval in one line."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -30,8 +33,12 @@ class Table:
 
 
 def texts(frame: pd.DataFrame, keys: Sequence[str]) -> dict[str, list[str]]:
-    """The values of config keys as texts, by key."""
-    return {key: [number(value) for value in frame[key]] for key in keys}
+    """The values of config keys as texts, by the last part of the key where that says which."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return {
+        short if last.count(short) == 1 else key: [number(value) for value in frame[key]]
+        for key, short in zip(keys, last, strict=True)
+    }
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -59,7 +66,7 @@ def spread(middle: float, low: float, high: float, text: Any = number) -> str:
     shown, bottom, top = str(text(middle)), text(low), text(high)
     if math.isnan(low) or bottom == shown == top:
         return shown
-    return f"{shown} [{bottom}, {top}]"
+    return f"{shown} [{bottom}, {top}]".replace(" ", _TOGETHER)
 
 
 def percent(share: float) -> str:
