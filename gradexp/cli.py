@@ -159,9 +159,10 @@ def _compare(args: argparse.Namespace) -> int:
     formats = report.checked(args.formats)
     sample = gather(args.folders, args.by, args.metric, args.where)
     tables = compare(sample)
+    if args.save is not None:  # first: who reads the tables may go before they end
+        report.save(args.save, formats, sample, tables)
     terminal.show_tables(tables)
     if args.save is not None:
-        report.save(args.save, formats, sample, tables)
         print(f"saved:  {args.save}")
     return 0
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradexp.analysis import Outcome, judge, metrics, predictions
+from gradexp.analysis import PREDICTIONS, Outcome, judge, metrics, predictions
 from gradexp.engine import DTYPES, Batched, Forecast, Problem, Reference, Trace, pose
 from gradexp.experiment import Experiment, Log
 from gradexp.initializations import starts
@@ -119,7 +119,7 @@ def _theory(run: Experiment, outcome: Outcome) -> dict[str, float | None]:
     """What theory says of a run: of one whose steps are all alike."""
     alike = isinstance(run.schedule, Constant) and isinstance(run.noise, Noiseless)
     if not alike or not isinstance(run.optimizer, Optimizer):
-        return {}
+        return dict.fromkeys(PREDICTIONS)
     rests = outcome.word == "converged"
     start = starts(run.init, run.surface, batch=1)[:, 0]
     curvatures = outcome.evidence["hessian_eigenvalues"] if rests else None

@@ -72,8 +72,31 @@ def _save_table(path: Path, formats: Sequence[str], table: Table) -> None:
     if "parquet" in formats:
         table.frame.to_parquet(path.with_suffix(TABLES["parquet"]), index=False)
     if "latex" in formats:
-        caption = f"{table.title}. {table.footer}."
-        text = table.shown.style.hide(axis="index").to_latex(
-            caption=caption, label=f"tab:{table.name}", hrules=True, position_float="centering"
-        )
-        path.with_suffix(TABLES["latex"]).write_text(text)
+        path.with_suffix(TABLES["latex"]).write_text(_latex(table))
+
+
+def _latex(table: Table) -> str:
+    """The table as it is read, as LaTeX (with booktabs)."""
+    caption = f"{table.title}. {table.footer}.".replace("%", r"\%").replace("_", r"\_")
+    shown = table.shown.style.hide(axis="index")
+    shown = shown.format(escape="latex").format_index(escape="latex", axis="columns")
+    text = shown.to_latex(
+        caption=caption, label=f"tab:{table.name}", hrules=True, position_float="centering"
+    )
+    return str(text).translate(_SIGNS)
+
+
+_SIGNS = str.maketrans(
+    {
+        "\N{NO-BREAK SPACE}": "~",
+        "÷": r"$\div$",
+        "×": r"$\times$",
+        "≤": r"$\le$",
+        "≥": r"$\ge$",
+        "∞": r"$\infty$",
+        "β": r"$\beta$",
+        "ε": r"$\varepsilon$",
+        "σ": r"$\sigma$",
+    }
+)
+"""What LaTeX has no letters for."""

@@ -2,9 +2,10 @@
 
 from gradexp.analysis.metrics import distance_to_minimizer, metrics
 from gradexp.analysis.outcome import Outcome, coordinates, judge
-from gradexp.analysis.theory import predictions
+from gradexp.analysis.theory import PREDICTIONS, predictions
 
 __all__ = [
+    "PREDICTIONS",
     "Outcome",
     "coordinates",
     "distance_to_minimizer",

@@ -151,6 +151,10 @@ def escape_steps(
     return max(0.0, math.log(escape_radius(surface) / (share * offset)) / math.log(growth))
 
 
+PREDICTIONS = ("rate", "edge", "escape_steps")
+"""What is predicted of a run; None where there is no theory of it."""
+
+
 def predictions(
     optimizer: Optimizer, surface: Surface, start: Tensor, curvatures: Sequence[float] | None
 ) -> dict[str, float | None]:
@@ -169,8 +173,6 @@ def predictions(
     """
     saddle = saddle_left(surface, start)
     leaving = None if saddle is None else escape_steps(optimizer, surface, saddle, start)
-    return {
-        "rate": None if curvatures is None else rate(optimizer, curvatures),
-        "edge": None if curvatures is None else stability_edge(optimizer, curvatures[-1]),
-        "escape_steps": leaving,
-    }
+    at_rest = None if curvatures is None else rate(optimizer, curvatures)
+    edge = None if curvatures is None else stability_edge(optimizer, curvatures[-1])
+    return dict(zip(PREDICTIONS, (at_rest, edge, leaving), strict=True))

@@ -63,6 +63,7 @@ STYLE: Any = {
     "legend.fontsize": 8,
     "lines.linewidth": 1.2,
     "savefig.dpi": 110,
+    "contour.negative_linestyle": "solid",
     "grid.color": "#dddddd",
     "grid.linewidth": 0.5,
     "svg.fonttype": "none",
