@@ -19,7 +19,9 @@ from gradexp.figures import (
     starts,
     trajectories,
 )
+from gradexp.mistakes import Mistake
 from gradexp.plots import png
+from gradexp.results import is_whole
 from gradexp.tensorboard import Curve, write_summary
 
 FOLDER = "summary"
@@ -42,8 +44,10 @@ def write_overview(sweep: Path, started: float) -> Path:
         The event file.
 
     Raises:
-        Mistake: none of its runs can be compared.
+        Mistake: none of its runs can be compared, or one of them is where it would be written.
     """
+    if is_whole(sweep / FOLDER):
+        raise Mistake("hydra.sweep.subdir", FOLDER, "is the folder of a run")
     sample = gather([sweep])
     one = on_one_surface(sample)
     curves = {

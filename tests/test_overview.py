@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
+from gradexp.mistakes import Mistake
+from gradexp.overview import write_overview
 from gradexp.results import read_run
-from tests.conftest import Gradexp
+from tests.conftest import Gradexp, left_behind
 
 ARGUMENTS = ("surface=himmelblau", "init=uniform", "steps=200", "hydra.sweep.dir=s")
 
@@ -56,6 +59,16 @@ def test_it_is_left_out_where_it_is_not_wanted(gradexp: Gradexp, tmp_path: Path)
         arguments = (*ARGUMENTS[:-1], f"hydra.sweep.dir={number}", wish)
         assert gradexp("run", "-m", "seed=1,2", *arguments)[0] == 0
         assert not (tmp_path / str(number) / "summary").exists()
+
+
+def test_a_job_of_that_name_keeps_its_folder(gradexp: Gradexp, tmp_path: Path) -> None:
+    assert gradexp("run", "-m", "seed=1,2", *ARGUMENTS, "sweep.summary=false")[0] == 0
+    sweep = tmp_path / "s"
+    (sweep / "1").rename(sweep / "summary")
+    before = left_behind(sweep)
+    with pytest.raises(Mistake, match="is the folder of a run"):
+        write_overview(sweep, 0.0)
+    assert left_behind(sweep) == before
 
 
 def test_what_cannot_be_summed_up_does_not_fail_the_sweep(gradexp: Gradexp, tmp_path: Path) -> None:
