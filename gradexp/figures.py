@@ -73,10 +73,11 @@ def on_one_surface(sample: Sample) -> Sample:
     """The runs on the surface of the best setting: losses of different ones are not compared."""
     if not sample.problem:
         return sample
-    best, runs = sample.settings[0][0], sample.runs
+    first, runs = sample.settings[0][1].iloc[0], sample.runs
     for key in sample.problem:
-        runs = runs[runs[key] == best[key]]
-    return replace(sample, runs=runs, setting=sample.solver)
+        runs = runs[runs[key] == first[key]]
+    repeats = tuple(key for key in sample.repeats if key not in sample.problem)
+    return replace(sample, runs=runs, setting=sample.solver, repeats=repeats)
 
 
 def contenders(sample: Sample) -> list[Setting]:

@@ -175,6 +175,9 @@ def test_a_comparison_is_drawn_on_the_surface_of_the_best(gradexp: Gradexp, tmp_
     one = on_one_surface(sample)
     assert set(one.runs["surface"]) == {"himmelblau"}
     assert [values["optimizer.momentum"] for values, _ in contenders(one)] == [0, 0.5, 0.9]
+    marginal = gather([tmp_path / "s"], by=["optimizer.momentum"])
+    assert "surface" in marginal.repeats
+    assert on_one_surface(marginal).runs["surface"].nunique() == 1
     drawn = dict(figures(sample))
     assert set(drawn) == {"heat_map", "curves", "trajectories", "relief", "starts", "profiles"}
     assert "72 runs" in texts(drawn["heat_map"])

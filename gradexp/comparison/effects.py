@@ -62,7 +62,8 @@ def explained(sample: Sample) -> Table | None:
         for name, (kept, target) in targets.items():
             both = [levels[one][kept], levels[other][kept]]
             cells = both[0] * (both[1].max(initial=0) + 1) + both[1]
-            row[name] = max(0.0, _share(target, [cells]) - _share(target, both))
+            beyond = _share(target, [cells]) - _share(target, both)
+            row[name] = beyond if math.isnan(beyond) else max(0.0, beyond)
         rows.append(row)
     frame = pd.DataFrame(rows)
     of = f"log {metric.label}" if positive else metric.label

@@ -29,9 +29,14 @@ class Times(NamedTuple):
     """``(problems,)``, of the surface; NaN where it is not known"""
 
 
+def problem_keys(sample: Sample) -> list[str]:
+    """The keys that say what is solved: the surface, the start and the seed."""
+    return list(dict.fromkeys((*sample.problem, *sample.repeats)))
+
+
 def times(sample: Sample, metric: Metric) -> Times:
     """Those of a sample; a problem is a surface with a start and a seed."""
-    keys = [*sample.problem, *sample.repeats]
+    keys = problem_keys(sample)
     runs = sample.runs
     number_of = runs.groupby(keys, dropna=False).ngroup().to_numpy()
     count = int(number_of.max()) + 1
@@ -87,7 +92,7 @@ def profiles(sample: Sample) -> Table | None:
         head = "fastest %" if ratio == 1 else f"≤ {ratio}×"
         shown[head] = frame[f"within_{ratio}"].map(percent)
     shown["solved %"] = frame["solved"].map(percent)
-    keys = ", ".join(sample.problem + sample.repeats)
+    keys = ", ".join(problem_keys(sample))
     told = f"{sample.behind()}; {len(some.problems):,} problems ({keys}); "
     told += f"solved: {sample.metric.label}; ≤ 2×: share solved within twice the steps of the best"
     return Table(

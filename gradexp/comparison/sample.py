@@ -68,8 +68,9 @@ class Sample:
 
     @property
     def problem(self) -> tuple[str, ...]:
-        """The keys of the setting that say what is minimized."""
-        return tuple(key for key in self.setting if key.partition(".")[0] == "surface")
+        """The keys that say what is minimized, of the setting or of its repeats."""
+        keys = (*self.setting, *self.repeats)
+        return tuple(key for key in keys if key.partition(".")[0] == "surface")
 
     @property
     def solver(self) -> tuple[str, ...]:
