@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from gradexp.comparison import Sample
 from gradexp.comparison.arrivals import middle, quantiles
 from gradexp.comparison.profiles import ratios, times
-from gradexp.comparison.sample import LR, MOMENTUM, Setting, counted
+from gradexp.comparison.sample import LR, MOMENTUM, Setting, counted, having
 from gradexp.comparison.table import number
 from gradexp.experiment import recorded
 from gradexp.plots.contact_sheet import Picture, draw_contact_sheet
@@ -73,9 +73,8 @@ def on_one_surface(sample: Sample) -> Sample:
     """The runs on the surface of the best setting: losses of different ones are not compared."""
     if not sample.problem:
         return sample
-    first, runs = sample.settings[0][1].iloc[0], sample.runs
-    for key in sample.problem:
-        runs = runs[runs[key] == first[key]]
+    first = sample.settings[0][1].iloc[0]
+    runs = having(sample.runs, {key: first[key] for key in sample.problem})
     repeats = tuple(key for key in sample.repeats if key not in sample.problem)
     return replace(sample, runs=runs, setting=sample.solver, repeats=repeats)
 
@@ -99,10 +98,25 @@ def _order(value: Any) -> tuple[bool, float, str]:
     return (not is_number, float(value) if is_number else 0.0, str(value))
 
 
-def name_of(values: dict[str, Any]) -> str:
-    """A setting as a legend has it: keys by their last part."""
-    parts = [f"{key.rpartition('.')[2]} {number(value, 3)}" for key, value in values.items()]
-    return ", ".join(parts) or "all runs"
+def names_of(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Settings as a legend has them: keys by their last part, numbers as short as tells them
+    apart."""
+    for digits in (3, 6, 17):
+        names = [
+            ", ".join(f"{key.rpartition('.')[2]} {number(v, digits)}" for key, v in values.items())
+            for values in settings
+        ]
+        if len(set(names)) == len(names):
+            break
+    return [name or "all runs" for name in names]
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    """Whether all values of a key are numbers."""
+    kind = pd.api.types
+    return bool(kind.is_numeric_dtype(column) and not kind.is_bool_dtype(column)) and bool(
+        column.notna().all()
+    )
 
 
 def heat_map(sample: Sample) -> Figure | None:
@@ -110,17 +124,15 @@ def heat_map(sample: Sample) -> Figure | None:
     numeric = [
         key
         for key in sample.setting
-        if pd.api.types.is_numeric_dtype(sample.runs[key]) and sample.runs[key].nunique() > 1
+        if sample.runs[key].nunique() > 1 and _is_numeric(sample.runs[key])
     ]
     numeric.sort(key=lambda key: (key != LR, key != MOMENTUM))
     if len(numeric) < 2 or all(sample.runs[key].nunique() < 3 for key in numeric[:2]):
         return None
     across, up = numeric[:2]
     rest = [key for key in sample.setting if key not in (across, up)]
-    best = sample.settings[0][0]
-    runs = sample.runs
-    for key in rest:
-        runs = runs[runs[key] == best[key]]
+    fixed = {key: sample.settings[0][0][key] for key in rest}
+    runs = having(sample.runs, fixed)
     some = replace(sample, runs=runs)
     x, y = (np.sort(runs[key].unique()).astype(float) for key in (across, up))
     values = np.full((len(y), len(x)), np.nan)
@@ -134,9 +146,11 @@ def heat_map(sample: Sample) -> Figure | None:
             values[at] = middle(figure[rows])[1]
         words[at] = Counter(ended[rows]).most_common(1)[0][0]
     values[np.isinf(values)] = np.nan
-    fixed = name_of({key: best[key] for key in rest}) + "; " if rest else ""
+    chosen = f"{names_of([fixed])[0]}; " if rest else ""
     over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
-    told = f"{fixed}{counted(len(runs), 'run')}{over}; {_failures(sample)}; medians by Kaplan-Meier"
+    told = (
+        f"{chosen}{counted(len(runs), 'run')}{over}; {_failures(sample)}; medians by Kaplan-Meier"
+    )
     told = told if sample.metric.is_arrival else told.replace(" by Kaplan-Meier", "")
     label = "steps" if sample.metric.is_arrival else sample.metric.label
     label = f"median {label}" if sample.repeats else label
@@ -160,7 +174,7 @@ def _failures(sample: Sample) -> str:
 
 def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
     """The losses of settings along the steps."""
-    bands = {name_of(values): some for values, some in bands_of(ordered)}
+    bands = bands_of(ordered)
     if not bands:
         return None
     known = bool(sample.runs["metrics.loss_gap"].notna().any())
@@ -172,9 +186,11 @@ def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
     return draw_curves(bands, label, "loss by setting", told, log_steps=longest >= 10_000)
 
 
-def bands_of(ordered: Sequence[Setting]) -> Iterator[tuple[dict[str, Any], Band]]:
-    """The quartiles of the loss gap, or the loss, of settings, where losses were recorded."""
-    for values, runs in ordered:
+def bands_of(ordered: Sequence[Setting]) -> dict[str, Band]:
+    """The quartiles of the loss gap, or the loss, by setting, where losses were recorded."""
+    bands = {}
+    names = names_of([values for values, _ in ordered])
+    for name, (_, runs) in zip(names, ordered, strict=True):
         found = []
         for _, run in runs.head(_CURVES).iterrows():
             trace = read_run(Path(run["folder"]))[0]
@@ -183,7 +199,8 @@ def bands_of(ordered: Sequence[Setting]) -> Iterator[tuple[dict[str, Any], Band]
                 least = 0.0 if math.isnan(gap) or math.isnan(loss) else loss - gap
                 found.append((trace["step"], trace["loss"].astype(float) - least))
         if found:
-            yield values, band(found)
+            bands[name] = band(found)
+    return bands
 
 
 def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
@@ -192,10 +209,9 @@ def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
     first = ordered[0][1].iloc[0]
     runners: dict[str, Runner] = {}
     surface: Surface | None = None
-    for values, runs in ordered:
-        shared = runs
-        for key in keys:
-            shared = shared[shared[key] == first[key]]
+    names = names_of([values for values, _ in ordered])
+    for name, (_, runs) in zip(names, ordered, strict=True):
+        shared = having(runs, {key: first[key] for key in keys})
         if shared.empty:
             continue
         folder = Path(shared["folder"].iloc[0])
@@ -204,7 +220,7 @@ def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
             return None
         surface = surface or recorded(folder).surface
         word = shared["outcome"].iloc[0]
-        runners[f"{name_of(values)}: {word}"] = Runner(trace["step"], trace["loss"], trace["point"])
+        runners[f"{name}: {word}"] = Runner(trace["step"], trace["loss"], trace["point"])
     if surface is None:
         return None
     start = ", ".join(f"{key} {number(first[key])}" for key in keys)
@@ -250,7 +266,7 @@ def _relief(sample: Sample) -> Figure | None:
     trace = read_run(Path(run["folder"]))[0]
     if "point" not in trace or trace["point"].shape[1] < 2:
         return None
-    title = f"{name_of(values)}: {run['outcome']}"
+    title = f"{names_of([values])[0]}: {run['outcome']}"
     return draw_relief(recorded(Path(run["folder"])).surface, trace["point"], title)
 
 
@@ -269,7 +285,7 @@ def starts(sample: Sample) -> Figure | None:
     if len(np.unique(start, axis=0)) < _FEWEST_STARTS:
         return None
     surface = recorded(Path(runs["folder"].iloc[0])).surface
-    title = f"outcome by start: {name_of(values)}"
+    title = f"outcome by start: {names_of([values])[0]}"
     told = f"{counted(len(start), 'run')} of one setting; lines lead to where they came to rest"
     return draw_starts(surface, start, np.array(ended, dtype=float), words, title, told)
 
@@ -281,7 +297,8 @@ def profile(sample: Sample) -> Figure | None:
     some = times(sample, sample.metric)
     found = ratios(some)
     best = np.argsort(-(1 / found).mean(axis=0), kind="stable")[:_CONTENDERS]
-    curves_ = {name_of(some.solvers[index]): found[:, index] for index in best}
+    names = names_of([some.solvers[index] for index in best])
+    rises = {name: found[:, index] for name, index in zip(names, best, strict=True)}
     told = f"{counted(len(some.problems), 'problem')}; {counted(len(sample.runs), 'run')}; "
     told += f"{_failures(sample)}; solved: {sample.metric.label}"
-    return draw_profile(curves_, "performance profile", told)
+    return draw_profile(rises, "performance profile", told)

@@ -13,7 +13,6 @@ from gradexp.figures import (
     contact_sheet,
     contenders,
     heat_map,
-    name_of,
     on_one_surface,
     profile,
     starts,
@@ -51,8 +50,8 @@ def write_overview(sweep: Path, started: float) -> Path:
     sample = gather([sweep])
     one = on_one_surface(sample)
     curves = {
-        name_of(values): Curve(band.step, band.low, band.middle, band.high)
-        for values, band in bands_of(sample.settings[:_SETTINGS])
+        name: Curve(band.step, band.low, band.middle, band.high)
+        for name, band in bands_of(sample.settings[:_SETTINGS]).items()
     }
     ordered = contenders(one)
     makers: dict[str, Callable[[], Figure | None]] = {

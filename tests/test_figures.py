@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gradexp.comparison import gather
-from gradexp.figures import contenders, figures, on_one_surface
+from gradexp.figures import contenders, figures, names_of, on_one_surface
 from gradexp.plots import png, save
 from gradexp.plots.curves import band, draw_curves
 from gradexp.plots.heat_map import draw_heat_map
@@ -190,6 +190,13 @@ def test_a_comparison_is_drawn_on_the_surface_of_the_best(gradexp: Gradexp, tmp_
     written = {name for name in left_behind(tmp_path / "t") if not name.endswith("csv")}
     assert written == {f"{name}.svg" for name in drawn} | {"captions.txt", "race.gif"}
     assert "<svg" in (tmp_path / "t" / "curves.svg").read_text()
+
+
+def test_settings_are_named_as_short_as_tells_them_apart() -> None:
+    near = [{"optimizer.lr": rate, "optimizer.nesterov": True} for rate in (0.1, 0.1001, 0.2)]
+    assert names_of(near[::2]) == ["lr 0.1, nesterov true", "lr 0.2, nesterov true"]
+    assert names_of(near)[1] == "lr 0.1001, nesterov true"
+    assert names_of([{}]) == ["all runs"]
 
 
 def test_without_points_there_are_no_ways_to_draw(gradexp: Gradexp, tmp_path: Path) -> None:

@@ -90,9 +90,10 @@ def metrics(
     if trace.gradient_norm is not None and End(int(trace.end[index])) is not End.DIVERGED:
         ran = int(trace.steps[index])
         rows = trace.step <= ran
-        rate = fitted_rate(trace.step[rows].numpy(), trace.gradient_norm[rows, index].numpy())
+        curve = trace.step[rows].cpu().numpy(), trace.gradient_norm[rows, index].cpu().numpy()
+        rate = fitted_rate(*curve)
     if trace.point is not None:
-        escaped = _escape_step(surface, trace.step, trace.point[..., index])
+        escaped = _escape_step(surface, trace.step, trace.point[..., index].cpu())
 
     def first_steps(steps: Tensor | None) -> dict[str, int | None]:
         column = [None] * len(tolerances) if steps is None else steps[:, index].tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -133,6 +133,13 @@ class Sample:
 def counted(count: int, what: str) -> str:
     """A number of things."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def having(runs: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
+    """The runs with these values of keys; one that is missing has no value."""
+    for key, value in values.items():
+        runs = runs[runs[key].isna() if pd.isna(value) else runs[key] == value]
+    return runs
 
 
 def gather(
