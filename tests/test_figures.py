@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.figure import Figure
 from PIL import Image
 
 from gradexp.comparison import gather
 from gradexp.figures import contenders, figures, names_of, on_one_surface
 from gradexp.plots import png, save
+from gradexp.plots.contact_sheet import Picture, draw_contact_sheet
 from gradexp.plots.curves import band, draw_curves
 from gradexp.plots.heat_map import draw_heat_map
 from gradexp.plots.profile import draw_profile
@@ -128,6 +129,22 @@ def test_a_race_shows_all_ways_and_its_animation_their_beginnings(tmp_path: Path
         film.seek(film.n_frames - 1)  # type: ignore[attr-defined]
         late = np.asarray(film.convert("L"), float)
     assert (abs(early - late) > 30).sum() > 100
+
+
+def test_a_contact_sheet_has_a_way_a_run_in_its_own_picture() -> None:
+    ways = [np.array([[-5.0, -5.0], [0.0, 0.0], [5.0, 5.0]]), np.array([[0.0, 0.0], [99.0, 0.0]])]
+    pictures = [Picture("7", "converged", ways[0]), Picture("8", "diverged", ways[1])]
+    figure = draw_contact_sheet(get("himmelblau"), pictures, "t", "2 of 9 runs")
+    (axes,) = figure.axes
+    (lines,) = (one for one in axes.collections if isinstance(one, LineCollection))
+    first, second = (np.asarray(path.vertices) for path in lines.get_paths())
+    # From corner to corner of the first picture, whose right neighbour begins at 1; y is downwards.
+    assert first[:, 0] == pytest.approx([0.02, 0.5, 0.98])
+    assert (np.diff(first[:, 1]) < 0).all()
+    assert second[0, 0] == pytest.approx(1.5)
+    assert np.isnan(second[1]).all()  # outside of what is shown
+    assert [text.get_text() for text in axes.texts] == ["7: converged", "8: diverged"]
+    assert "2 of 9 runs" in texts(figure)
 
 
 @pytest.mark.parametrize("name", names())

@@ -15,11 +15,15 @@ from gradexp.plots import style
 from gradexp.plots.contours import levels, slice_along, values
 from gradexp.surfaces import Surface
 
-_SIDE = 2.0
+_SIDE = 1.6
 """Inches of a picture."""
 
 _GAP, _TITLE = 0.04, 0.09
 """Shares of a picture's side that are left free, and that its title takes."""
+
+
+_DOTS = 200
+"""Dots along a picture's side."""
 
 
 class Picture(NamedTuple):
@@ -69,6 +73,7 @@ def draw_contact_sheet(
             colour = style.INK if picture.outcome == "budget" else colour
             share = (picture.point[:, list(part.coordinates)] - low) / span
             share = np.where(((share >= 0) & (share <= 1)).all(axis=1)[:, None], share, np.nan)
+            share = _thinned(share)
             ways.append(np.stack([left + width * share[:, 0], top + height * (1 - share[:, 1])], 1))
             colours.append(colour)
             name = f"{picture.name}: {picture.outcome}"
@@ -85,6 +90,14 @@ def draw_contact_sheet(
         figure.suptitle(title, fontsize=10, y=1 - 0.1 / (_SIDE * rows + 0.6), va="top")
         style.caption(figure, caption)
         return figure
+
+
+def _thinned(way: np.ndarray) -> np.ndarray:
+    """A way ``(R, 2)`` without the points that fall on the dot of the one before, but for the last:
+    lines of a collection are drawn point by point."""
+    dots = np.round(way * _DOTS)
+    moved = (dots[1:] != dots[:-1]).any(axis=1)  # also to and from what is not a number
+    return way[np.concatenate([[True], moved[:-1], [True]])] if len(way) > 1 else way
 
 
 def _resized(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
