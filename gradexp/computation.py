@@ -108,20 +108,20 @@ def _computed(run: Experiment, trace: Trace, index: int, device: str, seconds: f
         arrays={name: part.numpy() for name, part in parts.items() if part is not None},
         outcome=outcome,
         figures=metrics(run.surface, trace, index, tolerances),
-        theory=_theory(run, outcome),
+        theory=_theory(run, outcome, parts["point"] is not None),
         engine=trace.engine,
         device=device,
         seconds=seconds + time.perf_counter() - began,
     )
 
 
-def _theory(run: Experiment, outcome: Outcome) -> dict[str, float | None]:
+def _theory(run: Experiment, outcome: Outcome, seen: bool) -> dict[str, float | None]:
     """What theory says of a run: of one whose steps are all alike."""
     alike = isinstance(run.schedule, Constant) and isinstance(run.noise, Noiseless)
     if not alike or not isinstance(run.optimizer, Optimizer):
         return dict.fromkeys(PREDICTIONS)
     rests = outcome.word == "converged"
-    start = starts(run.init, run.surface, batch=1)[:, 0]
+    start = starts(run.init, run.surface, batch=1)[:, 0] if seen else None
     curvatures = outcome.evidence["hessian_eigenvalues"] if rests else None
     return predictions(run.optimizer, run.surface, start, curvatures)
 

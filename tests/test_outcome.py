@@ -108,8 +108,9 @@ def test_of_a_cycle_that_is_recorded_now_and_then_a_multiple_of_the_period_is_kn
     cycle = outcome.evidence["cycle"]
     assert (cycle["period"], cycle["divides"]) == (None, seen * stride)
     assert cycle["points"] == [[4.0, -3.0], [-4.0, 3.0]][:seen] or seen == 2
-    # Rest, or a way too slow to be seen between the recorded steps, is none.
-    for rate in (1e-30, 1.0 - 1e-6):
+    # Rest, or a way too slow to be seen between the recorded steps, is none; nor is a spiral that
+    # has come so far in that it is small beside the way behind it.
+    for rate in (1e-30, 1.0 - 1e-6, (1 + 1e-7 ** (1 / 2000)) / 2):
         trace = optimize(surface, (4.0, -3.0), SGD(rate), steps=2000, record=record)
         assert judge(surface, Stop(), trace).word == "budget"
 

@@ -18,6 +18,7 @@ from gradexp.analysis.theory import (
     stability_edge,
 )
 from gradexp.engine import End
+from gradexp.numbers import columns
 from gradexp.optimizers import SGD
 from gradexp.optimizers.optimizer import Optimizer
 from gradexp.surfaces import get
@@ -145,6 +146,39 @@ def test_a_saddle_is_left_when_predicted(
         # The first whole step, and a few of a hundred for the quartic that bends the way out.
         assert predicted <= measured + 0.5
         assert measured <= math.ceil(predicted * 1.02) + 1
+
+
+def test_several_ways_down_are_taken_together() -> None:
+    # At a maximum with two equal curvatures the direction makes no difference.
+    surface, rule = get("styblinski_tang"), SGD(1e-3)
+    (maximum,) = (s for s in surface.stationary_points if s.kind == "maximum")
+    for angle in (0.0, 0.25 * math.pi, 0.3 * math.pi, 0.5 * math.pi):
+        offset = torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
+        start = torch.tensor(maximum.point, dtype=torch.float64) + 1e-3 * offset
+        assert saddle_left(surface, start) == maximum
+        predicted = escape_steps(rule, surface, maximum, start)
+        trace = optimize(surface, tuple(start.tolist()), rule, steps=1000)
+        measured = metrics(surface, trace, 0, ())["escape_steps"]
+        assert predicted == pytest.approx(measured, rel=0.02)
+    # A slow way that is far along beats a fast one that is not.
+    surface, rule = get("high_index", dim=2, negative=2), SGD(0.05)
+    start = torch.tensor([1e-9, 0.02], dtype=torch.float64)
+    saddle = saddle_left(surface, start)
+    assert saddle is not None
+    predicted = escape_steps(rule, surface, saddle, start)
+    trace = optimize(surface, (1e-9, 0.02), rule, steps=2000)
+    assert predicted == pytest.approx(metrics(surface, trace, 0, ())["escape_steps"], rel=0.06)
+
+
+def test_the_nearest_saddle_is_left_and_large_ones_are_not_predicted() -> None:
+    near = saddle_left(get("goldstein_price"), torch.tensor([0.72, 0.28], dtype=torch.float64))
+    assert near is not None
+    assert near.point == (0.8, 0.2)
+    surface = get("high_index", dim=100)
+    start = columns(surface.start)
+    saddle = saddle_left(surface, start)
+    assert saddle is not None
+    assert escape_steps(SGD(0.1), surface, saddle, start) is None
 
 
 def test_a_run_that_starts_far_from_saddles_or_on_one_does_not_leave_any() -> None:

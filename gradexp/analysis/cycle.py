@@ -35,18 +35,19 @@ class Cycle(NamedTuple):
 def find_cycle(trace: Trace, index: int) -> Cycle | None:
     """The shortest cycle that the end of a run goes round, or None.
 
-    Where only every so many steps were recorded, a cycle may show one point. It is told from rest
-    by its moves, of which most turn back.
+    The gradient norms must go round with the points. Where only every so many steps were recorded,
+    a cycle may show one point: it is told from rest by its moves, of which most turn back.
 
     Args:
         trace: of its batch; without points nothing is found.
         index: of a run that made all its steps.
     """
-    if trace.point is None or len(trace.step) < 2 * ROUNDS:
+    if trace.point is None or trace.gradient_norm is None or len(trace.step) < 2 * ROUNDS:
         return None
-    points, stride = trace.point[..., index], int(trace.step[1] - trace.step[0])
+    points, norms = trace.point[..., index], trace.gradient_norm[:, index].double()
+    stride = int(trace.step[1] - trace.step[0])
     if int(trace.step[-1] - trace.step[-2]) != stride:  # the last one comes besides
-        points = points[:-1]
+        points, norms = points[:-1], norms[:-1]
     end = points[-ROUNDS * LONGEST :].double()
     if not bool(end.isfinite().all()):
         return None
@@ -60,6 +61,8 @@ def find_cycle(trace: Trace, index: int) -> Cycle | None:
             continue
         rounds = end[-ROUNDS * period :]
         missed = (rounds[period:] - rounds[:-period]).norm(dim=1).max()
-        if float(missed) <= CLOSED * size:
+        slopes = norms[-ROUNDS * period :]
+        steady = (slopes[period:] - slopes[:-period]).abs() <= CLOSED * slopes[period:]
+        if float(missed) <= CLOSED * size and bool(steady.all()):
             return Cycle(end[-period:], stride)
     return None

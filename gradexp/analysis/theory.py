@@ -31,6 +31,9 @@ FLAT = 1e-10
 """Eigenvalues smaller than this times the largest in size are zero: along a curve of minimizers
 nothing moves."""
 
+LARGEST = 64
+"""Dimensions up to which escapes are predicted: the Hessian of more takes longer than the run."""
+
 ESCAPE = 0.05
 """A saddle is left where the distance from it is this times the shortest side of the domain."""
 
@@ -100,17 +103,20 @@ def stability_edge(optimizer: Optimizer, sharpness: float) -> float | None:
 
 
 def saddle_left(surface: Surface, start: Tensor) -> StationaryPoint | None:
-    """The declared saddle or maximum that a run starts at so near that it must be left.
+    """The declared saddle or maximum that a run starts at so near that it must be left: the
+    nearest.
 
     Args:
         surface: of the run.
         start: ``(dim,)``.
     """
-    for stationary in surface.stationary_points:
-        offset = start - columns(stationary.point)
-        if stationary.kind != "minimum" and float(norm(offset)) < escape_radius(surface):
-            return stationary
-    return None
+    near = [
+        (float(norm(start - columns(stationary.point))), index, stationary)
+        for index, stationary in enumerate(surface.stationary_points)
+        if stationary.kind != "minimum"
+    ]
+    distance, _, nearest = min(near, default=(math.inf, 0, None))
+    return nearest if distance < escape_radius(surface) else None
 
 
 def escape_radius(surface: Surface) -> float:
@@ -123,9 +129,10 @@ def escape_steps(
 ) -> float | None:
     """The steps from a start near a saddle to `escape_radius`, r.
 
-    Along the eigenvector of the least eigenvalue λ < 0 the distance grows as c ε σᵗ from the
-    start's offset ε along it: log(r/(c ε))/log σ steps, σ > 1 the largest eigenvalue of M(λ).
-    c, which is 1 for gradient descent, is what of ε goes into σ's eigenvector.
+    Along the eigenvector of an eigenvalue λ < 0 the distance grows as c ε σᵗ from the start's
+    offset ε along it, σ > 1 the largest eigenvalue of M(λ): where there is one way down, r is
+    reached after log(r/(c ε))/log σ steps; where there are several, when their squares add up to
+    r². c, which is 1 for gradient descent, is what of ε goes into σ's eigenvector.
 
     Args:
         optimizer: of one run.
@@ -134,21 +141,32 @@ def escape_steps(
         start: ``(dim,)``.
 
     Returns:
-        None where the rule is not linear, there is no way down, or the start has no part of it.
+        None where the rule is not linear, there is no way down, the start has no part of one, or
+        there are more than `LARGEST` dimensions.
     """
+    if not optimizer.linear or surface.dim > LARGEST:
+        return None
     place = columns(saddle.point)
     curvatures, directions = torch.linalg.eigh(hessian(surface, place))
-    if not optimizer.linear or not float(curvatures[0]) < 0:
+    offsets = (directions.T @ (start.double() - place)).abs()
+    growths, modes = torch.linalg.eig(iteration_matrix(optimizer, curvatures))
+    at, which = growths.abs().argmax(dim=1), torch.arange(len(curvatures))
+    growth = growths.abs()[which, at]
+    shares = (modes[which, 0, at] * torch.linalg.pinv(modes)[which, at, 0]).abs()
+    down = (curvatures < 0) & (growth > 1) & (shares * offsets > 0)
+    if not bool(down.any()):
         return None
-    offset = abs(float(directions[:, 0] @ (start.double() - place)))
-    matrix = iteration_matrix(optimizer, curvatures[:1])[0]
-    growths, modes = torch.linalg.eig(matrix)
-    fastest = int(growths.abs().argmax())
-    growth = float(growths[fastest].abs())
-    share = abs(complex(modes[0, fastest] * torch.linalg.inv(modes)[fastest, 0]))
-    if offset == 0 or growth <= 1 or share == 0:
-        return None
-    return max(0.0, math.log(escape_radius(surface) / (share * offset)) / math.log(growth))
+    # In units of r, by logarithms: the least t at which the squares add up to 1.
+    begun = (shares * offsets)[down].log() - math.log(escape_radius(surface))
+    speed = growth[down].log()
+    low, high = 0.0, float((-begun / speed).min())  # one alone has come to r there
+    if high <= 0 or float(torch.logsumexp(2 * begun, 0)) >= 0:
+        return 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        outside = float(torch.logsumexp(2 * (begun + speed * middle), 0)) >= 0
+        low, high = (low, middle) if outside else (middle, high)
+    return high
 
 
 PREDICTIONS = ("rate", "edge", "escape_steps")
@@ -156,14 +174,17 @@ PREDICTIONS = ("rate", "edge", "escape_steps")
 
 
 def predictions(
-    optimizer: Optimizer, surface: Surface, start: Tensor, curvatures: Sequence[float] | None
+    optimizer: Optimizer,
+    surface: Surface,
+    start: Tensor | None,
+    curvatures: Sequence[float] | None,
 ) -> dict[str, float | None]:
     """What theory says of one run, with a constant learning rate and no noise.
 
     Args:
         optimizer: of the run.
         surface: of it.
-        start: ``(dim,)``.
+        start: ``(dim,)``; None where its way was not recorded, and no escape can be seen.
         curvatures: eigenvalues of the Hessian at the minimum that it came to rest at, ascending;
             None where it did not.
 
@@ -171,8 +192,9 @@ def predictions(
         ``rate`` and ``edge`` (`stability_edge`) at that minimum, ``escape_steps`` from the saddle
         it started at; what does not apply is None.
     """
-    saddle = saddle_left(surface, start)
-    leaving = None if saddle is None else escape_steps(optimizer, surface, saddle, start)
+    leaving = None
+    if start is not None and (saddle := saddle_left(surface, start)) is not None:
+        leaving = escape_steps(optimizer, surface, saddle, start)
     at_rest = None if curvatures is None else rate(optimizer, curvatures)
     edge = None if curvatures is None else stability_edge(optimizer, curvatures[-1])
     return dict(zip(PREDICTIONS, (at_rest, edge, leaving), strict=True))
