@@ -80,15 +80,20 @@ def list_runs(folder: Path) -> None:
     ]
     runs = sum(1 for _ in folder.glob("*/events.out.tfevents.*"))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        listed = 0
-        while listed < runs:
-            time.sleep(0.05)
-            try:
-                with urlopen(f"http://127.0.0.1:{port}/data/runs") as answer:
-                    listed = len(json.load(answer))
-            except URLError:
-                pass
-        server.kill()
+        try:
+            until = time.monotonic() + 120
+            listed = 0
+            while listed < runs:
+                if server.poll() is not None or time.monotonic() > until:
+                    raise SystemExit("TensorBoard did not list the runs")
+                time.sleep(0.05)
+                try:
+                    with urlopen(f"http://127.0.0.1:{port}/data/runs") as answer:
+                        listed = len(json.load(answer))
+                except URLError:
+                    pass
+        finally:
+            server.kill()
 
 
 def seconds(what: Callable[[Path], None], folder: Path, rounds: int) -> str:

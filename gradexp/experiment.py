@@ -133,9 +133,13 @@ def recorded(folder: Path) -> Experiment:
     """The run of a run folder, as its config has it.
 
     Raises:
-        Mistake: it cannot be made here: a surface of a person's own is gone, or not allowed.
+        Mistake: it cannot be made here: its config, or a surface of a person's own, is gone, or
+            that is not allowed.
     """
-    config = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    path = folder / ".hydra" / "config.yaml"
+    if not path.exists():
+        raise Mistake("", folder, f"{folder}: its config is not there")
+    config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
     return build(settings_of(config))
 

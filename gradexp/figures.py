@@ -177,7 +177,7 @@ def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
     bands = bands_of(ordered)
     if not bands:
         return None
-    known = bool(sample.runs["metrics.loss_gap"].notna().any())
+    known = bool(sample.runs["run.minimum"].notna().all())
     read = sum(some.runs for some in bands.values())
     told = f"{read:,} of {len(sample.runs):,} runs; {_failures(sample)}"
     told += "; medians, bands from the first to the third quartile" if sample.repeats else ""
@@ -195,8 +195,7 @@ def bands_of(ordered: Sequence[Setting]) -> dict[str, Band]:
         for _, run in runs.head(_CURVES).iterrows():
             trace = read_run(Path(run["folder"]))[0]
             if "loss" in trace:
-                gap, loss = run["metrics.loss_gap"], run["metrics.final_loss"]
-                least = 0.0 if math.isnan(gap) or math.isnan(loss) else loss - gap
+                least = 0.0 if math.isnan(run["run.minimum"]) else run["run.minimum"]
                 found.append((trace["step"], trace["loss"].astype(float) - least))
         if found:
             bands[name] = band(found)
@@ -292,7 +291,7 @@ def starts(sample: Sample) -> Figure | None:
 
 def profile(sample: Sample) -> Figure | None:
     """The performance profile of solvers across surfaces."""
-    if not sample.problem or not sample.solver or not sample.metric.is_arrival:
+    if not sample.spans_surfaces:
         return None
     some = times(sample, sample.metric)
     found = ratios(some)

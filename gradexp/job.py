@@ -83,6 +83,7 @@ def perform(config: DictConfig, folder: Path, jobs: int | None, ahead: Ahead) ->
             finals=_finals(run.figures),
             images=images,
         )
+    minimum = experiment.surface.minimum
     seconds = time.perf_counter() - clock + (run.seconds if computed else 0.0)
     record = {
         "outcome": outcome.word,
@@ -91,6 +92,7 @@ def perform(config: DictConfig, folder: Path, jobs: int | None, ahead: Ahead) ->
         "theory": run.theory,
         "identity": identity({**experiment.decisive(), "device": run.device}),
         "dim": experiment.surface.dim,
+        "minimum": None if minimum is None else float(minimum),
         "engine": run.engine,
         "device": run.device,
         "dtype": experiment.dtype,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from gradexp.comparison import Sample, Table
@@ -40,30 +41,38 @@ def save(folder: Path, formats: Sequence[str], sample: Sample, tables: Sequence[
     Raises:
         Mistake: the folder cannot be written to, or a run cannot be drawn.
     """
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for table in tables:
             _save_table(folder / table.name, formats, table)
         captions = [f"{table.name}: {table.title}. {table.footer}.\n" for table in tables]
         (folder / "captions.txt").write_text("".join(captions))
-        _save_figures(folder, formats, sample)
-    except OSError as error:
-        raise Mistake("--save", folder, f"cannot be written: {error.strerror}") from None
-
-
-def _save_figures(folder: Path, formats: Sequence[str], sample: Sample) -> None:
     kinds = [kind for kind in FIGURES if kind in formats]
     if kinds:
         from gradexp.figures import figures
         from gradexp.plots import save
 
         for name, figure in figures(sample):
-            for kind in kinds:
-                save(figure, folder / f"{name}.{kind}")
+            with _writing(folder):
+                for kind in kinds:
+                    save(figure, folder / f"{name}.{kind}")
     if ANIMATION in formats:
         from gradexp.figures import animate
 
-        animate(sample, folder / f"race.{ANIMATION}")
+        with _writing(folder):
+            animate(sample, folder / f"race.{ANIMATION}")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """
+    Raises:
+        Mistake: what is done cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise Mistake("--save", folder, f"cannot be written: {error.strerror}") from None
 
 
 def _save_table(path: Path, formats: Sequence[str], table: Table) -> None:
@@ -77,7 +86,7 @@ def _save_table(path: Path, formats: Sequence[str], table: Table) -> None:
 
 def _latex(table: Table) -> str:
     """The table as it is read, as LaTeX (with booktabs)."""
-    caption = f"{table.title}. {table.footer}.".replace("%", r"\%").replace("_", r"\_")
+    caption = "".join(_ESCAPED.get(sign, sign) for sign in f"{table.title}. {table.footer}.")
     shown = table.shown.style.hide(axis="index")
     shown = shown.format(escape="latex").format_index(escape="latex", axis="columns")
     text = shown.to_latex(
@@ -86,9 +95,13 @@ def _latex(table: Table) -> str:
     return str(text).translate(_SIGNS)
 
 
+_ESCAPED = {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
 _SIGNS = str.maketrans(
     {
         "\N{NO-BREAK SPACE}": "~",
+        "<": "$<$",
+        ">": "$>$",
         "÷": r"$\div$",
         "×": r"$\times$",
         "≤": r"$\le$",

@@ -2,6 +2,8 @@
 
 import math
 import re
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
 def sample(rows: Rows, setting: tuple[str, ...], repeats: tuple[str, ...] = ()) -> Sample:
     """A sample of runs that differ from the defaults in what is given."""
     runs = pd.DataFrame([{**DEFAULTS, GAP: math.nan, **row} for row in rows])
-    return Sample(runs, 0, setting, repeats, Metric(GAP))
+    return Sample(runs, 0, 0, setting, repeats, Metric(GAP))
 
 
 def known(values: list[float], censored: list[bool]) -> Arrivals:
@@ -103,8 +105,9 @@ def test_settings_come_best_first_with_shares_and_censored_medians() -> None:
     assert table.frame["rate"].tolist()[0] == pytest.approx(0.6)
     assert table.frame["detour"].tolist() == [2.0, 2.0, 2.0]
     assert table.frame["reversals"].tolist()[0] == 4
-    steps = [text.replace("\N{NO-BREAK SPACE}", " ") for text in table.shown["steps"]]
-    assert steps == ["22 [20, 25]", "50 [30, > 100]", "> 100"]
+    steps = [text.replace("\N{NO-BREAK SPACE}", " ") for text in table.shown["median steps"]]
+    # Of the first a third never arrives; of the last all may yet.
+    assert steps == ["22 [20, 25]", "50 [30, ∞]", "> 100"]
     assert "9 runs of 3 settings over seed" in table.footer
     shares = outcomes(some).frame
     assert shares["converged"].tolist() == pytest.approx([1.0, 2 / 3, 0.0])
@@ -181,6 +184,39 @@ def test_pairs_share_their_starts() -> None:
     assert differences(sample(rows, ("lr",))) is None
 
 
+def test_of_other_metrics_a_run_that_is_lost_is_worse_than_all() -> None:
+    losses = {
+        0.1: [1.0, 1.0, 1.0, 1.0],
+        0.2: [math.nan, math.nan, math.nan, 0.5],
+        0.3: [math.nan] * 4,
+    }
+    rows: Rows = [
+        {"lr": lr, "seed": seed, "metrics.final_loss": loss}
+        for lr, some in losses.items()
+        for seed, loss in enumerate(some)
+    ]
+    some = sample(rows[::-1], ("lr",), ("seed",))
+    some = replace(some, metric=Metric("metrics.final_loss"))
+    assert [values["lr"] for values, _ in some.settings] == [0.1, 0.2, 0.3]
+    table = differences(some)
+    assert table is not None
+    first, second = table.frame.to_dict("records")
+    assert (first["slower"], first["faster"], first["median"]) == (3, 1, math.inf)
+    assert (second["slower"], second["median"], second["low"]) == (4, math.inf, math.inf)
+
+
+def test_many_pairs_take_little_memory() -> None:
+    from gradexp.comparison.effects import _interval
+
+    values = np.random.default_rng(0).lognormal(size=3000)
+    tracemalloc.start()
+    low, high = _interval(values)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1e8  # all resamples at once would take 2.4e8 twice
+    assert low < np.median(values) < high
+
+
 def test_the_bootstrap_interval_of_a_median_covers_as_often_as_it_says() -> None:
     from gradexp.comparison.effects import _interval
 
@@ -196,17 +232,22 @@ def test_the_bootstrap_interval_of_a_median_covers_as_often_as_it_says() -> None
 
 def test_the_band_of_learning_rates() -> None:
     rates = np.array([1e-4, 1e-3, 1e-2, 1e-1])
-    found = band(rates, np.array([4000.0, 400.0, 100.0, math.inf]))
+    never = np.full(4, math.inf)
+    found = band(rates, np.array([4000.0, 400.0, 100.0, math.inf]), never)
     # On the line from (1e-3, 400) to (1e-2, 100) the steps are 200 halfway.
     assert found["best"] == 1e-2
     assert found["low"] == pytest.approx(10**-2.5)
     assert found["high"] == 1e-2
     assert found["decades"] == pytest.approx(0.5)
     assert (found["open_low"], found["open_high"]) == (False, False)
-    whole = band(rates, np.array([120.0, 110.0, 100.0, 150.0]))
+    # Cut off before twice the fewest steps: it may belong to the band.
+    for seen, is_open in ((150.0, True), (250.0, False)):
+        cut = band(rates, np.array([math.inf, 400.0, 100.0, math.inf]), np.full(4, seen))
+        assert cut["open_high"] is is_open
+    whole = band(rates, np.array([120.0, 110.0, 100.0, 150.0]), never)
     assert (whole["open_low"], whole["open_high"]) == (True, True)
     assert whole["decades"] == pytest.approx(3.0)
-    assert math.isnan(band(rates, np.full(4, math.inf))["best"])
+    assert math.isnan(band(rates, never, never)["best"])
 
 
 def test_the_band_moves_with_momentum() -> None:
@@ -286,6 +327,20 @@ def test_expected_steps_with_restarts() -> None:
     assert frame["s3"].to_dict() == {"a": math.inf, "b": 40.0, "c": 400.0}
 
 
+def test_swept_steps_are_told_apart_from_steps_taken() -> None:
+    rows: Rows = [
+        {"steps": budget, "optimizer.lr": lr, GAP: 5 / lr, "metrics.steps": budget}
+        for budget in (100, 1000)
+        for lr in (0.1, 0.2, 0.4)
+    ]
+    some = sample(rows, ("steps", "optimizer.lr"))
+    assert set(speed(some).shown["steps"]) == {"100", "1000"}
+    table = bands(some)
+    assert table is not None
+    assert table.frame["steps"].tolist() == [100, 1000]
+    assert table.shown["steps"].tolist() == ["100", "1000"]
+
+
 def test_theory_stands_beside_measurement() -> None:
     rows: Rows = [
         {"optimizer.lr": 0.1, "metrics.rate": 0.81, "theory.rate": 0.9, "theory.edge": 0.25},
@@ -332,6 +387,55 @@ def test_seeds_and_starts_are_repeats_and_all_else_is_the_setting(
     kept = gather([tmp_path / "s"], where="optimizer.lr < 0.2 and steps > 1 and seed == 1")
     assert kept.runs["optimizer.lr"].tolist() == [0.1, 0.1]
     assert len(gather([tmp_path / "s"], where="outcome == 'converged'").runs) == 8
+    assert len(gather([tmp_path / "s", tmp_path / "s", tmp_path / "s" / "1"]).runs) == 8
+
+
+def test_distances_of_starts_are_settings(gradexp: Gradexp, tmp_path: Path) -> None:
+    axes = ["init=near_saddle", "init.distance=1e-3,1e-2", "surface=strict", "steps=500"]
+    swept(gradexp, "s", *axes, "optimizer.lr=0.05,0.1")
+    some = gather([tmp_path / "s"])
+    assert some.setting == ("init.distance", "optimizer.lr")
+    table = escapes(some)
+    assert table is not None
+    for row in table.frame.to_dict("records"):
+        assert row["predicted"] <= row["measured"] <= row["predicted"] * 1.03 + 1
+    # Without points no escape can be seen, and none is predicted.
+    swept(gradexp, "m", *axes, "record=metrics")
+    assert escapes(gather([tmp_path / "m"])) is None
+
+
+def test_config_keys_come_before_figures_of_their_name(gradexp: Gradexp, tmp_path: Path) -> None:
+    swept(gradexp, "s", "steps=100,200", "optimizer.lr=0.4")
+    assert len(gather([tmp_path / "s"], where="steps == 100").runs) == 1
+    assert len(gather([tmp_path / "s"], where="metrics.steps < 100").runs) == 2
+
+
+def test_what_was_not_recorded_or_is_not_known_is_not_compared(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    swept(gradexp, "one", "optimizer.lr=0.1,0.2", "record.tolerances=[1e-2,1e-6]")
+    swept(gradexp, "two", "optimizer.lr=0.3,0.4", "record.tolerances=[1e-2,1e-7]")
+    some = gather([tmp_path / "one", tmp_path / "two"])
+    assert some.metric.column == "metrics.steps_to_gap.0.01"
+    swept(gradexp, "s", "surface=sphere,hyperbolic", "optimizer.lr=0.1,0.2")
+    some = gather([tmp_path / "s"])
+    assert set(some.runs["surface"]) == {"sphere"}
+    assert some.unknown == 2
+    assert "2 runs of surfaces without a known minimum, left out" in some.behind()
+
+
+def test_a_sweep_without_configs_or_of_text_and_numbers(gradexp: Gradexp, tmp_path: Path) -> None:
+    swept(gradexp, "s", "optimizer.lr=0.1,0.2", "hydra.output_subdir=null")
+    assert gradexp("compare", "s")[0] == 0
+    status, _, err = gradexp("compare", "s", "--save", "t")
+    assert status == 2
+    assert "its config is not there" in err
+    swept(gradexp, "m", "init=normal", "init.center=null,[0,1]", "optimizer.lr=0.1,0.2,0.3")
+    assert gradexp("compare", "m", "--save", "t", "--formats", "parquet,csv")[0] == 0
+    (tmp_path / "m" / "1" / "trace.npz").unlink()
+    status, _, err = gradexp("compare", "m", "--save", "t", "--formats", "png")
+    assert status == 2
+    assert "holds no whole run" in err
 
 
 def test_sweeps_are_joined_by_what_their_configs_say(gradexp: Gradexp, tmp_path: Path) -> None:
@@ -347,6 +451,8 @@ def test_sweeps_are_joined_by_what_their_configs_say(gradexp: Gradexp, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        (["s", "--where", "optimizer.lr = 0.1"], "equality is =="),
+        (["s", "--where", "seed"], "cannot be evaluated"),
         (["nowhere"], "no such folder"),
         (["s", "--by", "optimizer.lrr"], "did you mean optimizer.lr?"),
         (["s", "--metric", "steps_to_gap"], "no such figure; did you mean"),

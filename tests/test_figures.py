@@ -65,6 +65,17 @@ def mesh(image: QuadMesh) -> Any:
     return np.ma.filled(values, -1).reshape(2, -1).tolist()
 
 
+def test_losses_below_zero_and_not_finite_ones_are_drawn() -> None:
+    steps = np.arange(3)
+    below = draw_curves({"a": band([(steps, np.array([1.0, -5.0, -50.0]))])}, "loss", "t", "1")
+    assert below.axes[0].get_yscale() == "symlog"
+    assert line(below.axes[0], "a (1 run)")[:, 1].tolist() == [1.0, -5.0, -50.0]
+    lost = draw_curves({"a": band([(steps, np.full(3, np.nan))])}, "loss", "t", "1")
+    rest = draw_curves({"a": band([(steps, np.zeros(3))])}, "loss", "t", "1")
+    for figure in (below, lost, rest):
+        assert png(figure).startswith(b"\x89PNG")
+
+
 def test_a_heat_map_shows_values_outcomes_and_the_edge() -> None:
     x, y = np.array([0.01, 0.1, 1.0]), np.array([0.0, 0.5])
     values = np.array([[100.0, 10.0, np.nan], [50.0, 5.0, np.nan]])

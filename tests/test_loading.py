@@ -54,6 +54,22 @@ def test_other_sweeps_have_jobs_that_can_be_selected_by_their_keys(
     assert np.isnan(found[4:]).all()
 
 
+def test_a_missing_value_is_no_place_on_an_axis(gradexp: Gradexp) -> None:
+    axes = ["init=normal", "init.center=null,[0,1]", "optimizer.lr=0.001,0.01"]
+    assert gradexp("run", "-m", *axes, *ARGUMENTS)[0] == 0
+    traces = package.load("s").traces
+    assert traces.sizes["job"] == 4
+    assert not np.isnan(traces.loss[:, 0]).any()
+
+
+def test_runs_recorded_at_different_steps_keep_all_of_them() -> None:
+    from gradexp.results.loading import _grid
+
+    fine, rough = np.arange(101), np.array([*range(0, 1000, 100), 950])
+    assert _grid([fine, rough]).tolist() == [*range(101), *range(200, 1000, 100)]
+    assert _grid([rough]).tolist() == rough.tolist()
+
+
 def test_what_was_not_recorded_is_not_there(gradexp: Gradexp, tmp_path: Path) -> None:
     assert gradexp("run", "-m", "seed=1,2", "record=loss", *ARGUMENTS)[0] == 0
     assert set(package.load("s").traces) == {"loss"}

@@ -22,6 +22,9 @@ _RIVALS = 10
 
 _RESAMPLES = 9999
 
+_AT_ONCE = 10**6
+"""Numbers that are resampled at a time."""
+
 _ENDLESS = 1e100
 """Stands for infinity in the bootstrap."""
 
@@ -128,9 +131,9 @@ def differences(sample: Sample) -> Table | None:
     metric, keys = sample.metric, list(sample.repeats)
     series = []
     for _, runs in ordered[: _RIVALS + 1]:
-        values = runs[metric.column].to_numpy(float, na_value=np.nan)
-        if metric.is_arrival:
-            values = arrivals(runs, metric.column).at
+        figures = runs[metric.column].to_numpy(float)
+        lost = np.where(np.isfinite(figures), figures, np.inf)  # worse than any that is known
+        values = arrivals(runs, metric.column).at if metric.is_arrival else lost
         index = pd.MultiIndex.from_frame(runs[keys].astype(str))
         series.append(pd.Series(values, index=index).groupby(level=keys).first())
     rows = []
@@ -191,6 +194,7 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
         _median,
         n_resamples=_RESAMPLES,
         method="percentile",
+        batch=max(1, _AT_ONCE // len(finite)),
         rng=np.random.default_rng(0),
     ).confidence_interval
     low, high = (math.inf if end > _ENDLESS / 1e6 else float(end) for end in found)

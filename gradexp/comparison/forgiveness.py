@@ -31,11 +31,14 @@ def bands(sample: Sample) -> Table | None:
     others = [key for key in sample.setting if key != LR]
     rows = []
     for values, runs in sample.groups(others):
-        rates, medians = [], []
-        for rate, some in runs.groupby(LR):
+        rates, medians, seen = [], [], []
+        for rate, group in runs.groupby(LR):
+            some = arrivals(group, sample.metric.column)
             rates.append(float(rate))  # type: ignore[arg-type]
-            medians.append(quantiles(arrivals(some, sample.metric.column), (0.5,))[0])
-        row = {**values, "rates": len(rates), **band(np.array(rates), np.array(medians))}
+            medians.append(quantiles(some, (0.5,))[0])
+            seen.append(float(some.known[np.isinf(some.at)].min(initial=math.inf)))
+        found = band(np.array(rates), np.array(medians), np.array(seen))
+        row = {**values, "rates": len(rates), **found}
         momentum = (
             runs[MOMENTUM].iloc[0] if MOMENTUM in runs and MOMENTUM not in sample.repeats else None
         )
@@ -52,7 +55,7 @@ def bands(sample: Sample) -> Table | None:
     shown: dict[str, Any] = {
         **texts(frame, others),
         "best lr": [number(value) for value in frame["best"]],
-        "steps": ["" if math.isnan(v) else steps(v) for v in frame["steps"]],
+        "best steps": ["" if math.isnan(v) else steps(v) for v in frame["best_steps"]],
         "band from": _ends(frame["low"], open_low, "≤ "),
         "to": _ends(frame["high"], open_high, "≥ "),
         "decades": _ends(frame["decades"], open_low | open_high, "≥ ", 3),
@@ -63,8 +66,10 @@ def bands(sample: Sample) -> Table | None:
             head = told if end == "best" else f"{told} /(1 - β)"
             shown[head] = [number(value) for value in frame[f"effective_{end}"]]
     told = f"{sample.behind()}; learning rates whose median steps are within a factor of "
-    told += f"{FACTOR:g} of the fewest; ≤ and ≥: the band goes on beyond the swept ones; stable "
-    told += "below: by theory, at the minimizers reached"
+    told += (
+        f"{FACTOR:g} of the fewest; ≤ and ≥: it may go on, beyond the swept ones or the budget; "
+    )
+    told += "stable below: by theory, at the minimizers reached"
     return Table(
         "bands", "How forgiving: the band of learning rates", frame, pd.DataFrame(shown), told
     )
@@ -75,19 +80,20 @@ def _ends(values: pd.Series, is_open: pd.Series, sign: str, digits: int = 4) -> 
     return [f"{sign if beyond else ''}{number(value, digits)}" for value, beyond in pairs]
 
 
-def band(rates: np.ndarray, medians: np.ndarray) -> dict[str, Any]:
+def band(rates: np.ndarray, medians: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
     """The band around the learning rate of the fewest steps.
 
     Args:
         rates: ``(N,)``, ascending, positive.
-        medians: ``(N,)``, steps at least 0; infinite where runs do not arrive.
+        medians: ``(N,)``, steps at least 0; infinite where half of the runs do not arrive.
+        seen: ``(N,)``, up to which step that is known; infinite where they never will.
 
     Returns:
-        ``best``, ``steps`` there, ``low``, ``high``, ``decades``, and whether the band goes on
+        ``best``, ``best_steps`` there, ``low``, ``high``, ``decades``, and whether the band goes on
         beyond the rates: ``open_low``, ``open_high``.
     """
     if not np.isfinite(medians).any():
-        nothing = dict.fromkeys(("best", "steps", "low", "high", "decades"), math.nan)
+        nothing = dict.fromkeys(("best", "best_steps", "low", "high", "decades"), math.nan)
         return {**nothing, "open_low": False, "open_high": False}
     x, y = np.log10(rates), np.log10(np.maximum(medians, 1.0))
     best = int(np.argmin(y))
@@ -101,14 +107,14 @@ def band(rates: np.ndarray, medians: np.ndarray) -> dict[str, Any]:
         if not 0 <= beyond < len(x):
             return float(x[at]), True
         if not math.isfinite(y[beyond]):
-            return float(x[at]), False
+            return float(x[at]), bool(seen[beyond] < FACTOR * medians[best])
         share = (limit - y[at]) / (y[beyond] - y[at])
         return float(x[at] + share * (x[beyond] - x[at])), False
 
     (low, open_low), (high, open_high) = end(-1), end(1)
     return {
         "best": float(rates[best]),
-        "steps": float(medians[best]),
+        "best_steps": float(medians[best]),
         "low": 10**low,
         "high": 10**high,
         "decades": high - low,

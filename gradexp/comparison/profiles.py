@@ -76,7 +76,7 @@ def profiles(sample: Sample) -> Table | None:
     Returns:
         None where there is one surface, or one solver, or runs are not compared by steps.
     """
-    if not sample.problem or not sample.solver or not sample.metric.is_arrival:
+    if not sample.spans_surfaces:
         return None
     some = times(sample, sample.metric)
     found = ratios(some)
@@ -108,7 +108,7 @@ def targets(sample: Sample) -> Table | None:
     Returns:
         None where `profiles` is.
     """
-    if not sample.problem or not sample.solver or not sample.metric.is_arrival:
+    if not sample.spans_surfaces:
         return None
     prefix = sample.metric.column.rpartition("steps_to_")[0] + "steps_to_"
     kind = sample.metric.column.removeprefix(prefix).partition(".")[0]
@@ -146,7 +146,7 @@ def restarts(sample: Sample) -> Table | None:
     Returns:
         None where `profiles` is.
     """
-    if not sample.problem or not sample.solver or not sample.metric.is_arrival:
+    if not sample.spans_surfaces:
         return None
     found: dict[str, list[float]] = {}
     rows = []

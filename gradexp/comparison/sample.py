@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ LR, MOMENTUM = "optimizer.lr", "optimizer.momentum"
 
 _ARRIVALS = ("metrics.steps_to_gap.", "metrics.steps_to_gradient.")
 
+_STARTS = ("init", "init.point", "init.center", "init.angle", "init.index")
+"""Keys of starts; how far away or how widely one begins is a setting."""
+
 _FIGURES = ("metrics.", "theory.", "run.")
 
 
@@ -39,6 +43,11 @@ class Metric(NamedTuple):
         return self.column.startswith(_ARRIVALS)
 
     @property
+    def needs_minimum(self) -> bool:
+        """Whether it is measured from the surface's minimum."""
+        return self.column.startswith((_ARRIVALS[0], "metrics.loss_gap"))
+
+    @property
     def label(self) -> str:
         """Its name for a person."""
         for prefix, what in zip(_ARRIVALS, ("a loss gap", "a gradient norm"), strict=True):
@@ -54,6 +63,8 @@ class Sample:
     Args:
         runs: a row a run that ended, at least one.
         failed: how many could not be run, and are not among them.
+        unknown: how many are left out besides, of surfaces whose minimum is not known, where runs
+            are compared by their gap to it.
         setting: the config keys that are compared.
         repeats: the other keys that are not the same in all runs: each setting is run for each of
             their values, such as seeds and starts.
@@ -62,6 +73,7 @@ class Sample:
 
     runs: pd.DataFrame
     failed: int
+    unknown: int
     setting: tuple[str, ...]
     repeats: tuple[str, ...]
     metric: Metric
@@ -76,6 +88,11 @@ class Sample:
     def solver(self) -> tuple[str, ...]:
         """The keys of the setting that say how it is minimized."""
         return tuple(key for key in self.setting if key not in self.problem)
+
+    @property
+    def spans_surfaces(self) -> bool:
+        """Whether there are several things to solve, several ways to do so, and steps to count."""
+        return bool(self.problem and self.solver and self.metric.is_arrival)
 
     @cached_property
     def arrivals(self) -> Arrivals:
@@ -113,7 +130,8 @@ class Sample:
         left = self.runs[column if self.metric.is_arrival else self.metric.column].to_numpy(float)
 
         def score(found: tuple[dict[str, Any], np.ndarray]) -> tuple[float, ...]:
-            rest = middle(left[found[1]])[1]
+            half = middle(left[found[1]])[1]
+            rest = math.inf if math.isnan(half) else half  # none of its runs has a figure
             if not self.metric.is_arrival:
                 return (rest,)
             some = self.arrivals.take(found[1])
@@ -126,8 +144,13 @@ class Sample:
         """How many runs stand behind what is told of them."""
         over = f" over {', '.join(self.repeats)}" if self.repeats else ""
         told = f"{counted(len(self.runs), 'run')} of {counted(len(self.settings), 'setting')}{over}"
-        lost = f"; {counted(self.failed, 'job')} failed, left out" if self.failed else ""
-        return told + lost
+        if self.failed:
+            told += f"; {counted(self.failed, 'job')} failed, left out"
+        if self.unknown:
+            told += (
+                f"; {counted(self.unknown, 'run')} of surfaces without a known minimum, left out"
+            )
+        return told
 
 
 def counted(count: int, what: str) -> str:
@@ -168,18 +191,25 @@ def gather(
     if ended.empty:
         what = f"all {failed} jobs failed" if failed else "no run is left"
         raise Mistake("--where" if where else "", where or "", f"{what}; there is none to compare")
+    chosen = _metric(ended, metric)
+    unknown = 0
+    if chosen.needs_minimum:
+        known = ended["run.minimum"].notna()
+        unknown, ended = int((~known).sum()), ended[known]
+        if ended.empty:
+            raise Mistake("--metric", metric or "", "no minimum is known of any of these surfaces")
     swept = swept_keys(ended)
     for key in by:
         if key not in ended.columns or not is_override(key):
             raise Mistake("--by", key, f"no run was told it; {nearest(key, swept)}")
     setting = tuple(by) or tuple(key for key in swept if not _is_repeat(key))
     repeats = tuple(key for key in swept if key not in setting)
-    return Sample(ended, failed, setting, repeats, _metric(ended, metric))
+    return Sample(ended, failed, unknown, setting, repeats, chosen)
 
 
 def _is_repeat(key: str) -> bool:
     """Whether a key says where a run begins, or what chance makes of it."""
-    return key in ("seed", "init") or key.startswith("init.")
+    return key in _STARTS or key.rpartition(".")[2] == "seed"
 
 
 def _joined(folders: Sequence[Path]) -> pd.DataFrame:
@@ -191,10 +221,27 @@ def _joined(folders: Sequence[Path]) -> pd.DataFrame:
         missing = [key for key in wanted if key not in runs.columns]
         if missing:
             _fill_in(folder, runs, missing)
-        runs["folder"] = [str(folder / run) for run in runs["folder"]]
+        runs["folder"] = [str((folder / run).resolve()) for run in runs["folder"]]
     joined = pd.concat([runs for _, runs in tables], ignore_index=True)
+    joined = joined.drop_duplicates("folder", ignore_index=True)  # a run counts once
     only_filled = [key for key in wanted if key not in keys and bool(joined[key].isna().all())]
-    return joined.drop(columns=only_filled)
+    lacking = [
+        name
+        for name in joined.columns
+        if name.startswith(_ARRIVALS) and not all(name in runs for _, runs in tables)
+    ]  # that one of them did not record says nothing of what it reached
+    joined = joined.drop(columns=[*only_filled, *lacking])
+    for key in (key for key in joined.columns if is_override(key)):
+        joined[key] = _one_kind(joined[key])
+    return joined
+
+
+def _one_kind(column: pd.Series) -> pd.Series:
+    """The values of a key as numbers, or all as texts."""
+    kinds = {type(value) for value in column if not pd.isna(value)}
+    if len(kinds) < 2 or all(issubclass(k, int | float) and k is not bool for k in kinds):
+        return column
+    return column.map(lambda value: value if pd.isna(value) else str(value))
 
 
 def _fill_in(folder: Path, runs: pd.DataFrame, keys: Sequence[str]) -> None:
@@ -209,6 +256,8 @@ def _fill_in(folder: Path, runs: pd.DataFrame, keys: Sequence[str]) -> None:
         if part.empty:
             continue
         hidden = folder / part["folder"].iloc[0] / ".hydra"
+        if not (hidden / "config.yaml").exists():  # it was not to be written
+            continue
         config = OmegaConf.load(hidden / "config.yaml")
         choices = OmegaConf.load(hidden / "hydra.yaml").hydra.runtime.choices
         for key in keys:
@@ -225,25 +274,28 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     Raises:
         Mistake: it cannot be evaluated.
     """
-    short = {name: name for name in runs.columns}
-    for prefix in _FIGURES:
+    short: dict[str, str] = {}
+    for prefix in reversed(_FIGURES):
         short |= {n.removeprefix(prefix): n for n in runs.columns if n.startswith(prefix)}
+    short |= {name: name for name in runs.columns}  # config keys before figures of their name
     names = sorted(short, key=len, reverse=True)
     pattern = r"(?<![\w.`'\"])(" + "|".join(map(re.escape, names)) + r")(?![\w.`'\"])"
     quoted = re.sub(pattern, lambda match: f"`{short[match[1]]}`", where)
     try:
         kept = runs.eval(quoted, engine="python")
-        return runs[np.asarray(kept, dtype=bool)]
     except Exception as error:
         reason = f"cannot be evaluated ({error}); it may name {', '.join(swept_keys(runs))}"
         raise Mistake("--where", where, f"{reason}, outcome and figures such as steps") from None
+    if not isinstance(kept, pd.Series) or not pd.api.types.is_bool_dtype(kept):
+        raise Mistake("--where", where, "is not true or false for each run; equality is ==")
+    return runs[kept]
 
 
 def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
     """The metric of that name.
 
     Raises:
-        Mistake: there is none, or it is not a number.
+        Mistake: there is none.
     """
     known = [column for column in runs.columns if column.startswith("metrics.")]
     if name is not None:

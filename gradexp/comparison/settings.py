@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from gradexp.analysis.outcome import Word
-from gradexp.comparison.arrivals import arrivals, expected_steps, middle, quantiles
+from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, middle, quantiles
 from gradexp.comparison.sample import Sample
-from gradexp.comparison.table import Table, number, percent, spread, steps, texts
+from gradexp.comparison.table import Table, interval, number, percent, spread, steps, texts
 
 OUTCOMES: tuple[str, ...] = get_args(Word)
 
@@ -55,15 +55,18 @@ def outcomes(sample: Sample) -> Table:
 def speed(sample: Sample) -> Table:
     """How fast the runs of each setting were, and on what way."""
     metric = sample.metric
-    rows = []
+    rows, medians = [], []
     for values, runs in sample.settings:
         row: dict[str, Any] = {**values, "runs": len(runs)}
         if metric.is_arrival:
             some = arrivals(runs, metric.column)
             low, half, high = quantiles(some)
             row |= {"arrived": some.arrived, "with_restarts": expected_steps(some)}
+            parts = ((half, 0.5), (low, 0.25), (high, 0.75))
+            medians.append(interval(*(_told(some, *part) for part in parts)))
         else:
             low, half, high = middle(runs[metric.column])
+            medians.append(spread(half, low, high))
         row |= {"median": half, "first_quartile": low, "third_quartile": high}
         known = runs["metrics.loss_gap"].notna().any()
         row["loss_gap"] = middle(runs["metrics.loss_gap"])[1] if known else math.nan
@@ -77,13 +80,9 @@ def speed(sample: Sample) -> Table:
     if metric.is_arrival:
         counts = zip(frame["arrived"], frame["runs"], strict=True)
         shown["arrived"] = [f"{arrived}/{count}" for arrived, count in counts]
-    parts = zip(frame["median"], frame["first_quartile"], frame["third_quartile"], strict=True)
-    most = float(sample.runs["metrics.steps"].max())
+    shown["median steps" if metric.is_arrival else metric.label] = medians
     if metric.is_arrival:
-        shown["steps"] = [spread(*part, lambda value: steps(value, most)) for part in parts]
         shown["restarts"] = frame["with_restarts"].map(steps)
-    else:
-        shown[metric.label] = [spread(*part) for part in parts]
     if frame["loss_gap"].notna().any():
         shown["loss gap"] = [number(value, 3) for value in frame["loss_gap"]]
     shown["rate"] = [number(value, 5) for value in frame["rate"]]
@@ -102,3 +101,13 @@ def speed(sample: Sample) -> Table:
         pd.DataFrame(shown),
         f"{sample.behind()}; {how}",
     )
+
+
+def _told(some: Arrivals, value: float, share: float) -> str:
+    """The steps by which a share of runs has arrived; or up to which it is known not to have, where
+    runs that were cut off may still arrive."""
+    if math.isfinite(value):
+        return steps(value)
+    cut = some.known[np.isinf(some.at) & np.isfinite(some.known)]
+    hopeful = np.isfinite(some.known).mean() >= share
+    return f"> {cut.max():.0f}" if hopeful else "∞"

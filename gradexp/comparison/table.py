@@ -52,21 +52,23 @@ def number(value: Any, digits: int = 4) -> str:
     return str(value)
 
 
-def steps(value: float, most: float = math.inf) -> str:
-    """A number of steps; an infinite one is more than those that were made."""
-    if math.isinf(value):
-        return "∞" if math.isinf(most) else f"> {most:.0f}"
-    return number(round(float(value), 1), 6)
+def steps(value: float) -> str:
+    """A number of steps, which may be infinite."""
+    return "∞" if math.isinf(value) else number(round(float(value), 1), 6)
 
 
 def spread(middle: float, low: float, high: float, text: Any = number) -> str:
     """A figure with its interval, which is left out where there is none."""
     if math.isnan(middle):
         return ""
-    shown, bottom, top = str(text(middle)), text(low), text(high)
-    if math.isnan(low) or bottom == shown == top:
-        return shown
-    return f"{shown} [{bottom}, {top}]".replace(" ", _TOGETHER)
+    return str(text(middle)) if math.isnan(low) else interval(text(middle), text(low), text(high))
+
+
+def interval(middle: str, low: str, high: str) -> str:
+    """A figure with its interval, which is left out where it has no width."""
+    if low == middle == high:
+        return middle
+    return f"{middle} [{low}, {high}]".replace(" ", _TOGETHER)
 
 
 def percent(share: float) -> str:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import middle
+from gradexp.comparison.arrivals import arrivals, middle, quantiles
 from gradexp.comparison.sample import LR, Sample
-from gradexp.comparison.table import Table, number, spread, texts
+from gradexp.comparison.table import Table, number, spread, steps, texts
 
 
 def rates(sample: Sample) -> Table | None:
@@ -113,14 +113,14 @@ def escapes(sample: Sample) -> Table | None:
         known = runs[runs["theory.escape_steps"].notna()]
         if known.empty:
             continue
-        low, half, high = middle(known["metrics.escape_steps"])
+        some = arrivals(known, "metrics.escape_steps")
+        low, half, high = quantiles(some)
         predicted = float(known["theory.escape_steps"].median())
-        left = int(known["metrics.escape_steps"].notna().sum())
         rows.append(
             {
                 **values,
                 "runs": len(known),
-                "left": left,
+                "left": some.arrived,
                 "predicted": predicted,
                 "measured": half,
                 "first_quartile": low,
@@ -136,8 +136,11 @@ def escapes(sample: Sample) -> Table | None:
         **texts(frame, sample.setting),
         "left": [f"{left} of {count}" for left, count in counts],
         "predicted steps": [number(value, 4) for value in frame["predicted"]],
-        "measured": [spread(*part) for part in parts],
+        "measured": [spread(*part, steps) for part in parts],
     }
     told = "runs that started at a saddle; predicted: log(r/ε)/log σ, from the offset ε along the "
-    told += "steepest way down to the radius r, a twentieth of the domain's shortest side"
+    told += (
+        "ways down to the radius r, a twentieth of the domain's shortest side; measured: the first "
+    )
+    told += "recorded step beyond, medians and quartiles by Kaplan-Meier"
     return Table("escapes", "Theory beside measurement: saddles", frame, pd.DataFrame(shown), told)

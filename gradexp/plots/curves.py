@@ -47,7 +47,7 @@ def draw_curves(
     """The bands of several settings.
 
     Args:
-        bands: by the name of each setting, at most six; not negative.
+        bands: by the name of each setting, at most six.
         ylabel: what the values are.
         title: of the figure.
         caption: what stands behind it.
@@ -57,7 +57,7 @@ def draw_curves(
         axes = figure.subplots()
         figure.subplots_adjust(left=0.13, right=0.97, bottom=0.3, top=0.91)
         looks = zip(style.CYCLE, style.DASHES, strict=True)
-        tops = []
+        drawn, first = [], []
         for (name, some), (colour, dash) in zip(bands.items(), looks, strict=False):
             shown = [np.where(np.isfinite(part), part, np.nan) for part in some[1:4]]
             label = f"{name} ({some.runs} run{'s' if some.runs > 1 else ''})"
@@ -67,10 +67,9 @@ def draw_curves(
             if some.runs > 1:
                 bottom, top = shown[0], np.where(np.isnan(shown[2]), 1e300, shown[2])
                 axes.fill_between(some.step, bottom, top, color=colour, alpha=0.18, linewidth=0)
-            tops.append(np.nanmax([part[0] for part in shown]))
-        axes.set_yscale("log", nonpositive="mask")
-        style.name_powers(axes.yaxis)
-        axes.set_ylim(top=30 * max(tops))
+            drawn.append(np.concatenate(shown))
+            first.append([part[0] for part in shown])
+        style.scale_losses(axes, np.concatenate(drawn), np.concatenate(first))
         if log_steps:
             axes.set_xscale("symlog", linthresh=1)
             style.name_powers(axes.xaxis)

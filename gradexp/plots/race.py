@@ -144,13 +144,7 @@ def _set_heights(axes: Axes, known: bool) -> None:
     """Names and scales the axis of the losses."""
     lines = [line.get_ydata() for line in axes.get_lines()]
     heights = np.concatenate([np.asarray(line, float) for line in lines])
-    if known or bool((heights[np.isfinite(heights)] > 0).all()):
-        axes.set_yscale("log", nonpositive="mask")
-        style.name_powers(axes.yaxis)
-        top = np.nanmax([np.asarray(line, float)[0] for line in lines])
-        axes.set_ylim(top=min(np.nanmax(heights), 1e3 * max(top, 1e-300)) * 2)
-    else:
-        axes.set_yscale("symlog")
-        style.name_powers(axes.yaxis)
+    first = np.array([np.asarray(line, float)[0] for line in lines])
+    style.scale_losses(axes, heights, first)
     axes.set(xlabel="step", ylabel="loss - minimum" if known else "loss", title="loss")
     axes.grid(True, linewidth=0.3, color="#cccccc")

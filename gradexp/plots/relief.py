@@ -28,8 +28,6 @@ _ARROWS = 17
 _NET = 80
 """Lines of a relief along each side."""
 
-_EMPTY = np.empty((0, 0))
-
 
 def draw_surface(surface: Surface, title: str) -> Figure:
     """A surface: its contours with minimizers, saddles and gradient field, beside its relief.
@@ -70,11 +68,11 @@ def draw_relief(surface: Surface, point: np.ndarray, title: str) -> Figure:
         figure.subplots_adjust(left=0.0, right=0.93, bottom=0.06, top=0.95)
         path = point[np.isfinite(point).all(axis=1)]
         part = slice_along(surface, path)
-        _draw_relief(axes, surface, part, alpha=0.75)
+        bottom = _draw_relief(axes, surface, part, alpha=0.75)
         way = clipped(path, part)
         there = np.all((way >= part.view[:, 0]) & (way <= part.view[:, 1]), axis=1)
         heights = surface.value(torch.as_tensor(path.T)).numpy()
-        shown = np.where(there, _scaled(heights, _bottom(surface, part)), np.nan)
+        shown = np.where(there, _scaled(heights, bottom), np.nan)
         axes.plot(*way.T, shown, color=style.RUN, linewidth=1.4, zorder=5)
         for at, marker, name in ((0, "o", "start"), (-1, "s", "end")):
             if len(way) and there[at]:
@@ -123,18 +121,14 @@ def _draw_descent(axes: Axes, surface: Surface, part: Slice) -> None:
     axes.quiver(x, y, u, v, color=style.SECOND, alpha=0.55, width=0.0022, scale=28, pivot="mid")
 
 
-def _bottom(surface: Surface, part: Slice) -> float:
-    """The least height of a slice."""
-    return float(values(surface, part)[2].min())
-
-
 def _scaled(heights: np.ndarray, bottom: float) -> np.ndarray:
     """Heights over the bottom as a relief shows them, log(1 + h): so that valleys show."""
     shown: np.ndarray = np.log10(1 + np.maximum(heights - bottom, 0))
     return shown
 
 
-def _draw_relief(axes: Axes3D, surface: Surface, part: Slice, alpha: float = 0.95) -> None:
+def _draw_relief(axes: Axes3D, surface: Surface, part: Slice, alpha: float = 0.95) -> float:
+    """Draws the heights of a slice over their contours; returns the least of them."""
     x, y, heights = values(surface, part)
     shown = _scaled(heights.numpy(), float(heights.min()))
     net = max(1, len(x) // _NET)
@@ -154,3 +148,4 @@ def _draw_relief(axes: Axes3D, surface: Surface, part: Slice, alpha: float = 0.9
     axes.set_zlabel("log₁₀(1 + f - least f)")
     axes.view_init(elev=32, azim=-125)
     axes.tick_params(labelsize=7)
+    return float(heights.min())

@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 # Of the palette of Okabe and Ito, "Color universal design" (2008).
 ORANGE, BLUE, GREEN, PINK = "#d55e00", "#0072b2", "#009e73", "#cc79a7"
-SKY, AMBER, YELLOW = "#56b4e9", "#e69f00", "#f0e442"
+SKY, AMBER = "#56b4e9", "#e69f00"
 
 RUN = ORANGE
 SECOND = BLUE
@@ -105,6 +106,29 @@ def name_powers(axis: Axis) -> None:
     else:
         axis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
         axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def scale_losses(axes: Axes, heights: np.ndarray, first: np.ndarray) -> None:
+    """Makes the axis of drawn losses logarithmic, below 0 as well where they go there, and ends it
+    a little above where they begin: what diverges leaves it.
+
+    Args:
+        axes: with the losses drawn.
+        heights: all of them.
+        first: of each line.
+    """
+    heights, first = heights[np.isfinite(heights)], first[np.isfinite(first)]
+    if not len(heights):
+        return
+    below = bool((heights < 0).any())
+    if below:
+        axes.set_yscale("symlog")
+    elif bool((heights > 0).any()):
+        axes.set_yscale("log", nonpositive="mask")
+    if len(first) and (top := float(first.max())) > 0:
+        axes.set_ylim(top=min(30 * top, 2 * max(float(heights.max()), top)))
+    if axes.get_yscale() != "linear":
+        name_powers(axes.yaxis)
 
 
 def power(value: float) -> str:

@@ -71,6 +71,7 @@ def read_runs(folder: Path) -> pd.DataFrame:
 def _typed(runs: pd.DataFrame) -> pd.DataFrame:
     """The table with figures as numbers where none of a column is known, too."""
     figures = [name for name in runs.columns if name.startswith(("metrics.", "theory."))]
+    figures += [name for name in ("run.dim", "run.minimum") if name in runs]
     return runs.astype(dict.fromkeys(figures, float))
 
 
@@ -87,12 +88,11 @@ def _overrides(folder: Path) -> dict[str, Any]:
 
     told = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
     parsed = OverridesParser.create().parse_overrides([str(one) for one in told])
-    values = {one.get_key_element(): one.value() for one in parsed}
-    plain = (int, float, str, bool)
-    return {
-        key.lstrip("+"): value if isinstance(value, plain) else str(value)
-        for key, value in values.items()
+    values = {
+        one.get_key_element().lstrip("+"): one.value() for one in parsed if not one.is_delete()
     }
+    plain = (int, float, str, bool, type(None))
+    return {key: value if isinstance(value, plain) else str(value) for key, value in values.items()}
 
 
 def _traces(folder: Path, runs: pd.DataFrame) -> xr.Dataset:
@@ -128,7 +128,8 @@ def _traces(folder: Path, runs: pd.DataFrame) -> xr.Dataset:
         return found
     sizes = [column.nunique(dropna=False) for column in swept.values()]
     frame = pd.DataFrame(swept)
-    if np.prod(sizes, dtype=float) == len(runs) and not frame.duplicated().any():
+    whole = np.prod(sizes, dtype=float) == len(runs) and not frame.duplicated().any()
+    if whole and not frame.isna().any(axis=None):  # what is missing is no place on an axis
         index = pd.MultiIndex.from_frame(frame)
         order = [*swept, "step", *(["coordinate"] if "coordinate" in found.dims else [])]
         coordinates = xr.Coordinates.from_pandas_multiindex(index, "job")
@@ -142,10 +143,9 @@ def _traces(folder: Path, runs: pd.DataFrame) -> xr.Dataset:
 def _grid(steps: Sequence[np.ndarray]) -> np.ndarray:
     """The steps that runs were recorded at. Where only every so many were, a run's last step
     stands between two of the others' and is left out: its values are in the table."""
-    if not steps:
-        return np.empty(0, np.int64)
-    longest = max(steps, key=len)
-    stride = int(longest[1] - longest[0]) if len(longest) > 1 else 1
-    union = np.unique(np.concatenate(steps))
-    regular = union % stride == 0
-    return union[regular | (union == union[-1])] if stride > 1 else union
+    regular = []
+    for some in steps:
+        stride = int(some[1] - some[0]) if len(some) > 1 else 1
+        alone = len(steps) == 1 or some[-1] % stride == 0
+        regular.append(some if alone else some[:-1])
+    return np.unique(np.concatenate(regular)) if regular else np.empty(0, np.int64)

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from gradexp.mistakes import Mistake
+
 _RECORD = "run.json"
 _TRACE = "trace.npz"
 _FAILURE = "failure.json"
@@ -74,7 +76,13 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The trace and the record of a whole run folder."""
+    """The trace and the record of a whole run folder.
+
+    Raises:
+        Mistake: something of it is gone.
+    """
+    if not ((folder / _TRACE).exists() and is_whole(folder)):
+        raise Mistake("", folder, f"{folder}: holds no whole run")
     with np.load(folder / _TRACE) as file:
         trace = {name: file[name] for name in file.files}
     return trace, read_record(folder)

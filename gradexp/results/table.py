@@ -15,7 +15,7 @@ TABLE = "runs.parquet"
 _PLAIN = ("job", "folder", "outcome", "because", "reached", "failure")
 _PARTS = ("metrics", "theory", "run")
 
-_KEPT = ("dim", "engine", "device", "dtype", "seconds", "identity", "digest")
+_KEPT = ("dim", "minimum", "engine", "device", "dtype", "seconds", "identity", "digest")
 
 
 def outcome_row(folder: Path) -> dict[str, Any] | None:
