@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from gradexp.analysis import PREDICTIONS, Outcome, judge, metrics, predictions
 from gradexp.engine import DTYPES, Batched, Forecast, Problem, Reference, Trace, pose
@@ -108,20 +109,26 @@ def _computed(run: Experiment, trace: Trace, index: int, device: str, seconds: f
         arrays={name: part.numpy() for name, part in parts.items() if part is not None},
         outcome=outcome,
         figures=metrics(run.surface, trace, index, tolerances),
-        theory=_theory(run, outcome, parts["point"] is not None),
+        theory=_theory(run, outcome, parts["point"]),
         engine=trace.engine,
         device=device,
         seconds=seconds + time.perf_counter() - began,
     )
 
 
-def _theory(run: Experiment, outcome: Outcome, seen: bool) -> dict[str, float | None]:
-    """What theory says of a run: of one whose steps are all alike."""
+def _theory(run: Experiment, outcome: Outcome, points: Tensor | None) -> dict[str, float | None]:
+    """What theory says of a run: of one whose steps are all alike.
+
+    Args:
+        run: its setting.
+        outcome: how it ended.
+        points: ``(R, dim)``, the first one the start; None where they were not recorded.
+    """
     alike = isinstance(run.schedule, Constant) and isinstance(run.noise, Noiseless)
     if not alike or not isinstance(run.optimizer, Optimizer):
         return dict.fromkeys(PREDICTIONS)
     rests = outcome.word == "converged"
-    start = starts(run.init, run.surface, batch=1)[:, 0] if seen else None
+    start = None if points is None else points[0].double()
     curvatures = outcome.evidence["hessian_eigenvalues"] if rests else None
     return predictions(run.optimizer, run.surface, start, curvatures)
 
