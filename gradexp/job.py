@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
 from gradexp import __version__
 from gradexp.analysis import coordinates, distance_to_minimizer
 from gradexp.computation import Ahead, Computed, compute
 from gradexp.engine import choose_device
-from gradexp.experiment import Experiment, build, settings_of
+from gradexp.experiment import Experiment, build
 from gradexp.progress import StepProgress
 from gradexp.results import identity, read_record, write_run
 
@@ -46,11 +45,11 @@ class Result:
         return float(self.metrics["final_loss"])
 
 
-def perform(config: DictConfig, folder: Path, jobs: int | None, ahead: Ahead) -> Result:
+def perform(settings: dict[str, Any], folder: Path, jobs: int | None, ahead: Ahead) -> Result:
     """Makes the run of a config and writes its folder.
 
     Args:
-        config: composed.
+        settings: the composed config as plain values.
         folder: exists.
         jobs: how many the sweep has that it is of, or None.
         ahead: runs that are computed already.
@@ -59,7 +58,6 @@ def perform(config: DictConfig, folder: Path, jobs: int | None, ahead: Ahead) ->
         Mistake: something in the config is not allowed; nothing was written.
     """
     started, clock = time.time(), time.perf_counter()
-    settings = settings_of(config)
     run = ahead.take(settings)
     computed = run is not None
     if run is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -29,6 +30,8 @@ class Task:
 
     def __init__(self) -> None:
         self._ahead = Ahead()
+        self._settings: dict[int, dict[str, Any]] = {}
+        """of the jobs that were put down, by number"""
         self._jobs = 1
 
     def expect(self, jobs: int) -> None:
@@ -44,20 +47,25 @@ class Task:
         hydra = HydraConfig.get()
         swept = hydra.mode == RunMode.MULTIRUN
         folder = Path(hydra.runtime.output_dir)
+        known = None
+        if swept and not hydra.callbacks:  # which may have changed the config since
+            known = self._settings.pop(hydra.job.num, None)
         try:
-            return perform(config, folder, self._jobs if swept else None, self._ahead)
+            settings = known or settings_of(config)
+            return perform(settings, folder, self._jobs if swept else None, self._ahead)
         except Exception as error:
             if swept:
                 write_failure(folder, one_line(error))
             raise
 
-    def put_down(self, config: DictConfig) -> bool:
+    def put_down(self, config: DictConfig, number: int) -> bool:
         """See `gradexp.sweeps.launching.ComputesAhead`."""
         try:
             settings = settings_of(config)
             run = build(settings)
         except Exception:
             return False  # the job will say it
+        self._settings[number] = settings
         return self._ahead.add(settings, run)
 
     def compute_ahead(self) -> None:

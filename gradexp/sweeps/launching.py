@@ -32,8 +32,8 @@ class ComputesAhead(Protocol):
     def __call__(self, config: DictConfig) -> Any:
         """Does a job."""
 
-    def put_down(self, config: DictConfig) -> bool:
-        """Is told of a job; answers whether that is enough for now."""
+    def put_down(self, config: DictConfig, number: int) -> bool:
+        """Is told of a job and its number; answers whether that is enough for now."""
 
     def compute_ahead(self) -> None:
         """Computes the jobs that it was told of since."""
@@ -87,7 +87,7 @@ def _announced(jobs: Iterable[Job], task: ComputesAhead) -> Iterator[Job]:
     waiting: list[Job] = []
     for job in jobs:
         waiting.append(job)
-        if task.put_down(job.on_task_slate()):
+        if task.put_down(job.on_task_slate(), job.number):
             task.compute_ahead()
             yield from waiting
             waiting = []
