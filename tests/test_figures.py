@@ -70,9 +70,10 @@ def test_losses_below_zero_and_not_finite_ones_are_drawn() -> None:
     below = draw_curves({"a": band([(steps, np.array([1.0, -5.0, -50.0]))])}, "loss", "t", "1")
     assert below.axes[0].get_yscale() == "symlog"
     assert line(below.axes[0], "a (1 run)")[:, 1].tolist() == [1.0, -5.0, -50.0]
+    little = draw_curves({"a": band([(steps, np.array([-1e-9, -2e-9, -3e-9]))])}, "loss", "t", "1")
     lost = draw_curves({"a": band([(steps, np.full(3, np.nan))])}, "loss", "t", "1")
     rest = draw_curves({"a": band([(steps, np.zeros(3))])}, "loss", "t", "1")
-    for figure in (below, lost, rest):
+    for figure in (below, little, lost, rest):
         assert png(figure).startswith(b"\x89PNG")
 
 

@@ -101,7 +101,7 @@ def name_powers(axis: Axis) -> None:
     """
     low, high = sorted(abs(end) or 1.0 for end in axis.get_view_interval())
     axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
-    if high > 50 * low:
+    if axis.get_scale() != "log" or high > 50 * low:
         axis.set_minor_locator(NullLocator())
     else:
         axis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
