@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import gradexp as package
@@ -52,6 +53,19 @@ def test_other_sweeps_have_jobs_that_can_be_selected_by_their_keys(
     assert np.array_equal(found[:4], expected[:4])
     assert len(expected) == 5  # it ended between two recorded steps, which the others do not have
     assert np.isnan(found[4:]).all()
+
+
+def test_runs_that_the_table_lacks_are_read_from_their_folders(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    axes = ["optimizer.lr=0.001,0.01", "seed=1,2", "init=uniform"]
+    assert gradexp("run", "-m", *axes, *ARGUMENTS)[0] == 0
+    table = tmp_path / "s" / "runs.parquet"
+    whole = package.load("s").runs
+    whole.head(2).to_parquet(table)
+    pd.testing.assert_frame_equal(package.load("s").runs, whole, check_like=True)
+    table.unlink()
+    pd.testing.assert_frame_equal(package.load("s").runs, whole, check_like=True)
 
 
 def test_a_missing_value_is_no_place_on_an_axis(gradexp: Gradexp) -> None:

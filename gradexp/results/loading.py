@@ -52,16 +52,27 @@ def load(folder: str | Path) -> Loaded:
 def read_runs(folder: Path) -> pd.DataFrame:
     """The table of a sweep's runs; of one run, a table of one row.
 
+    Of a sweep that was killed, or still goes on, the runs are there that the table lacks, too.
+
     Raises:
         Mistake: the folder is neither a sweep's nor a run's.
     """
     import pandas as pd
 
-    if (folder / TABLE).exists():
-        return _typed(pd.read_parquet(folder / TABLE))
     if is_whole(folder):
-        row = {"job": 0, "folder": ".", **_overrides(folder), **(outcome_row(folder) or {})}
-        return _typed(pd.DataFrame([row]))
+        return _typed(pd.DataFrame([{"job": 0, "folder": ".", **_run(folder)}]))
+    table = pd.read_parquet(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
+    known = set(table["folder"]) if len(table) else set()
+    late = [
+        {"job": int(path.parent.name), "folder": path.parent.name, **_run(path.parent)}
+        for path in folder.glob("*/run.json")
+        if path.parent.name.isdecimal() and path.parent.name not in known
+    ]
+    if late:
+        table = pd.concat([table, pd.DataFrame(late)], ignore_index=True)
+        table = table.sort_values("job", ignore_index=True)
+    if len(table):
+        return _typed(table)
     if (folder / "multirun.yaml").exists():
         raise Mistake("", folder, f"{folder}: none of the sweep's jobs has ended")
     there = "holds neither a sweep nor a run" if folder.is_dir() else "no such folder"
@@ -79,6 +90,11 @@ def swept_keys(runs: pd.DataFrame) -> list[str]:
     """The config keys that are not the same in all runs."""
     keys = [name for name in runs.columns if is_override(name)]
     return [key for key in keys if runs[key].nunique(dropna=False) > 1]
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    """The columns of the run of a whole folder."""
+    return {**_overrides(folder), **(outcome_row(folder) or {})}
 
 
 def _overrides(folder: Path) -> dict[str, Any]:
