@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gradexp import __version__
 from gradexp.mistakes import Mistake, nearest
@@ -56,7 +56,7 @@ def _dispatch(given: list[str]) -> int:
         return _run(given[1:])
     if given[:1] in (["-sc"], ["--shell-completion"]):
         return _complete(given) if "query" in given[-1] else _run(given)
-    parser = argparse.ArgumentParser(prog="gradexp", description=_DESCRIPTION)
+    parser = _Parser(prog="gradexp", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"gradexp {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands.add_parser(
@@ -87,7 +87,6 @@ def _dispatch(given: list[str]) -> int:
     showing.add_argument("--save", type=Path, metavar="FILE", help="a .png, .pdf or .svg")
     listing = commands.add_parser("list", help="what can be chosen, with its keys and defaults")
     listing.add_argument("what", nargs="?", help="a group such as surfaces, or experiments")
-    parser.error = _refuse  # type: ignore[method-assign, assignment]
     args = parser.parse_args(given)
     if args.command == "resume":
         return _resume(args.folder)
@@ -100,8 +99,11 @@ def _dispatch(given: list[str]) -> int:
     return _list(args.what)
 
 
-def _refuse(message: str) -> None:
-    raise Mistake("", "", f"{message}; see gradexp --help")
+class _Parser(argparse.ArgumentParser):
+    """One whose commands, too, say in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Mistake("", "", f"{message}; see {self.prog} --help")
 
 
 def _run(given: list[str]) -> int:

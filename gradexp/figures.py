@@ -148,10 +148,8 @@ def heat_map(sample: Sample) -> Figure | None:
     values[np.isinf(values)] = np.nan
     chosen = f"{names_of([fixed])[0]}; " if rest else ""
     over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
-    told = (
-        f"{chosen}{counted(len(runs), 'run')}{over}; {_failures(sample)}; medians by Kaplan-Meier"
-    )
-    told = told if sample.metric.is_arrival else told.replace(" by Kaplan-Meier", "")
+    how = "medians by Kaplan-Meier" if sample.metric.is_arrival else "medians"
+    told = f"{chosen}{counted(len(runs), 'run')}{over}; {_failures(sample)}; {how}"
     label = "steps" if sample.metric.is_arrival else sample.metric.label
     label = f"median {label}" if sample.repeats else label
     return draw_heat_map(
@@ -235,13 +233,12 @@ def trajectories(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
     return None if found is None else draw_race(*found)
 
 
-def animate(sample: Sample, path: Path) -> bool:
-    """Writes the race of the contenders as an animation; false where there is none."""
+def animate(sample: Sample, path: Path) -> None:
+    """Writes the race of the contenders as an animation, where there is one."""
     one = on_one_surface(sample)
     found = race(one, contenders(one))
     if found is not None:
         animate_race(*found, path)
-    return found is not None
 
 
 def contact_sheet(sample: Sample) -> Figure | None:

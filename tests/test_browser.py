@@ -4,10 +4,9 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -25,6 +24,8 @@ pytestmark = [
 ]
 
 RUNS = 12
+
+Wait: TypeAlias = Callable[[Callable[[], Any], str], Any]
 
 FIND = """
 const found = [];
@@ -48,7 +49,34 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(sweep: Path) -> Iterator[str]:
+def browser() -> Iterator[Any]:
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+    options = ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1600,2400"):
+        options.add_argument(flag)
+    driver = Chrome(options=options, service=ChromeService(str(DRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def wait(browser: Any) -> Wait:
+    """Waits until a condition gives something that is true, and gives that."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def until(condition: Callable[[], Any], what: str) -> Any:
+        waiting = WebDriverWait(browser, timeout=90, poll_frequency=0.2)
+        return waiting.until(lambda _: condition(), f"it did not come to this: {what}")
+
+    return until
+
+
+@pytest.fixture(scope="module")
+def address(sweep: Path, wait: Wait) -> Iterator[str]:
     """TensorBoard's, over the sweep."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -72,31 +100,6 @@ def names(place: str) -> int:
         return 0
 
 
-def wait(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
-    """What a condition gives once it is true."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if result := condition():
-            return result
-        time.sleep(0.2)
-    raise AssertionError(f"in {seconds:g} s it did not come to this: {what}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    options = ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1600,2400"):
-        options.add_argument(flag)
-    driver = Chrome(options=options, service=ChromeService(str(DRIVER)))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
 @pytest.fixture
 def tab(browser: Any, address: str) -> Callable[[str], Callable[[str, str], list[str]]]:
     """Opens a tab of TensorBoard; gives a function that reads what elements of a name say."""
@@ -114,7 +117,7 @@ def tab(browser: Any, address: str) -> Callable[[str], Callable[[str, str], list
     return open_tab
 
 
-def test_the_table_of_hyperparameters_has_a_row_a_run(tab: Any) -> None:
+def test_the_table_of_hyperparameters_has_a_row_a_run(tab: Any, wait: Wait) -> None:
     read = tab("hparams")
     trials = [f"s/{number}" for number in range(RUNS)]
     cells = wait(
@@ -135,7 +138,7 @@ def test_the_table_of_hyperparameters_has_a_row_a_run(tab: Any) -> None:
     assert rates == {"0.0010000", "0.0030000", "0.010000"}
 
 
-def test_each_run_is_a_line_of_the_parallel_coordinates(browser: Any, tab: Any) -> None:
+def test_each_run_is_a_line_of_the_parallel_coordinates(browser: Any, tab: Any, wait: Wait) -> None:
     read = tab("hparams")
     wait(lambda: f"s/{RUNS - 1}" in read("vaadin-grid-cell-content"), "the table is there")
     click = f"{FIND} found.find((one) => one.textContent.includes('PARALLEL')).click();"
@@ -146,7 +149,7 @@ def test_each_run_is_a_line_of_the_parallel_coordinates(browser: Any, tab: Any) 
     wait(lambda: read("tf-hparams-parallel-coords-plot", paths) == lines, "each run has a line")
 
 
-def test_the_scalars_are_those_of_the_runs(sweep: Path, tab: Any) -> None:
+def test_the_scalars_are_those_of_the_runs(sweep: Path, tab: Any, wait: Wait) -> None:
     read = tab("timeseries")
     ends = [read_record(sweep / str(number))["metrics"] for number in range(RUNS)]
     far = [figures["distance"] for figures in ends if figures["distance"] > 0.01]
@@ -166,7 +169,7 @@ def test_the_scalars_are_those_of_the_runs(sweep: Path, tab: Any) -> None:
     )
 
 
-def test_custom_scalars_come_in_their_order(tab: Any) -> None:
+def test_custom_scalars_come_in_their_order(tab: Any, wait: Wait) -> None:
     read = tab("custom_scalars")
     expected = ["convergence", "hyperparameters", "by setting: median and quartiles"]
     wait(
@@ -178,7 +181,7 @@ def test_custom_scalars_come_in_their_order(tab: Any) -> None:
 CATEGORY = "node.category ? node.category.name : ''"
 
 
-def test_the_images_are_there(tab: Any) -> None:
+def test_the_images_are_there(tab: Any, wait: Wait) -> None:
     read = tab("images")
     wait(
         lambda: {"heat_map", "trajectories"} <= set(read("tf-image-loader", "node.tag")),

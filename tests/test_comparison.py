@@ -1,10 +1,8 @@
 """The statistics of comparisons, each against a hand-worked or published answer."""
 
 import math
-import re
 import tracemalloc
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,10 +13,9 @@ from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, quan
 from gradexp.comparison.effects import differences, explained
 from gradexp.comparison.forgiveness import band, bands
 from gradexp.comparison.profiles import profiles, ratios, restarts, targets, times
-from gradexp.comparison.sample import Metric, Sample, gather
+from gradexp.comparison.sample import Metric, Sample
 from gradexp.comparison.settings import outcomes, speed, wilson
 from gradexp.comparison.theories import edges, escapes, rates
-from tests.conftest import Gradexp
 
 GAP = "metrics.steps_to_gap.1e-06"
 
@@ -361,158 +358,3 @@ def test_theory_stands_beside_measurement() -> None:
     table = escapes(some)
     assert table is not None
     assert table.frame[["predicted", "measured", "left"]].to_numpy().tolist() == [[12.5, 13.0, 1]]
-
-
-def swept(gradexp: Gradexp, folder: str, *overrides: str) -> None:
-    arguments = ["surface=sphere", "steps=100", "log=none", f"hydra.sweep.dir={folder}"]
-    told = {override.partition("=")[0] for override in overrides}
-    arguments = [one for one in arguments if one.partition("=")[0] not in told]
-    assert gradexp("run", "-m", *overrides, *arguments)[0] in (0, 1)
-
-
-def test_seeds_and_starts_are_repeats_and_all_else_is_the_setting(
-    gradexp: Gradexp, tmp_path: Path
-) -> None:
-    axes = ["optimizer.lr=0.1,0.4,-1", "optimizer.momentum=0,0.5", "init=uniform", "seed=1,2"]
-    swept(gradexp, "s", *axes)
-    some = gather([tmp_path / "s"])
-    assert some.setting == ("optimizer.lr", "optimizer.momentum")
-    assert some.repeats == ("seed",)
-    assert (len(some.runs), some.failed) == (8, 4)
-    assert some.metric.column == "metrics.steps_to_gap.1e-09"
-    assert some.metric.label == "steps to a loss gap of 1e-09"
-    assert gather([tmp_path / "s"], by=["seed"]).repeats == ("optimizer.lr", "optimizer.momentum")
-    assert gather([tmp_path / "s"], metric="steps_to_gap.1e-3").metric.column.endswith("0.001")
-    assert gather([tmp_path / "s"], metric="final_loss").metric.label == "final loss"
-    kept = gather([tmp_path / "s"], where="optimizer.lr < 0.2 and steps > 1 and seed == 1")
-    assert kept.runs["optimizer.lr"].tolist() == [0.1, 0.1]
-    assert len(gather([tmp_path / "s"], where="outcome == 'converged'").runs) == 8
-    assert len(gather([tmp_path / "s", tmp_path / "s", tmp_path / "s" / "1"]).runs) == 8
-
-
-def test_distances_of_starts_are_settings(gradexp: Gradexp, tmp_path: Path) -> None:
-    axes = ["init=near_saddle", "init.distance=1e-3,1e-2", "surface=strict", "steps=500"]
-    swept(gradexp, "s", *axes, "optimizer.lr=0.05,0.1")
-    some = gather([tmp_path / "s"])
-    assert some.setting == ("init.distance", "optimizer.lr")
-    table = escapes(some)
-    assert table is not None
-    for row in table.frame.to_dict("records"):
-        assert row["predicted"] <= row["measured"] <= row["predicted"] * 1.03 + 1
-    # Without points no escape can be seen, and none is predicted.
-    swept(gradexp, "m", *axes, "record=metrics")
-    assert escapes(gather([tmp_path / "m"])) is None
-
-
-def test_config_keys_come_before_figures_of_their_name(gradexp: Gradexp, tmp_path: Path) -> None:
-    swept(gradexp, "s", "steps=100,200", "optimizer.lr=0.4")
-    assert len(gather([tmp_path / "s"], where="steps == 100").runs) == 1
-    assert len(gather([tmp_path / "s"], where="metrics.steps < 100").runs) == 2
-
-
-def test_what_was_not_recorded_or_is_not_known_is_not_compared(
-    gradexp: Gradexp, tmp_path: Path
-) -> None:
-    swept(gradexp, "one", "optimizer.lr=0.1,0.2", "record.tolerances=[1e-2,1e-6]")
-    swept(gradexp, "two", "optimizer.lr=0.3,0.4", "record.tolerances=[1e-2,1e-7]")
-    some = gather([tmp_path / "one", tmp_path / "two"])
-    assert some.metric.column == "metrics.steps_to_gap.0.01"
-    swept(gradexp, "s", "surface=sphere,hyperbolic", "optimizer.lr=0.1,0.2")
-    some = gather([tmp_path / "s"])
-    assert set(some.runs["surface"]) == {"sphere"}
-    assert some.unknown == 2
-    assert "2 runs of surfaces without a known minimum, left out" in some.behind()
-
-
-def test_a_sweep_without_configs_or_of_text_and_numbers(gradexp: Gradexp, tmp_path: Path) -> None:
-    swept(gradexp, "s", "optimizer.lr=0.1,0.2", "hydra.output_subdir=null")
-    assert gradexp("compare", "s")[0] == 0
-    status, _, err = gradexp("compare", "s", "--save", "t")
-    assert status == 2
-    assert "its config is not there" in err
-    swept(gradexp, "m", "init=normal", "init.center=null,[0,1]", "optimizer.lr=0.1,0.2,0.3")
-    assert gradexp("compare", "m", "--save", "t", "--formats", "parquet,csv")[0] == 0
-    (tmp_path / "m" / "1" / "trace.npz").unlink()
-    status, _, err = gradexp("compare", "m", "--save", "t", "--formats", "png")
-    assert status == 2
-    assert "holds no whole run" in err
-
-
-def test_sweeps_are_joined_by_what_their_configs_say(gradexp: Gradexp, tmp_path: Path) -> None:
-    swept(gradexp, "one", "optimizer.lr=0.1,0.2")
-    swept(gradexp, "two", "optimizer.lr=0.1", "optimizer.momentum=0.5,0.9", "surface.dim=3")
-    some = gather([tmp_path / "one", tmp_path / "two"])
-    assert set(some.setting) == {"optimizer.lr", "optimizer.momentum", "surface.dim"}
-    assert some.runs["optimizer.momentum"].tolist() == [0.0, 0.0, 0.5, 0.9]
-    assert some.runs["surface.dim"].tolist() == [2, 2, 3, 3]
-    assert some.problem == ("surface.dim",)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["s", "--where", "optimizer.lr = 0.1"], "equality is =="),
-        (["s", "--where", "seed"], "cannot be evaluated"),
-        (["nowhere"], "no such folder"),
-        (["s", "--by", "optimizer.lrr"], "did you mean optimizer.lr?"),
-        (["s", "--metric", "steps_to_gap"], "no such figure; did you mean"),
-        (["s", "--where", "lr <"], "cannot be evaluated"),
-        (["s", "--where", "optimizer.lr > 9"], "no run is left"),
-        (["s", "--formats", "xls", "--save", "t"], "must be some of csv, parquet, latex"),
-        (["s", "--save", "s/multirun.yaml"], "cannot be written"),
-    ],
-)
-def test_mistakes(gradexp: Gradexp, tmp_path: Path, arguments: list[str], line: str) -> None:
-    swept(gradexp, "s", "optimizer.lr=0.1,0.2")
-    status, _, err = gradexp("compare", *arguments)
-    assert status == 2
-    assert err.startswith("gradexp: ")
-    assert len(err.splitlines()) == 1
-    assert line in err
-
-
-def test_the_command_prints_and_saves_its_tables(gradexp: Gradexp, tmp_path: Path) -> None:
-    swept(gradexp, "s", "optimizer.lr=0.1,0.2,0.3,0.99", "init=uniform", "seed=range(5)")
-    status, out, err = gradexp(
-        "compare", "s", "--save", "t", "--formats", "csv,parquet,latex"
-    )  # fmt: skip
-    assert (status, err) == (0, "")
-    for part in ("How runs ended", "How fast", "Beside the best", "What decides", "saved:  t"):
-        assert part in out
-    assert "20 runs of 4 settings over seed" in out
-    names = {path.name for path in (tmp_path / "t").iterdir()}
-    assert {"outcomes.csv", "outcomes.parquet", "outcomes.tex", "captions.txt"} <= names
-    csv, parquet = pd.read_csv("t/speed.csv"), pd.read_parquet("t/speed.parquet")
-    pd.testing.assert_frame_equal(csv, parquet)
-    latex = Path("t/outcomes.tex").read_text()
-    assert r"\toprule" in latex
-    assert r"& converged \% &" in latex
-    assert latex.isascii()
-    assert not re.search(r"[^\\][_%]", latex.replace("tab:", ""))
-    assert "outcomes: How runs ended. 20 runs" in Path("t/captions.txt").read_text()
-    shown = gradexp("compare", "s", "--by", "seed", "--metric", "final_loss")[1]
-    assert "final loss" in shown
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        ["schedule=exponential", "record=metrics", "surface=hyperbolic", "steps=20"],
-        ["optimizer=torch", "engine=reference", "optimizer._target_=torch.optim.Adagrad"],
-    ],
-    ids=lambda setting: setting[0],
-)
-def test_runs_without_theory_rates_or_known_minima(gradexp: Gradexp, setting: list[str]) -> None:
-    rates = "+optimizer.lr=0.01,0.1" if "optimizer=torch" in setting else "optimizer.lr=0.01,0.1"
-    swept(gradexp, "s", rates, "seed=1,2", "init=uniform", *setting)
-    status, out, err = gradexp("compare", "s", "--save", "t")
-    assert (status, err) == (0, "")
-    assert "How fast" in out
-    assert "Theory" not in out
-
-
-def test_tables_of_one_run(gradexp: Gradexp) -> None:
-    assert gradexp("run", "surface=sphere", "optimizer.lr=0.1", "hydra.run.dir=r")[0] == 0
-    status, out, err = gradexp("compare", "r")
-    assert (status, err) == (0, "")
-    assert "1 run of 1 setting" in out

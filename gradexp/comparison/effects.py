@@ -12,7 +12,7 @@ import pandas as pd
 
 from gradexp.comparison.arrivals import arrivals
 from gradexp.comparison.sample import Sample
-from gradexp.comparison.table import Table, listed, number, spread, texts
+from gradexp.comparison.table import Table, number, spread, texts
 
 _FACTORS = 8
 """Of more, those with the largest effects are paired."""
@@ -165,7 +165,7 @@ def differences(sample: Sample) -> Table | None:
         "better in": frame["faster"].map(str),
         of: [spread(*part, _ratio) for part in parts],
     }
-    best_values = listed(f"{key}={number(value)}" for key, value in ordered[0][0].items())
+    best_values = ", ".join(f"{key}={number(value)}" for key, value in ordered[0][0].items())
     told = f"pairs share {', '.join(keys)}; median with 95 % bootstrap interval over the pairs"
     told += f" ({_RESAMPLES:,} resamples, percentiles)"
     return Table("differences", f"Beside the best, {best_values}", frame, pd.DataFrame(shown), told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ class Table:
     Args:
         name: of the file it is saved to.
         title: what it tells.
-        frame: its figures; an infinite number of steps is that of what never arrives.
+        frame: its figures; an infinite number of steps is one that was not reached.
         shown: the same rows as texts.
         footer: how many runs stand behind it, and how its figures are to be read.
     """
@@ -74,8 +74,3 @@ def interval(middle: str, low: str, high: str) -> str:
 def percent(share: float) -> str:
     """A share in percent."""
     return f"{100 * share:.0f}"
-
-
-def listed(words: Iterable[str]) -> str:
-    """Words as a list in a sentence."""
-    return ", ".join(words) or "none"

@@ -48,11 +48,11 @@ def rates(sample: Sample) -> Table | None:
         "fitted rate": [spread(*part, lambda value: number(value, 5)) for part in parts],
         "fitted ÷ predicted speed": [number(value, 3) for value in frame["speed_ratio"]],
     }
-    told = "runs that came to rest at a minimum; predicted: the spectral radius of the step at the "
-    told += (
+    told = (
+        "runs that came to rest at a minimum; predicted: the spectral radius of the step at the "
         "Hessian there; fitted: to the gradient norm's second half, medians and quartiles; speed: "
+        "the rate's logarithm"
     )
-    told += "the rate's logarithm"
     return Table("rates", "Theory beside measurement: rates", frame, pd.DataFrame(shown), told)
 
 
@@ -97,8 +97,8 @@ def edges(sample: Sample) -> Table | None:
     }
     told = (
         "stable below: from the Hessian at the minimizers reached, median and range; a run may be "
+        "lost on its way at a smaller learning rate, and one that jumps may settle elsewhere"
     )
-    told += "lost on its way at a smaller learning rate, and one that jumps may settle elsewhere"
     return Table("edges", "Theory beside measurement: stability", frame, pd.DataFrame(shown), told)
 
 
@@ -138,9 +138,9 @@ def escapes(sample: Sample) -> Table | None:
         "predicted steps": [number(value, 4) for value in frame["predicted"]],
         "measured": [spread(*part, steps) for part in parts],
     }
-    told = "runs that started at a saddle; predicted: log(r/ε)/log σ, from the offset ε along the "
-    told += (
+    told = (
+        "runs that started at a saddle; predicted: log(r/ε)/log σ, from the offset ε along the "
         "ways down to the radius r, a twentieth of the domain's shortest side; measured: the first "
+        "recorded step beyond, medians and quartiles by Kaplan-Meier"
     )
-    told += "recorded step beyond, medians and quartiles by Kaplan-Meier"
     return Table("escapes", "Theory beside measurement: saddles", frame, pd.DataFrame(shown), told)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -103,7 +105,7 @@ def _draw_function(surface: Surface, title: str) -> Figure:
 
 
 def _draw_descent(axes: Axes, surface: Surface, part: Slice) -> None:
-    """Arrows downhill, all of one length: only the direction is shown."""
+    """Arrows downhill, as steps would lead along the axes, and all of one length."""
     i, j = part.coordinates
     steps = (np.arange(_ARROWS) + 0.5) / _ARROWS
     sides = [low + (high - low) * steps for low, high in part.view]
@@ -111,14 +113,12 @@ def _draw_descent(axes: Axes, surface: Surface, part: Slice) -> None:
     points = part.through[:, None, None].repeat(1, _ARROWS, _ARROWS)
     points[i], points[j] = torch.as_tensor(x), torch.as_tensor(y)
     _, gradient = value_and_gradient(surface, points)
-    # As long as they look on paper, where the axes have different scales.
-    width, height = part.view[:, 1] - part.view[:, 0]
-    u, v = -gradient[i].numpy() / width, -gradient[j].numpy() / height
-    u, v = u * width**2, v * height**2
-    length = np.hypot(u / width, v / height)
+    u, v = -gradient[i].numpy(), -gradient[j].numpy()
+    length = np.hypot(u, v)
     with np.errstate(divide="ignore", invalid="ignore"):
-        u, v = u / length / width, v / length / height
-    axes.quiver(x, y, u, v, color=style.SECOND, alpha=0.55, width=0.0022, scale=28, pivot="mid")
+        u, v = u / length, v / length
+    look: Any = {"color": style.SECOND, "alpha": 0.55, "width": 0.0022}
+    axes.quiver(x, y, u, v, angles="xy", scale=28, pivot="mid", **look)
 
 
 def _scaled(heights: np.ndarray, bottom: float) -> np.ndarray:
