@@ -54,8 +54,9 @@ def quantiles(some: Arrivals, shares: tuple[float, ...] = (0.25, 0.5, 0.75)) -> 
     cut = np.isinf(some.at) & np.isfinite(some.known)
     if some.known[cut].min(initial=np.inf) >= some.at[np.isfinite(some.at)].max(initial=-np.inf):
         # All are known until the last one arrives: the estimate is the sample's own distribution.
-        found = np.quantile(some.at, shares, method="inverted_cdf")
-        return [float(step) for step in found]
+        # (NumPy's quantiles of a few numbers take ten times as long as sorting them.)
+        ordered = np.sort(some.at)
+        return [float(ordered[math.ceil(share * len(ordered) - 1e-9) - 1]) for share in shares]
     from scipy import stats  # takes a second, which the end of most sweeps can spare
 
     last = some.known[np.isfinite(some.known)].max(initial=0.0) + 1  # stands for ever

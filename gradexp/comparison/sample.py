@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, middle, quantiles
+from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, quantiles
 from gradexp.mistakes import Mistake, nearest
 from gradexp.results import is_override, read_runs, swept_keys
 
@@ -128,10 +127,10 @@ class Sample:
         known = self.runs["metrics.loss_gap"].notna().any()
         column = "metrics.loss_gap" if known else "metrics.final_loss"
         left = self.runs[column if self.metric.is_arrival else self.metric.column].to_numpy(float)
+        left = np.where(np.isfinite(left), left, np.inf)  # worse than any that is known
 
         def score(found: tuple[dict[str, Any], np.ndarray]) -> tuple[float, ...]:
-            half = middle(left[found[1]])[1]
-            rest = math.inf if math.isnan(half) else half  # none of its runs has a figure
+            rest = float(np.median(left[found[1]]))
             if not self.metric.is_arrival:
                 return (rest,)
             some = self.arrivals.take(found[1])
