@@ -56,6 +56,22 @@ def compute(
     Raises:
         Mistake: one of them cannot be run.
     """
+    traced = _traced(experiments, progress)
+    return [_computed(run, traced, index) for index, run in enumerate(experiments)]
+
+
+class _Traced(NamedTuple):
+    """The runs of a batch, nothing of them looked at yet."""
+
+    trace: Trace
+    device: str
+    seconds: float
+    """a run's share of the time that they took"""
+
+
+def _traced(
+    experiments: Sequence[Experiment], progress: Callable[[int], None] | None = None
+) -> _Traced:
     began = time.perf_counter()
     problem, engine = _posed(experiments)
     if progress is not None:
@@ -66,8 +82,7 @@ def compute(
         raise mistake.under("engine") if mistake.key == "compile" else mistake from None
     device = trace.end.device.type
     trace = trace.cpu()
-    each = (time.perf_counter() - began) / len(experiments)
-    return [_computed(run, trace, index, device, each) for index, run in enumerate(experiments)]
+    return _Traced(trace, device, (time.perf_counter() - began) / len(experiments))
 
 
 def forecast(experiments: Sequence[Experiment]) -> Forecast:
@@ -99,8 +114,9 @@ def _posed(experiments: Sequence[Experiment]) -> tuple[Problem, Batched | Refere
     return replace(problem, alone=True), first.engine
 
 
-def _computed(run: Experiment, trace: Trace, index: int, device: str, seconds: float) -> Computed:
-    began = time.perf_counter()
+def _computed(run: Experiment, traced: _Traced, index: int) -> Computed:
+    """What a run of a batch came to."""
+    began, trace = time.perf_counter(), traced.trace
     tolerances = tuple(float(tolerance) for tolerance in run.record.tolerances)
     parts = trace.run(index)._asdict()
     outcome = judge(run.surface, run.stop, trace, index)
@@ -111,8 +127,8 @@ def _computed(run: Experiment, trace: Trace, index: int, device: str, seconds: f
         figures=metrics(run.surface, trace, index, tolerances),
         theory=_theory(run, outcome, parts["point"]),
         engine=trace.engine,
-        device=device,
-        seconds=seconds + time.perf_counter() - began,
+        device=traced.device,
+        seconds=traced.seconds + time.perf_counter() - began,
     )
 
 
@@ -157,7 +173,7 @@ class Ahead:
 
     def __init__(self) -> None:
         self._waiting: dict[str, Experiment] = {}
-        self._computed: dict[str, Computed] = {}
+        self._traced: dict[str, tuple[Experiment, _Traced, int]] = {}
         self._bytes = 0
 
     def add(self, settings: dict[str, Any], run: Experiment) -> bool:
@@ -179,18 +195,24 @@ class Ahead:
 
     def compute(self) -> None:
         """Computes what was put down since, and forgets what was computed before."""
-        self._computed = {}
+        self._traced = {}
         for batch in self.take_down():
             try:
-                made = compute(list(batch.values()))
+                traced = _traced(list(batch.values()))
             except Exception as error:  # of one of them, which fails alone then, in its job
                 log.warning(f"{len(batch)} runs are made one by one: {one_line(error)}")
                 continue
-            self._computed.update(zip(batch, made, strict=True))
+            for index, (key, run) in enumerate(batch.items()):
+                self._traced[key] = run, traced, index
+
+    def has(self, settings: dict[str, Any]) -> bool:
+        """Whether the run with these settings was computed."""
+        return _key(settings) in self._traced
 
     def take(self, settings: dict[str, Any]) -> Computed | None:
         """The run with these settings, if it was computed."""
-        return self._computed.get(_key(settings)) if self._computed else None
+        found = self._traced.get(_key(settings)) if self._traced else None
+        return found and _computed(*found)
 
 
 def _key(settings: dict[str, Any]) -> str:

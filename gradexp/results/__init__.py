@@ -11,7 +11,7 @@ from gradexp.results.run_folder import (
     write_failure,
     write_run,
 )
-from gradexp.results.table import TABLE, is_override, outcome_row, write_table
+from gradexp.results.table import TABLE, is_override, jobs_of, outcome_row, write_table
 
 __all__ = [
     "TABLE",
@@ -20,6 +20,7 @@ __all__ = [
     "identity",
     "is_override",
     "is_whole",
+    "jobs_of",
     "load",
     "outcome_row",
     "read_failure",

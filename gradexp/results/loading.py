@@ -37,13 +37,15 @@ def load(folder: str | Path) -> Loaded:
         folder: of a sweep or of a run; a sweep may still be going on.
 
     Raises:
-        Mistake: it is neither.
+        Mistake: it is neither, or several.
 
     Example::
 
         runs, traces = gradexp.load("multirun/2026-01-31/12-00-00-000000")
         traces.loss.sel({"optimizer.lr": 1e-3, "optimizer.momentum": 0.9}).plot(yscale="log")
     """
+    if not isinstance(folder, str | Path):
+        raise Mistake("", "", f"load takes one folder, not a {type(folder).__name__}")
     folder = Path(folder)
     runs = read_runs(folder)
     return Loaded(runs, _traces(folder, runs))

@@ -13,6 +13,9 @@ from gradexp.results.run_folder import is_whole, read_failure, read_record
 TABLE = "runs.parquet"
 
 _PLAIN = ("job", "folder", "outcome", "because", "reached", "failure")
+_JOBS = "jobs"
+"""The metadata that says how many there are."""
+
 _PARTS = ("metrics", "theory", "run")
 
 _KEPT = ("dim", "minimum", "engine", "device", "dtype", "seconds", "identity", "digest")
@@ -40,16 +43,31 @@ def is_override(column: str) -> bool:
     return column not in _PLAIN and column.partition(".")[0] not in _PARTS
 
 
-def write_table(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the table of a sweep's folder; it is there whole or not at all."""
+def write_table(folder: Path, rows: Sequence[Mapping[str, Any]], jobs: int) -> None:
+    """Writes the table of a sweep's folder; it is there whole or not at all.
+
+    Args:
+        folder: the sweep's.
+        rows: of the jobs that have ended.
+        jobs: how many there are.
+    """
     import pyarrow  # a third of a second, and only sweeps need it
     from pyarrow import parquet
 
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: _column([row.get(name) for row in rows]) for name in names}
     partial = folder / f".{TABLE}.partial"
-    parquet.write_table(pyarrow.table(columns), partial)
+    parquet.write_table(pyarrow.table(columns, metadata={_JOBS: str(jobs)}), partial)
     os.replace(partial, folder / TABLE)
+
+
+def jobs_of(folder: Path) -> int | None:
+    """How many jobs a sweep has, ended or not; None where its folder does not say it."""
+    from pyarrow import parquet
+
+    path = folder / TABLE
+    known = (parquet.read_schema(path).metadata or {}) if path.exists() else {}
+    return int(known[_JOBS.encode()]) if _JOBS.encode() in known else None
 
 
 def _flat(path: str, node: Any) -> dict[str, Any]:

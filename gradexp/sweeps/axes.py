@@ -17,7 +17,7 @@ Real = Union[int, float]  # noqa: UP007 - Hydra's check knows no other unions
 Value = Union[str, int, float, bool, dict[Any, Any], list[Any], ChoiceSweep, RangeSweep]  # noqa: UP007
 
 
-def linspace(start: Real, stop: Real, num: int) -> ChoiceSweep:
+def linspace(start: Real, stop: Real, num: int = 50) -> ChoiceSweep:
     """``num`` evenly spaced numbers from `start` to `stop`, as NumPy's.
 
     >>> linspace(0, 1, 5).list
@@ -26,7 +26,7 @@ def linspace(start: Real, stop: Real, num: int) -> ChoiceSweep:
     return _spaced(np.linspace, start, stop, num)
 
 
-def logspace(start: Real, stop: Real, num: int) -> ChoiceSweep:
+def logspace(start: Real, stop: Real, num: int = 50) -> ChoiceSweep:
     """``num`` numbers from 10^start to 10^stop, each the same factor from the next, as NumPy's.
 
     >>> logspace(-4, 0, 5).list

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_d
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf, open_dict, read_write
 
 _NOW = re.compile(r"\$\{now:[^${}]*\}")
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -47,15 +47,49 @@ class Slate:
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
-        self._written: dict[str, Any] = {}
+        self._written: dict[str, str] = {}
+        self._nodes: dict[tuple[str, str], Node] = {}
 
     def write(self, values: dict[str, Any]) -> None:
         """Sets values by key, always of the same keys."""
-        before = self._written
-        # By their text: 1 and 1.0 are equal, and differ in a config.
-        new = {k: v for k, v in values.items() if k not in before or repr(before[k]) != repr(v)}
-        _set(self.config, new)
-        self._written = values
+        for key, value in values.items():
+            text = repr(value)  # 1 and 1.0 are equal, and differ in a config
+            if self._written.get(key) != text:
+                self._put(key, value, text)
+                self._written[key] = text
+
+    def _put(self, key: str, value: Any, text: str) -> None:
+        """Puts a node of its own in the place of a value's: a grid has few values of a key, and to
+        make a node of a list takes OmegaConf a millisecond."""
+        holder, name = _place(self.config, key)
+        content: Any = holder._content
+        content[name] = self._node(key, value, text, lambda: holder._get_node(name))
+
+    def note(self, values: dict[str, Any]) -> None:
+        """Sets values by key that are hardly another job's again, but for the items of lists."""
+        for key, value in values.items():
+            holder, name = _place(self.config, key)
+            node = holder._get_node(name)
+            if isinstance(value, list) and isinstance(node, ListConfig) and len(node) == len(value):
+                node.__dict__["_content"] = [
+                    self._item(node, f"{key}[{index}]", index, item)
+                    for index, item in enumerate(value)
+                ]
+            else:
+                holder[name] = value
+
+    def _item(self, holder: ListConfig, key: str, index: int, value: Any) -> Node:
+        """The node of a list's item."""
+        return self._node(key, value, repr(value), lambda: holder._get_node(index))
+
+    def _node(self, key: str, value: Any, text: str, old: Callable[[], Any]) -> Node:
+        """A node that holds a value, remembered; made like the old one in its place."""
+        if (key, text) not in self._nodes:
+            node = copy.deepcopy(old())
+            assert isinstance(node, Node)
+            node._set_value(value)
+            self._nodes[key, text] = node
+        return self._nodes[key, text]
 
 
 @dataclass(frozen=True)
@@ -125,7 +159,8 @@ class Job:
 
     def on_slate(self) -> DictConfig:
         """The same on the template's slate, until the next job is."""
-        self.template.slate.write({**self.values, **self.hydra})
+        self.template.slate.write(self.values)
+        self.template.slate.note(self.hydra)
         return self.template.slate.config
 
     def on_task_slate(self) -> DictConfig:
@@ -144,11 +179,16 @@ class Job:
 
 def _set(config: DictConfig, values: dict[str, Any]) -> None:
     for key, value in values.items():
-        *parents, name = key.split(".")
-        node = config
-        for parent in parents:
-            node = node[parent]
-        node[name] = value
+        holder, name = _place(config, key)
+        holder[name] = value
+
+
+def _place(config: DictConfig, key: str) -> tuple[DictConfig, str]:
+    """The mapping in which a dotted key's value stands, and its name there."""
+    *parents, name = key.split(".")
+    for parent in parents:
+        config = config[parent]
+    return config, name
 
 
 class Composer:
@@ -165,6 +205,7 @@ class Composer:
         self._parser = OverridesParser.create(config_loader=loader)
         self._settings: dict[str, _Setting] = {}
         self._templates: dict[tuple[Any, ...], Template | None] = {}
+        self._jobs: dict[int, Job] = {}
 
     def compose(self, overrides: Sequence[str], number: int) -> Job:
         """A job's config.
@@ -172,6 +213,12 @@ class Composer:
         Raises:
             HydraException: it cannot be composed.
         """
+        known = self._jobs.get(number)
+        if known is None or known.overrides != list(overrides):
+            known = self._jobs[number] = self._job(overrides, number)
+        return known
+
+    def _job(self, overrides: Sequence[str], number: int) -> Job:
         settings = [self._parsed(text) for text in overrides]
         shape = tuple(setting.shape for setting in settings)
         if shape not in self._templates:

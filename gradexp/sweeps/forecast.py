@@ -23,11 +23,12 @@ from omegaconf import DictConfig
 
 from gradexp.computation import Ahead, alike, forecast, trace_bytes
 from gradexp.engine import Reference
-from gradexp.experiment import Experiment, build, settings_of
+from gradexp.experiment import Builder, Experiment, settings_of
 from gradexp.job import Result
 from gradexp.mistakes import one_line
+from gradexp.processes import processes
 from gradexp.sweeps.composition import Composer, Job
-from gradexp.sweeps.launching import launch
+from gradexp.sweeps.launching import EACH, launch
 from gradexp.task import Task
 
 _SAMPLE = (3, 33)
@@ -89,6 +90,7 @@ class Foreseen(Launcher):
         self._jobs = 0
         self._composing = 0.0
         self._checking = 0.0
+        self._builder = Builder()
         self._runs: list[tuple[list[str], Experiment]] = []
         self._failures: dict[int, str] = {}
         self._batches: list[Batch] = []
@@ -124,7 +126,7 @@ class Foreseen(Launcher):
         """Puts a job down; answers whether so much is put down as is computed at once."""
         try:
             settings = settings_of(job.on_task_slate())
-            run = build(settings)
+            run = self._builder.build(settings)
         except Exception as error:
             self._failures[job.number] = one_line(error)
             return False
@@ -175,17 +177,16 @@ class Foreseen(Launcher):
             launch(self._context, pilot, composer, [overrides for overrides, _ in sample], 0)
         alone = [run for _, run in sample if isinstance(run.engine, Reference)]
         steps = sum(forecast([run]).seconds for run in alone) / count
-        # The observer and the launcher each compose a job.
-        before = (2 * self._composing + self._checking) / self._jobs
+        before = (self._composing + self._checking) / self._jobs
         cut = sum(trace_bytes(run) for _, run in chosen) - sum(
             trace_bytes(run) for _, run in sample
         )
         room = (_room(Path(self._config.hydra.sweep.dir)) + cut) / count
-        return before + max(pilot.each() - steps, 0.0), room
+        return before + max(pilot.each() - steps, 0.0) / processes(jobs, EACH), room
 
 
 class _Pilot(Task):
-    """Notes when its jobs end."""
+    """Notes when its jobs end; they are done in turn."""
 
     def __init__(self, jobs: int) -> None:
         super().__init__()
@@ -197,6 +198,9 @@ class _Pilot(Task):
             return super().__call__(config)
         finally:
             self._ends.append(time.perf_counter())
+
+    def has(self, number: int) -> bool:
+        return False
 
     def each(self) -> float:
         """Seconds from one end to the next; those until the first one, which imports, aside."""

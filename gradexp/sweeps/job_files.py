@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any, TypeGuard
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
+
+_EASY = re.compile(r"[A-Za-z/][\w./,+\[\]-]*[=/][\w./=,+\[\]-]*", re.ASCII)
+"""Text that stands in YAML as it is, and that is not remembered: paths, and lists of overrides."""
 
 
 class _Text:
@@ -49,6 +53,8 @@ class _Text:
 def _lines(path: tuple[str, ...], value: Any) -> str:
     """A value's lines, its own key's among them, where it stands at a path in a mapping."""
     above = max(len(path) - 1, 0)
+    if path and (type(value) is int or (isinstance(value, str) and _EASY.fullmatch(value))):
+        return "".join(_known(path, "str", "a=b", False)[above:]).replace("a=b", str(value))
     if _is_plain(value):
         return "".join(_known(path, type(value).__name__, value, False)[above:])
     if isinstance(value, list) and value and all(map(_is_plain, value)):

@@ -1,4 +1,4 @@
-"""Runs the jobs of a sweep in this process, what they compute done in batches.
+"""Runs the jobs of a sweep: what they compute in batches, what they write on every core.
 
 A job does what Hydra's ``run_job`` does: folder, ``.hydra``, logging, ``HydraConfig``. Where
 nothing can see the difference, jobs of one structure share what is equal in all of them, and it
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,9 +18,14 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, ru
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from gradexp.mistakes import Mistake, one_line
+from gradexp.processes import done_by, processes
 from gradexp.sweeps.composition import Composer, Job, Template, without_hydra
 from gradexp.sweeps.job_files import JobFiles
 from gradexp.sweeps.job_logging import JobLogging
+
+EACH = 16
+"""Jobs that a process must have to do for it to be worth its start."""
 
 
 @runtime_checkable
@@ -37,6 +43,9 @@ class ComputesAhead(Protocol):
 
     def compute_ahead(self) -> None:
         """Computes the jobs that it was told of since."""
+
+    def has(self, number: int) -> bool:
+        """Whether a job is computed, so that a process forked from this one can do it."""
 
 
 def launch(
@@ -70,29 +79,56 @@ def launch(
     shared = _Shared(task)
     returns: list[JobReturn] = []
     try:
-        for job in _announced(jobs, task) if isinstance(task, ComputesAhead) else jobs:
-            if isinstance(task, ComputesAhead) and _is_plain(job.template):
-                returns.append(shared.run(job))
-            else:
-                returns.append(_run_by_hydra(context, task, job))
-            if fail_fast and returns[-1].status is JobStatus.FAILED:
-                break
+        for together in _announced(jobs, task):
+            for result in _done(context, task, shared, together, fail_fast):
+                returns.append(result)
+                if fail_fast and result.status is JobStatus.FAILED:
+                    return returns
     finally:
         configure_log(master.hydra.hydra_logging, master.hydra.verbose)
     return returns
 
 
-def _announced(jobs: Iterable[Job], task: ComputesAhead) -> Iterator[Job]:
-    """The jobs, of each of which the task was told before it comes."""
+def _announced(jobs: Iterable[Job], task: TaskFunction) -> Iterator[list[Job]]:
+    """The jobs, in lists of those that the task has computed ahead where it can do that."""
+    if not isinstance(task, ComputesAhead):
+        yield from ([job] for job in jobs)
+        return
     waiting: list[Job] = []
     for job in jobs:
         waiting.append(job)
         if task.put_down(job.on_task_slate(), job.number):
             task.compute_ahead()
-            yield from waiting
+            yield waiting
             waiting = []
     task.compute_ahead()
-    yield from waiting
+    yield waiting
+
+
+def _done(
+    context: HydraContext, task: TaskFunction, shared: _Shared, jobs: list[Job], in_turn: bool
+) -> Iterator[JobReturn]:
+    """What jobs gave back, in their order.
+
+    Args:
+        context: Hydra's.
+        task: the task function.
+        shared: runs those that share what is equal in them.
+        jobs: computed ahead, if they can be.
+        in_turn: whether a job is begun only when the one before is done.
+    """
+
+    def is_free(job: Job) -> bool:
+        ahead = isinstance(task, ComputesAhead) and task.has(job.number)
+        return ahead and not in_turn and _is_plain(job.template)
+
+    for free, some in groupby(jobs, is_free):
+        if free:
+            yield from shared.run_all(list(some))
+            continue
+        for job in some:
+            plain = isinstance(task, ComputesAhead) and _is_plain(job.template)
+            yield shared.run(job) if plain else _run_by_hydra(context, task, job)
 
 
 def _run_by_hydra(context: HydraContext, task: TaskFunction, job: Job) -> JobReturn:
@@ -117,9 +153,8 @@ class _Return(JobReturn):
     """What a job gave back; its configs are made when they are asked for: those of ten thousand
     jobs would take gigabytes."""
 
-    def __init__(self, job: Job, folder: str) -> None:
+    def __init__(self, job: Job) -> None:
         self._job = job
-        self._folder = folder
         super().__init__(overrides=job.overrides, working_dir=os.getcwd())
 
     @property
@@ -134,7 +169,7 @@ class _Return(JobReturn):
     def hydra_cfg(self) -> DictConfig:
         config = self._job.config()
         with read_write(config.hydra), open_dict(config.hydra):
-            config.hydra.runtime.output_dir = self._folder
+            config.hydra.runtime.output_dir = str(self._job.folder())
         return OmegaConf.masked_copy(config, "hydra")
 
     @hydra_cfg.setter
@@ -152,6 +187,22 @@ class _Shared:
 
     def run(self, job: Job) -> JobReturn:
         """Runs a job."""
+        return _returned(job, *self._do(job))
+
+    def run_all(self, jobs: Sequence[Job]) -> list[JobReturn]:
+        """Runs jobs that wait for nothing, by as many processes as are worth it."""
+        ended = done_by(processes(len(jobs), EACH), jobs, self._do_anywhere)
+        return [_returned(job, *end) for job, end in zip(jobs, ended, strict=True)]
+
+    def _do_anywhere(self, job: Job) -> tuple[JobStatus, Any]:
+        """Does a job; what it gives can be pickled."""
+        status, value = self._do(job)
+        if isinstance(value, Exception) and not isinstance(value, Mistake):
+            value = RuntimeError(one_line(value))
+        return status, value
+
+    def _do(self, job: Job) -> tuple[JobStatus, Any]:
+        """Does a job; gives how it ended, and what the task returned or raised."""
         instance = HydraConfig.instance()
         before = instance.cfg
         folder = job.folder()
@@ -164,15 +215,10 @@ class _Shared:
             self._logging.turn_to(folder, job.template)
             own = {**job.values, **job.hydra, "hydra.runtime.output_dir": str(folder)}
             self._files_of(job.template, own).write(folder / hydra.output_subdir, own)
-            result = _Return(job, str(folder))
             try:
-                result.return_value = self._task(job.on_task_slate())
-                result.status = JobStatus.COMPLETED
+                return JobStatus.COMPLETED, self._task(job.on_task_slate())
             except Exception as error:
-                result.return_value = error
-                result.status = JobStatus.FAILED
-            result.task_name = JobRuntime.instance().get("name")
-            return result
+                return JobStatus.FAILED, error
         finally:
             instance.cfg = before
 
@@ -181,6 +227,13 @@ class _Shared:
         if id(template) not in self._files:
             self._files[id(template)] = (template, JobFiles(template.slate.config, own))
         return self._files[id(template)][1]
+
+
+def _returned(job: Job, status: JobStatus, value: Any) -> JobReturn:
+    result = _Return(job)
+    result.status, result.return_value = status, value
+    result.task_name = JobRuntime.instance().get("name")
+    return result
 
 
 def _holder(config: DictConfig) -> DictConfig:

@@ -69,7 +69,7 @@ class Ledger:
     def write(self) -> None:
         """Writes the table: a row a job that has ended."""
         rows = [self.rows[number] for number in sorted(self.rows)]
-        write_table(self.folder, rows)
+        write_table(self.folder, rows, self.jobs)
 
 
 def _row(entry: Entry, sweep: Path) -> dict[str, Any] | None:

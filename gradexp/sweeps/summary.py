@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradexp.mistakes import as_text
+
 _RANGES = 10
 """Ranges that the values of a key are gathered in."""
 
@@ -69,7 +71,7 @@ def _labels(values: Sequence[Any]) -> dict[str, str]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else as_text(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -84,7 +86,8 @@ def _order(value: Any) -> tuple[bool, float, str]:
 def ranking(rows: Sequence[Row]) -> Ranking:
     """The jobs by the steps that they took to the least loss gap that any of them was recorded to
     reach; those that did not, or all where none did, by their loss gap, for losses of different
-    surfaces cannot be compared; or by their final loss where no gap is known."""
+    surfaces cannot be compared; or by their final loss where no gap is known, what diverged last.
+    """
     tolerances = {
         float(name.removeprefix(_STEPS_TO_GAP)): name
         for row in rows
@@ -96,9 +99,9 @@ def ranking(rows: Sequence[Row]) -> Ranking:
 
     known = any(row.get(_GAP) is not None for row in rows)
 
-    def place(row: Row) -> tuple[float, float, int]:
-        rest = row.get(_GAP if known else _LOSS)
-        return _or_infinite(row.get(column)), _or_infinite(rest), row["job"]
+    def place(row: Row) -> tuple[float, bool, float, int]:
+        rest, lost = row.get(_GAP if known else _LOSS), row["outcome"] == "diverged"
+        return _or_infinite(row.get(column)), lost, _or_infinite(rest), row["job"]
 
     ended = [row for row in rows if row["outcome"] != "failed"]
     criterion = f"steps to a loss gap of {least:g}" if least else "loss gap"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from types import TracebackType
@@ -56,7 +57,7 @@ class Watch:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        written = time.monotonic()
+        written = -math.inf
         changed = False
         shown = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         with shown as bar:
