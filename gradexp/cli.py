@@ -76,7 +76,6 @@ def _dispatch(given: list[str]) -> int:
     comparing.add_argument("--save", type=Path, metavar="FOLDER", help="where to write all of it")
     comparing.add_argument(
         "--formats",
-        default="csv,png",
         metavar="LIST",
         help="what to write: csv, parquet, latex; png, pdf, svg, gif (csv,png)",
     )
@@ -158,12 +157,16 @@ def _compare(args: argparse.Namespace) -> int:
     from gradexp import report, terminal
     from gradexp.comparison import compare, gather
 
-    formats = report.checked(args.formats)
+    if args.formats is not None and args.save is None:
+        raise Mistake("--formats", args.formats, "needs --save FOLDER")
+    formats = report.checked(args.formats or report.USUAL)
     sample = gather(args.folders, args.by, args.metric, args.where)
     tables = compare(sample)
+    undrawn: list[str] = []
     if args.save is not None:  # first: who reads the tables may go before they end
-        report.save(args.save, formats, sample, tables)
+        undrawn = report.save(args.save, formats, sample, tables)
     terminal.show_tables(tables)
+    print("\n".join(undrawn), end="\n" * bool(undrawn))
     if args.save is not None:
         print(f"saved:  {args.save}")
     return 0

@@ -69,6 +69,13 @@ def figures(sample: Sample) -> Iterator[tuple[str, Figure]]:
             yield name, figure
 
 
+def unrecorded(sample: Sample) -> dict[str, list[str]]:
+    """The figures that cannot be drawn, by what they need that the best run has no record of."""
+    trace = read_run(Path(sample.settings[0][1]["folder"].iloc[0]))[0]
+    needs = {"loss": ["curves"], "point": ["trajectories", "relief", "starts"]}
+    return {part: names for part, names in needs.items() if part not in trace}
+
+
 def on_one_surface(sample: Sample) -> Sample:
     """The runs on the surface of the best setting: losses of different ones are not compared."""
     if not sample.problem:
@@ -99,11 +106,13 @@ def _order(value: Any) -> tuple[bool, float, str]:
 
 
 def names_of(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Settings as a legend has them: keys by their last part, numbers as short as tells them
-    apart."""
+    """Settings as a legend has them: those of their keys that differ, by their last part, numbers
+    as short as tells them apart."""
+    keys = list(settings[0]) if settings else []
+    differ = [key for key in keys if len({str(values[key]) for values in settings}) > 1] or keys
     for digits in (3, 6, 17):
         names = [
-            ", ".join(f"{key.rpartition('.')[2]} {number(v, digits)}" for key, v in values.items())
+            ", ".join(f"{key.rpartition('.')[2]} {number(values[key], digits)}" for key in differ)
             for values in settings
         ]
         if len(set(names)) == len(names):
@@ -149,7 +158,7 @@ def heat_map(sample: Sample) -> Figure | None:
     chosen = f"{names_of([fixed])[0]}; " if rest else ""
     over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
     how = "medians by Kaplan-Meier" if sample.metric.is_arrival else "medians"
-    told = f"{chosen}{counted(len(runs), 'run')}{over}; {_failures(sample)}; {how}"
+    told = f"{chosen}{counted(len(runs), 'run')}{over}; {sample.lacking()}; {how}"
     label = "steps" if sample.metric.is_arrival else sample.metric.label
     label = f"median {label}" if sample.repeats else label
     return draw_heat_map(
@@ -166,10 +175,6 @@ def _edge(runs: pd.DataFrame, across: str, up: str) -> tuple[np.ndarray, np.ndar
     return (known.to_numpy(), known.index.to_numpy(float)) if len(known) > 1 else None
 
 
-def _failures(sample: Sample) -> str:
-    return f"{counted(sample.failed, 'job')} failed" if sample.failed else "none failed"
-
-
 def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
     """The losses of settings along the steps."""
     bands = bands_of(ordered)
@@ -177,11 +182,30 @@ def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
         return None
     known = bool(sample.runs["run.minimum"].notna().all())
     read = sum(some.runs for some in bands.values())
-    told = f"{read:,} of {len(sample.runs):,} runs; {_failures(sample)}"
+    told = f"{read:,} of {counted(len(sample.runs), 'run')}{_alike(ordered)}; {sample.lacking()}"
     told += "; medians, bands from the first to the third quartile" if sample.repeats else ""
     longest = max(int(some.step[-1]) for some in bands.values())
     label = "loss - minimum" if known else "loss"
-    return draw_curves(bands, label, "loss by setting", told, log_steps=longest >= 10_000)
+    title = f"{_surface_of(sample)}: loss by setting"
+    return draw_curves(bands, label, title, told, log_steps=longest >= 10_000)
+
+
+def _surface_of(sample: Sample) -> str:
+    """The name of the surface of the best run."""
+    surface = recorded(Path(sample.settings[0][1]["folder"].iloc[0])).surface
+    return surface.label().replace("_", " ")
+
+
+def _alike(settings: Sequence[Setting]) -> str:
+    """What settings that are drawn together have in common, and were chosen by."""
+    first = settings[0][0]
+    same = {
+        key: value
+        for key, value in first.items()
+        if len({str(values[key]) for values, _ in settings}) == 1
+    }
+    told = f"; all with {names_of([same])[0]}" if same and len(settings) > 1 else ""
+    return f"{told}; each at its best learning rate" if LR in first and len(first) > 1 else told
 
 
 def bands_of(ordered: Sequence[Setting]) -> dict[str, Band]:
@@ -221,8 +245,9 @@ def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
     if surface is None:
         return None
     start = ", ".join(f"{key} {number(first[key])}" for key in keys)
-    told = f"{len(runners)} of {len(sample.runs):,} runs, one of each setting"
+    told = f"{len(runners)} of {counted(len(sample.runs), 'run')}, one of each setting"
     told += f", from one start ({start})" if start else ""
+    told += f"{_alike(ordered)}; {sample.lacking()}"
     cut = "" if surface.dim == 2 else ", a slice"
     return Race(surface, runners, f"{surface.label().replace('_', ' ')}{cut}", told)
 
@@ -249,9 +274,15 @@ def contact_sheet(sample: Sample) -> Figure | None:
         trace = read_run(Path(run["folder"]))[0]
         if "point" not in trace or trace["point"].shape[1] < 2:
             return None
-        pictures.append(Picture(f"{run['job']}", str(run["outcome"]), trace["point"]))
+        told = ", ".join(
+            number(run[key], 2) for key in (*sample.setting, *sample.repeats) if key in run
+        )
+        pictures.append(Picture(f"{run['job']}", told, str(run["outcome"]), trace["point"]))
     surface = recorded(Path(sample.runs["folder"].iloc[0])).surface
-    told = f"{len(pictures)} of {len(sample.runs):,} runs by their numbers, evenly picked"
+    keys = ", ".join(key.rpartition(".")[2] for key in (*sample.setting, *sample.repeats))
+    told = f"{len(pictures)} of {counted(len(sample.runs), 'run')}, evenly picked; by each its job"
+    told += f", how it ended, and below its {keys}" if keys else " and how it ended"
+    told += f"; {sample.lacking()}"
     return draw_contact_sheet(surface, pictures, surface.label().replace("_", " "), told)
 
 
@@ -262,8 +293,10 @@ def _relief(sample: Sample) -> Figure | None:
     trace = read_run(Path(run["folder"]))[0]
     if "point" not in trace or trace["point"].shape[1] < 2:
         return None
-    title = f"{names_of([values])[0]}: {run['outcome']}"
-    return draw_relief(recorded(Path(run["folder"])).surface, trace["point"], title)
+    surface = recorded(Path(run["folder"])).surface
+    title = f"{surface.label().replace('_', ' ')}: {names_of([values])[0]}: {run['outcome']}"
+    told = f"1 of {counted(len(sample.runs), 'run')}, the first of the best setting"
+    return draw_relief(surface, trace["point"], title, told)
 
 
 def starts(sample: Sample) -> Figure | None:
@@ -296,5 +329,5 @@ def profile(sample: Sample) -> Figure | None:
     names = names_of([some.solvers[index] for index in best])
     rises = {name: found[:, index] for name, index in zip(names, best, strict=True)}
     told = f"{counted(len(some.problems), 'problem')}; {counted(len(sample.runs), 'run')}; "
-    told += f"{_failures(sample)}; solved: {sample.metric.label}"
+    told += f"{sample.lacking()}; solved: {sample.metric.label}"
     return draw_profile(rises, "performance profile", told)

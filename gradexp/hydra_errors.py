@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from gradexp.config_files import EXPERIMENTS, choices, groups, keys
+from gradexp.config_files import CONF, EXPERIMENTS, choices, groups, keys
 from gradexp.mistakes import Mistake, nearest
 
 
@@ -35,6 +35,9 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
     if unknown is not None:
         key, known = unknown
         advice = nearest(_last(key), known) if known else f"+{key}=… adds one"
+        elsewhere = _choices_with(key)
+        if elsewhere:
+            advice = f"{' and '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it"
         return Mistake(key, _value_of(key, overrides), f"no such key; {advice}")
     text = _one_line(error)
     match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)
@@ -85,6 +88,14 @@ def _unknown_key(error: BaseException) -> tuple[str, list[str]] | None:
             return str(cause.full_key), [key for key in known if not key.startswith(("_", "hydra"))]
         cause = cause.__cause__
     return None
+
+
+def _choices_with(key: str) -> list[str]:
+    """The choices of a key's group that have the key."""
+    group, _, name = key.partition(".")
+    if group not in groups():
+        return []
+    return [f"{group}={one.name}" for one in choices(CONF / group) if name in one.settings]
 
 
 def _last(key: str) -> str:

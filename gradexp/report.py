@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradexp.comparison import Sample, Table
 from gradexp.mistakes import Mistake
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 TABLES = {"csv": ".csv", "parquet": ".parquet", "latex": ".tex"}
 FIGURES = ("png", "pdf", "svg")
 ANIMATION = "gif"
+
+
+USUAL = "csv,png"
 
 
 def checked(formats: str) -> list[str]:
@@ -29,8 +36,10 @@ def checked(formats: str) -> list[str]:
     return wanted
 
 
-def save(folder: Path, formats: Sequence[str], sample: Sample, tables: Sequence[Table]) -> None:
-    """Writes tables and figures, and what stands behind each table into ``captions.txt``.
+def save(
+    folder: Path, formats: Sequence[str], sample: Sample, tables: Sequence[Table]
+) -> list[str]:
+    """Writes tables and figures, and what stands behind each into ``captions.txt``.
 
     Args:
         folder: is made where it is missing.
@@ -38,29 +47,49 @@ def save(folder: Path, formats: Sequence[str], sample: Sample, tables: Sequence[
         sample: what was compared.
         tables: of the comparison.
 
+    Returns:
+        What could not be drawn, and why, a line each.
+
     Raises:
         Mistake: the folder cannot be written to, or a run cannot be drawn.
     """
+    captions = [f"{table.name}: {table.title}. {table.footer}.\n" for table in tables]
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for table in tables:
             _save_table(folder / table.name, formats, table)
-        captions = [f"{table.name}: {table.title}. {table.footer}.\n" for table in tables]
-        (folder / "captions.txt").write_text("".join(captions))
     kinds = [kind for kind in FIGURES if kind in formats]
+    undrawn: dict[str, list[str]] = {}
     if kinds:
-        from gradexp.figures import figures
+        from gradexp.figures import figures, unrecorded
         from gradexp.plots import save
 
+        undrawn = unrecorded(sample)
         for name, figure in figures(sample):
             with _writing(folder):
                 for kind in kinds:
                     save(figure, folder / f"{name}.{kind}")
+            captions.append(f"{name}: {_caption(figure)}.\n")
     if ANIMATION in formats:
         from gradexp.figures import animate
 
         with _writing(folder):
             animate(sample, folder / f"race.{ANIMATION}")
+    with _writing(folder):
+        (folder / "captions.txt").write_text("".join(captions))
+    return [
+        f"not drawn, for no {what} was recorded: {', '.join(names)}"
+        for what, names in undrawn.items()
+    ]
+
+
+def _caption(figure: Figure) -> str:
+    """What stands behind a figure, and first what it shows."""
+    from gradexp.plots.style import CAPTION
+
+    titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+    behind = [text.get_text() for text in figure.texts if text.get_gid() == CAPTION]
+    return ". ".join([next(filter(None, titles), ""), *filter(None, behind)])
 
 
 @contextmanager
@@ -90,7 +119,13 @@ def _latex(table: Table) -> str:
     shown = table.shown.style.hide(axis="index")
     shown = shown.format(escape="latex").format_index(escape="latex", axis="columns")
     text = shown.to_latex(
-        caption=caption, label=f"tab:{table.name}", hrules=True, position_float="centering"
+        column_format="".join(
+            "r" if table.is_numeric(head) else "l" for head in map(str, table.shown)
+        ),
+        caption=caption,
+        label=f"tab:{table.name}",
+        hrules=True,
+        position_float="centering",
     )
     return str(text).translate(_SIGNS)
 

@@ -38,6 +38,7 @@ def show(arguments: Sequence[str], to: Path | None) -> list[Path]:
     paths = [path, *(path.with_stem(f"{path.stem}_{kind}") for kind in list(figures)[1:])]
     for figure, place in zip(figures.values(), paths, strict=True):
         try:
+            place.parent.mkdir(parents=True, exist_ok=True)
             save(figure, place)
         except OSError as error:
             raise Mistake("--save", place, f"cannot be written: {error.strerror}") from None

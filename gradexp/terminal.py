@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradexp.config_files import Choice
+from gradexp.mistakes import as_text
 
 if TYPE_CHECKING:
     from gradexp.comparison import Table as Comparison
@@ -32,8 +33,11 @@ _JOBS = 16
 _BEST, _FAILED = 5, 20
 """Jobs of a larger one that are listed."""
 
-_ROWS = 20
-"""Rows of a comparison that are shown."""
+_ROWS, _COLUMNS = 20, 4
+"""Rows of a comparison that are shown, and columns at least."""
+
+_WIDE = 200
+"""Columns of a file or a pipe, which has no width to fold to."""
 
 _KINDS = 10
 """Kinds of batches that are listed."""
@@ -132,31 +136,53 @@ def compare_command(folder: Path) -> str:
 
 
 def show_tables(tables: Sequence[Comparison]) -> None:
-    """Prints tables that compare runs, the first rows of each."""
+    """Prints tables that compare runs: their first rows, and the columns that there is room for."""
     for table in tables:
-        shown = table.shown.head(_ROWS)
-        heads = [_coloured(str(head)) for head in shown]
-        rows = _table(*heads, title=table.title, title_style="bold", title_justify="left")
-        for column, head in zip(rows.columns, shown, strict=True):
-            if shown[head].map(_is_figure).all():
-                column.justify = "right"
-        for row in shown.itertuples(index=False):
-            rows.add_row(*map(escape, row))
-        _print(rows)
+        heads = [str(head) for head in table.shown]
+        console, left_out = _console(), list[str]()
+        while (rows := _rows(table, heads, console.width)) is None:
+            left_out.insert(0, heads.pop())
+        console.print(rows)
+        if left_out:
+            print(f"no room for {', '.join(left_out)}: widen the terminal, or --save FOLDER")
         if len(table.shown) > _ROWS:
             print(f"and {len(table.shown) - _ROWS:,} more: --save FOLDER writes all")
         print(f"{table.footer}\n")
+
+
+def _rows(table: Comparison, heads: Sequence[str], width: int) -> Table | None:
+    """Some columns of a table, no figure of it folded: it would be another.
+
+    Returns:
+        None where there is no room for them, and they are not the fewest that are shown.
+    """
+    shown = table.shown[list(heads)].head(_ROWS)
+    coloured = [_coloured(head) for head in heads]
+    rows = _table(*coloured, title=table.title, title_style="bold", title_justify="left")
+    for column, head in zip(rows.columns, heads, strict=True):
+        texts = list(shown[head])
+        figures = table.is_numeric(head)
+        words = head.split() + (texts if figures else " ".join(texts).split())
+        column.justify = "right" if figures else "left"
+        column.min_width, column.max_width = max(map(len, words)), max(map(len, (head, *texts)))
+    between = 3 * len(heads) - 1
+    if sum(column.max_width or 0 for column in rows.columns) + between > width:
+        for column in rows.columns:
+            column.width = column.min_width
+    if (
+        sum(column.width or 0 for column in rows.columns) + between > width
+        and len(heads) > _COLUMNS
+    ):
+        return None
+    for row in shown.itertuples(index=False):
+        rows.add_row(*map(escape, row))
+    return rows
 
 
 def _coloured(head: str) -> str:
     """The head of a column, an outcome in its colour."""
     word, space, rest = head.partition(" ")
     return f"{_outcome(word)}{space}{rest}" if word in _COLOURS else head
-
-
-def _is_figure(text: str) -> bool:
-    """Whether a text is a number, or one with an interval."""
-    return text[:1] in "0123456789-≤≥>∞"
 
 
 def show_forecast(forecast: Forecast) -> None:
@@ -200,7 +226,7 @@ def _jobs(rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> Table:
     for column in (0, 3, 4):
         table.columns[column].justify = "right"
     for row in rows:
-        values = " ".join(f"{key}={row[key]}" for key in swept if key in row)
+        values = " ".join(f"{key}={as_text(row[key])}" for key in swept if key in row)
         steps, loss = row.get("metrics.steps"), row.get("metrics.final_loss")
         ended = f"{_outcome(row['outcome'])} {row.get('reached') or ''}"
         figures = ("-" if steps is None else str(steps), _number(loss))
@@ -237,20 +263,16 @@ def show_choices(choices: Sequence[Choice]) -> None:
     families = any(choice.family for choice in choices)
     table = _table("name", *(["family"] if families else []), "keys and defaults", "what")
     for choice in sorted(choices, key=lambda choice: (choice.family or "~", choice.name)):
-        keys = ", ".join(f"{key}={_default(value)}" for key, value in choice.settings.items())
+        keys = ", ".join(f"{key}={as_text(value)}" for key, value in choice.settings.items())
         row = [choice.name, *([choice.family] if families else []), keys, choice.description]
         table.add_row(*(escape(cell) for cell in row))
     _print(table)
 
 
-def _default(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "null" if value is None else str(value)
-
-
 def _print(table: Table) -> None:
+    _console().print(table)
+
+
+def _console() -> Console:
     console = Console()
-    if not console.is_terminal:  # a file or a pipe has no width to fold to
-        console = Console(width=200)
-    console.print(table)
+    return console if console.is_terminal else Console(width=_WIDE)

@@ -1,13 +1,17 @@
 """`gradexp compare`: which runs it takes, what it says of them, and a person's mistakes."""
 
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from gradexp import terminal
 from gradexp.comparison.sample import gather
 from gradexp.comparison.theories import escapes
+from gradexp.results import TABLE, write_table
 from tests.conftest import Gradexp
 
 
@@ -99,13 +103,19 @@ def test_sweeps_are_joined_by_what_their_configs_say(gradexp: Gradexp, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["s", "--where", "optimizer.lr = 0.1"], "equality is =="),
-        (["s", "--where", "seed"], "cannot be evaluated"),
+        (
+            ["s", "--where", "optimizer.lr = 0.1"],
+            "such as: optimizer.lr < 0.01 and outcome == 'converged'",
+        ),
+        (["s", "--where", "seed"], "seed: no such key; known: because, best_loss"),
         (["--by", "optimizer.lr", "s"], "required: FOLDER; see gradexp compare --help"),
         (["nowhere"], "no such folder"),
         (["s", "--by", "optimizer.lrr"], "did you mean optimizer.lr?"),
         (["s", "--metric", "steps_to_gap"], "no such figure; did you mean"),
-        (["s", "--where", "lr <"], "cannot be evaluated"),
+        (["s", "--where", "lr <"], "cannot be read; such as: optimizer.lr < 0.01"),
+        (["s", "--where", "lr"], "is not true or false for each run"),
+        (["s", "--where", "lrr < 1"], "lrr: no such key; did you mean lr?"),
+        (["s", "--formats", "png"], "needs --save FOLDER"),
         (["s", "--where", "optimizer.lr > 9"], "no run is left"),
         (["s", "--formats", "xls", "--save", "t"], "must be some of csv, parquet, latex"),
         (["s", "--save", "s/multirun.yaml"], "cannot be written"),
@@ -141,6 +151,73 @@ def test_the_command_prints_and_saves_its_tables(gradexp: Gradexp, tmp_path: Pat
     assert "outcomes: How runs ended. 20 runs" in Path("t/captions.txt").read_text()
     shown = gradexp("compare", "s", "--by", "seed", "--metric", "final_loss")[1]
     assert "final loss" in shown
+
+
+def test_keys_are_known_by_their_last_part(gradexp: Gradexp, tmp_path: Path) -> None:
+    swept(gradexp, "s", "optimizer.lr=0.1,0.2", "seed=1,2", "init=uniform")
+    assert gather([tmp_path / "s"], by=["lr"]).setting == ("optimizer.lr",)
+    assert len(gather([tmp_path / "s"], where="lr < 0.15 and seed == 1").runs) == 1
+
+
+def test_a_run_in_two_folders_counts_once(gradexp: Gradexp, tmp_path: Path) -> None:
+    swept(gradexp, "s", "optimizer.lr=0.1,0.2,0.3")
+    swept(gradexp, "t", "optimizer.lr=0.3,0.4,-1")
+    both = gather([tmp_path / "s", tmp_path / "t"])
+    assert sorted(both.runs["optimizer.lr"]) == [0.1, 0.2, 0.3, 0.4]
+    assert "; 1 job failed, left out; 1 run in two folders, counted once" in both.behind()
+    alone = gather([tmp_path / "s" / "0", tmp_path / "s" / "1", tmp_path / "s" / "0"])
+    assert (len(alone.runs), alone.doubled) == (2, 0)
+    shutil.copytree(tmp_path / "s" / "1", tmp_path / "copy")
+    assert gather([tmp_path / "s" / "1", tmp_path / "copy"]).doubled == 1
+
+
+def test_it_says_that_a_sweep_has_not_ended(gradexp: Gradexp, tmp_path: Path) -> None:
+    swept(gradexp, "s", "optimizer.lr=0.1,0.2,0.3")
+    rows: list[Any] = pd.read_parquet(tmp_path / "s" / TABLE).to_dict("records")
+    write_table(tmp_path / "s", rows[:2], jobs=5)  # one more is whole by now
+    some = gather([tmp_path / "s"])
+    assert len(some.runs) == 3
+    assert some.behind().endswith("; 2 jobs not ended yet")
+    assert some.lacking() == "none failed; 2 jobs not ended yet"
+
+
+def test_what_diverged_is_not_the_best(gradexp: Gradexp, tmp_path: Path) -> None:
+    swept(
+        gradexp,
+        "s",
+        "surface=hyperbolic",
+        "optimizer.lr=0.5,1e-4",
+        "init=point",
+        "init.point=[1,1]",
+    )
+    some = gather([tmp_path / "s"], metric="final_loss")
+    assert some.runs["metrics.final_loss"].idxmin() == 0
+    assert [values["optimizer.lr"] for values, _ in some.settings] == [1e-4, 0.5]
+
+
+def test_figures_that_cannot_be_drawn_are_named(gradexp: Gradexp, tmp_path: Path) -> None:
+    swept(gradexp, "s", "optimizer.lr=0.1,0.2", "record=loss")
+    status, out, _ = gradexp("compare", "s", "--save", "t")
+    assert status == 0
+    assert "not drawn, for no point was recorded: trajectories, relief, starts\n" in out
+    captions = Path("t/captions.txt").read_text()
+    assert "curves: sphere: loss by setting. 2 of 2 runs; none failed." in captions
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_figure_is_cut_or_folded(
+    gradexp: Gradexp, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    swept(gradexp, "s", "optimizer.lr=0.123,0.234", "optimizer.momentum=0.1234,0", "init=uniform")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(terminal, "_WIDE", width)
+    out = gradexp("compare", "s")[1]
+    lines = [line for line in out.splitlines() if re.match(r" +0\.[12]", line)]
+    assert len(lines) >= 8
+    for line in lines:
+        assert re.match(r" +(0\.123|0\.1234|0\.234) ", line)
+        assert len(line) <= width
+    assert ("no room for " in out) == (width < 200)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ DEFAULTS: dict[str, Any] = {
 def sample(rows: Rows, setting: tuple[str, ...], repeats: tuple[str, ...] = ()) -> Sample:
     """A sample of runs that differ from the defaults in what is given."""
     runs = pd.DataFrame([{**DEFAULTS, GAP: math.nan, **row} for row in rows])
-    return Sample(runs, 0, 0, setting, repeats, Metric(GAP))
+    return Sample(runs, 0, 0, 0, 0, setting, repeats, Metric(GAP))
 
 
 def known(values: list[float], censored: list[bool]) -> Arrivals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, quantiles
 from gradexp.mistakes import Mistake, nearest
-from gradexp.results import is_override, read_runs, swept_keys
+from gradexp.results import is_override, jobs_of, read_runs, swept_keys
 
 LR, MOMENTUM = "optimizer.lr", "optimizer.momentum"
 
@@ -23,6 +23,8 @@ _ARRIVALS = ("metrics.steps_to_gap.", "metrics.steps_to_gradient.")
 
 _STARTS = ("init", "init.point", "init.center", "init.angle", "init.index")
 """Keys of starts; how far away or how widely one begins is a setting."""
+
+_EXPRESSIONS = "such as: optimizer.lr < 0.01 and outcome == 'converged'"
 
 _FIGURES = ("metrics.", "theory.", "run.")
 
@@ -62,6 +64,8 @@ class Sample:
     Args:
         runs: a row a run that ended, at least one.
         failed: how many could not be run, and are not among them.
+        missing: how many jobs of the sweeps have not ended.
+        doubled: how many are the same as one in another folder, and are counted once.
         unknown: how many are left out besides, of surfaces whose minimum is not known, where runs
             are compared by their gap to it.
         setting: the config keys that are compared.
@@ -72,6 +76,8 @@ class Sample:
 
     runs: pd.DataFrame
     failed: int
+    missing: int
+    doubled: int
     unknown: int
     setting: tuple[str, ...]
     repeats: tuple[str, ...]
@@ -114,10 +120,19 @@ class Sample:
             found.append((dict(zip(keys, plain, strict=True)), some))
         return found
 
-    def groups(self, keys: Sequence[str]) -> Iterator[Setting]:
+    def groups(self, keys: Sequence[str]) -> list[Setting]:
         """The runs by the values of keys, in their order."""
-        for values, rows in self.places(keys):
-            yield values, self.runs.iloc[rows]
+        return self._at(self.places(keys))
+
+    def _at(self, places: Sequence[tuple[dict[str, Any], np.ndarray]]) -> list[Setting]:
+        """The runs in the rows of each place: slices of one table, for to take rows out of another
+        costs pandas milliseconds."""
+        table = self.runs.iloc[np.concatenate([rows for _, rows in places])]
+        ends = np.cumsum([len(rows) for _, rows in places])
+        return [
+            (values, table.iloc[end - len(rows) : end])
+            for (values, rows), end in zip(places, ends, strict=True)
+        ]
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -127,7 +142,8 @@ class Sample:
         known = self.runs["metrics.loss_gap"].notna().any()
         column = "metrics.loss_gap" if known else "metrics.final_loss"
         left = self.runs[column if self.metric.is_arrival else self.metric.column].to_numpy(float)
-        left = np.where(np.isfinite(left), left, np.inf)  # worse than any that is known
+        better = np.isfinite(left) & (self.runs["outcome"] != "diverged").to_numpy()
+        left = np.where(better, left, np.inf)
 
         def score(found: tuple[dict[str, Any], np.ndarray]) -> tuple[float, ...]:
             rest = float(np.median(left[found[1]]))
@@ -136,20 +152,26 @@ class Sample:
             some = self.arrivals.take(found[1])
             return (quantiles(some, (0.5,))[0], expected_steps(some), rest)
 
-        ordered = sorted(self.places(self.setting), key=score)
-        return [(values, self.runs.iloc[rows]) for values, rows in ordered]
+        return self._at(sorted(self.places(self.setting), key=score))
 
     def behind(self) -> str:
         """How many runs stand behind what is told of them."""
         over = f" over {', '.join(self.repeats)}" if self.repeats else ""
         told = f"{counted(len(self.runs), 'run')} of {counted(len(self.settings), 'setting')}{over}"
-        if self.failed:
-            told += f"; {counted(self.failed, 'job')} failed, left out"
-        if self.unknown:
-            told += (
-                f"; {counted(self.unknown, 'run')} of surfaces without a known minimum, left out"
-            )
-        return told
+        left_out = (
+            (self.failed, "job", "failed, left out"),
+            (self.missing, "job", "not ended yet"),
+            (self.doubled, "run", "in two folders, counted once"),
+            (self.unknown, "run", "of surfaces without a known minimum, left out"),
+        )
+        some = (f"{counted(count, noun)} {what}" for count, noun, what in left_out if count)
+        return "; ".join([told, *some])
+
+    def lacking(self) -> str:
+        """What is not among the runs, in few words."""
+        failed = f"{counted(self.failed, 'job')} failed" if self.failed else "none failed"
+        waiting = f"; {counted(self.missing, 'job')} not ended yet" if self.missing else ""
+        return failed + waiting
 
 
 def counted(count: int, what: str) -> str:
@@ -182,7 +204,8 @@ def gather(
     Raises:
         Mistake: a folder holds no runs, a name is not known, or no runs are left.
     """
-    runs = _joined(folders)
+    runs, missing, doubled = _joined(folders)
+    by = [_whole_key(key, runs) for key in by]
     if where is not None:
         runs = _chosen(runs, where)
     failed = int((runs["outcome"] == "failed").sum())
@@ -203,7 +226,21 @@ def gather(
             raise Mistake("--by", key, f"no run was told it; {nearest(key, swept)}")
     setting = tuple(by) or tuple(key for key in swept if not _is_repeat(key))
     repeats = tuple(key for key in swept if key not in setting)
-    return Sample(ended, failed, unknown, setting, repeats, chosen)
+    return Sample(ended, failed, missing, doubled, unknown, setting, repeats, chosen)
+
+
+def _whole_key(key: str, runs: pd.DataFrame) -> str:
+    """A config key that tables head by its last part, as ``lr``."""
+    keys = _by_last_part(runs).get(key, [])
+    return keys[0] if len(keys) == 1 and key not in runs.columns else key
+
+
+def _by_last_part(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """The config keys by their last part."""
+    found: dict[str, list[str]] = {}
+    for key in filter(is_override, runs.columns):
+        found.setdefault(key.rpartition(".")[2], []).append(key)
+    return found
 
 
 def _is_repeat(key: str) -> bool:
@@ -211,18 +248,35 @@ def _is_repeat(key: str) -> bool:
     return key in _STARTS or key.rpartition(".")[2] == "seed"
 
 
-def _joined(folders: Sequence[Path]) -> pd.DataFrame:
+class _Joined(NamedTuple):
+    """The runs of some folders."""
+
+    runs: pd.DataFrame
+    missing: int
+    """jobs that have not ended"""
+    doubled: int
+    """runs that are left out, for they are the same as one of another folder"""
+
+
+def _joined(folders: Sequence[Path]) -> _Joined:
     """The runs of all folders; what one of them was not told is filled in from its configs."""
-    tables = [(folder, read_runs(folder)) for folder in folders]
+    once = list({folder.resolve(): folder for folder in folders}.values())
+    tables = [(folder, read_runs(folder)) for folder in once]
+    missing = sum(max((jobs_of(folder) or 0) - len(runs), 0) for folder, runs in tables)
     keys = dict.fromkeys(key for _, runs in tables for key in runs.columns if is_override(key))
     wanted = [*keys, *(key for key in (LR, MOMENTUM) if key not in keys)]
     for folder, runs in tables:
-        missing = [key for key in wanted if key not in runs.columns]
-        if missing:
-            _fill_in(folder, runs, missing)
+        untold = [key for key in wanted if key not in runs.columns]
+        if untold:
+            _fill_in(folder, runs, untold)
         runs["folder"] = [str((folder / run).resolve()) for run in runs["folder"]]
     joined = pd.concat([runs for _, runs in tables], ignore_index=True)
-    joined = joined.drop_duplicates("folder", ignore_index=True)  # a run counts once
+    source = pd.Series(np.repeat(range(len(tables)), [len(runs) for _, runs in tables]))
+    apart = ~joined.duplicated("folder")  # one of a sweep that is given, too
+    identity = joined.get("run.identity", pd.Series(None, joined.index, dtype=object))
+    first = source.where(apart).groupby(identity).transform("min")
+    twice = apart & first.notna() & (first != source)
+    joined = joined[apart & ~twice].reset_index(drop=True)
     only_filled = [key for key in wanted if key not in keys and bool(joined[key].isna().all())]
     lacking = [
         name
@@ -232,7 +286,7 @@ def _joined(folders: Sequence[Path]) -> pd.DataFrame:
     joined = joined.drop(columns=[*only_filled, *lacking])
     for key in (key for key in joined.columns if is_override(key)):
         joined[key] = _one_kind(joined[key])
-    return joined
+    return _Joined(joined, missing, int(twice.sum()))
 
 
 def _one_kind(column: pd.Series) -> pd.Series:
@@ -276,17 +330,22 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     short: dict[str, str] = {}
     for prefix in reversed(_FIGURES):
         short |= {n.removeprefix(prefix): n for n in runs.columns if n.startswith(prefix)}
+    last = _by_last_part(runs)
+    short |= {name: keys[0] for name, keys in last.items() if len(keys) == 1 and name not in short}
     short |= {name: name for name in runs.columns}  # config keys before figures of their name
     names = sorted(short, key=len, reverse=True)
     pattern = r"(?<![\w.`'\"])(" + "|".join(map(re.escape, names)) + r")(?![\w.`'\"])"
     quoted = re.sub(pattern, lambda match: f"`{short[match[1]]}`", where)
     try:
         kept = runs.eval(quoted, engine="python")
-    except Exception as error:
-        reason = f"cannot be evaluated ({error}); it may name {', '.join(swept_keys(runs))}"
-        raise Mistake("--where", where, f"{reason}, outcome and figures such as steps") from None
+    except pd.errors.UndefinedVariableError as error:
+        name = str(error).partition("'")[2].partition("'")[0]
+        known = [one for one in short if not one.startswith(_FIGURES)]
+        raise Mistake("--where", where, f"{name}: no such key; {nearest(name, known)}") from None
+    except Exception:
+        raise Mistake("--where", where, f"cannot be read; {_EXPRESSIONS}") from None
     if not isinstance(kept, pd.Series) or not pd.api.types.is_bool_dtype(kept):
-        raise Mistake("--where", where, "is not true or false for each run; equality is ==")
+        raise Mistake("--where", where, f"is not true or false for each run; {_EXPRESSIONS}")
     return runs[kept]
 
 

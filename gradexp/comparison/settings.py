@@ -46,7 +46,7 @@ def outcomes(sample: Sample) -> Table:
             "" if share == 0 else "1" if alone else spread(share, low, high, percent)
             for share, low, high in parts
         ]
-    footer = "how many" if alone else "shares with 95 % Wilson intervals"
+    footer = "number of runs" if alone else "shares with 95 % Wilson intervals"
     return Table(
         "outcomes", "How runs ended", frame, pd.DataFrame(shown), f"{sample.behind()}; {footer}"
     )
@@ -82,18 +82,18 @@ def speed(sample: Sample) -> Table:
         shown["arrived"] = [f"{arrived}/{count}" for arrived, count in counts]
     shown["median steps" if metric.is_arrival else metric.label] = medians
     if metric.is_arrival:
-        shown["restarts"] = frame["with_restarts"].map(steps)
+        shown["with restarts"] = frame["with_restarts"].map(steps)
     if frame["loss_gap"].notna().any():
         shown["loss gap"] = [number(value, 3) for value in frame["loss_gap"]]
     shown["rate"] = [number(value, 5) for value in frame["rate"]]
     shown["detour"] = [number(value, 3) for value in frame["detour"]]
-    shown["turns"] = [number(value) for value in frame["reversals"]]
+    shown["reversals"] = [number(value) for value in frame["reversals"]]
     how = "medians and quartiles"
     if metric.is_arrival:
         how += ", of steps by Kaplan-Meier: runs cut off by their budget are censored, runs that "
-        how += "ended elsewhere never arrive; restarts: all steps made ÷ runs that arrived"
-    how += "; rate: of the gradient norm, a step; detour: path length ÷ displacement; turns: moves "
-    how += "at more than a right angle to the one before"
+        how += "ended elsewhere never arrive; with restarts: all steps made ÷ runs that arrived"
+    how += "; rate: of the gradient norm, a step; detour: path length ÷ displacement; reversals: "
+    how += "moves at more than a right angle to the one before"
     return Table(
         "speed",
         f"How fast: {metric.label}",

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+_NUMERIC = "0123456789-≤≥>∞"
+
 _TOGETHER = "\N{NO-BREAK SPACE}"
 """Keeps a figure and its interval in one line."""
 
@@ -30,6 +32,10 @@ class Table:
     frame: pd.DataFrame
     shown: pd.DataFrame
     footer: str
+
+    def is_numeric(self, head: str) -> bool:
+        """Whether the texts of a column are numbers, or numbers with intervals, or missing."""
+        return bool(self.shown[head].map(lambda text: text[:1] in _NUMERIC).all())
 
 
 def texts(frame: pd.DataFrame, keys: Sequence[str]) -> dict[str, list[str]]:

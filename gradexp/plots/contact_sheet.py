@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -18,9 +18,11 @@ from gradexp.surfaces import Surface
 _SIDE = 1.6
 """Inches of a picture."""
 
-_GAP, _TITLE = 0.04, 0.09
+_GAP, _TITLE = 0.04, 0.15
 """Shares of a picture's side that are left free, and that its title takes."""
 
+_LETTERS = 34
+"""Letters of a setting that there is room for."""
 
 _DOTS = 200
 """Dots along a picture's side."""
@@ -30,6 +32,8 @@ class Picture(NamedTuple):
     """One run of many."""
 
     name: str
+    setting: str
+    """the values of its keys"""
     outcome: str
     point: np.ndarray
     """``(R, dim)``"""
@@ -76,8 +80,11 @@ def draw_contact_sheet(
             share = _thinned(share)
             ways.append(np.stack([left + width * share[:, 0], top + height * (1 - share[:, 1])], 1))
             colours.append(colour)
-            name = f"{picture.name}: {picture.outcome}"
-            axes.text(left, top - 0.015, name, fontsize=6.5, color=style.INK, va="bottom")
+            setting = picture.setting
+            setting = setting if len(setting) <= _LETTERS else f"{setting[:_LETTERS]}…"
+            name = f"{picture.name}: {picture.outcome}\n{setting}"
+            look: Any = {"fontsize": 6, "color": style.INK, "va": "bottom", "linespacing": 1.1}
+            axes.text(left, top - 0.01, name, **look)
         axes.add_collection(LineCollection(ways, colors=colours, linewidths=0.9), autolim=False)
         starts, ends = (np.stack([way[at] for way in ways]) for at in (0, -1))
         axes.scatter(starts[:, 0], starts[:, 1], s=6, c=style.INK, zorder=3)

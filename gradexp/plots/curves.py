@@ -55,7 +55,7 @@ def draw_curves(
     """
     with style.drawing(5.2, 4.0) as figure:
         axes = figure.subplots()
-        figure.subplots_adjust(left=0.13, right=0.97, bottom=0.3, top=0.91)
+        figure.subplots_adjust(left=0.13, right=0.97, top=0.91)
         looks = zip(style.CYCLE, style.DASHES, strict=True)
         drawn, first = [], []
         for (name, some), (colour, dash) in zip(bands.items(), looks, strict=False):
@@ -75,6 +75,6 @@ def draw_curves(
             style.name_powers(axes.xaxis)
         axes.set(xlabel="step", ylabel=ylabel, title=title)
         axes.grid(True, linewidth=0.3, color="#cccccc")
-        figure.legend(loc="lower center", bbox_to_anchor=(0.5, 0.045), ncols=2, fontsize=7.5)
+        style.legend_below(figure, axes, columns=2)
         style.caption(figure, caption)
         return figure

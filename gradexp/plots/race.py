@@ -80,7 +80,7 @@ class _Stage:
     ) -> None:
         self._figure = figure
         left, right = figure.subplots(1, 2, width_ratios=(1.2, 1.0))
-        figure.subplots_adjust(left=0.075, right=0.985, bottom=0.27, top=0.88, wspace=0.2)
+        figure.subplots_adjust(left=0.075, right=0.985, top=0.88, wspace=0.2)
         finite = {
             name: runner.point[np.isfinite(runner.point).all(axis=1)]
             for name, runner in runners.items()
@@ -105,10 +105,7 @@ class _Stage:
         draw_marks(left, part, start, "o", style.INK, "start", 5)
         draw_known_points(left, surface, part)
         _set_heights(right, minimum is not None)
-        figure.legend(
-            *left.get_legend_handles_labels(),
-            loc="lower center", bbox_to_anchor=(0.5, 0.035), ncols=4, fontsize=8,
-        )  # fmt: skip
+        style.legend_below(figure, left, columns=4)
         figure.suptitle(title, fontsize=10)
         style.caption(figure, caption)
 

@@ -56,13 +56,14 @@ def draw_surface(surface: Surface, title: str) -> Figure:
         return figure
 
 
-def draw_relief(surface: Surface, point: np.ndarray, title: str) -> Figure:
+def draw_relief(surface: Surface, point: np.ndarray, title: str, caption: str = "") -> Figure:
     """A run on the relief of its surface.
 
     Args:
         surface: of two dimensions or more.
         point: ``(R, dim)``.
         title: of the figure.
+        caption: what stands behind it.
     """
     with style.drawing(5.6, 4.6) as figure:
         axes = figure.add_subplot(projection="3d")
@@ -80,8 +81,9 @@ def draw_relief(surface: Surface, point: np.ndarray, title: str) -> Figure:
             if len(way) and there[at]:
                 ends = ([way[at, 0]], [way[at, 1]], [shown[at]])
                 axes.plot(*ends, marker, color=style.RUN, markersize=5, label=name, zorder=6)
-        axes.set_title(title)
+        axes.set_title(title if surface.dim == 2 else f"{title}, on a slice")
         axes.legend(loc="upper left")
+        style.caption(figure, caption)
         return figure
 
 

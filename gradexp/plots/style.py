@@ -142,9 +142,36 @@ def power(value: float) -> str:
     return f"{sign}10{str(round(exponent)).translate(_ABOVE)}"
 
 
+CAPTION = "caption"
+"""What the text of a figure is marked with that says what stands behind it."""
+
+
 def caption(figure: Figure, text: str) -> None:
     """What stands behind a figure, below it."""
-    figure.text(0.01, 0.01, text, fontsize=6.5, color=QUIET, ha="left", va="bottom", wrap=True)
+    look: Any = {"fontsize": 6.5, "color": QUIET, "ha": "left", "va": "bottom", "wrap": True}
+    figure.text(0.01, 0.01, text, gid=CAPTION, **look)
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """The names of the lines of axes, below all of the figure's, above its caption.
+
+    Args:
+        figure: has room made for it.
+        axes: whose lines are named.
+        columns: at most; as many as their names leave room for.
+    """
+    handles, names = axes.get_legend_handles_labels()
+    size, longest = 7.5, max(map(len, names), default=0)
+    across = 72 * figure.get_figwidth()
+    each = 0.56 * size * longest + 4.5 * size  # a line, and letters as wide as most
+    columns = max(1, min(columns, int(across / each)))
+    rows = math.ceil(len(names) / columns)
+    high = 72 * figure.get_figheight()
+    figure.subplots_adjust(bottom=(22 + 1.45 * size * rows + 38) / high)
+    figure.legend(
+        handles, names, loc="lower center", bbox_to_anchor=(0.5, 20 / high), ncols=columns,
+        fontsize=size * min(1.0, across / each), borderaxespad=0.2,
+    )  # fmt: skip
 
 
 def png(figure: Figure) -> bytes:
