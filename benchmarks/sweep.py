@@ -8,21 +8,26 @@ Rosenbrock, each job with its folder and its TensorBoard file. Both sides are wh
 turn, each in an empty folder; one round warms up. The script (`by_hand.py`) makes fewer of these
 jobs, and what it takes to start is left out of its figure, which is the difference of two sweeps;
 gradexp's is of all that a person waits for. Printed: milliseconds a job, median and in brackets
-the least and the most, what the summary run adds, and the most memory that gradexp took.
+the least and the most, what the summary run adds, and the most memory that gradexp's processes
+took together, which the first round looks at.
+
+Nothing is deleted before the end: for some minutes ext4 does not use the inodes of deleted files
+again, and where thousands are, it takes a millisecond to find one for a new file.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 BY_HAND = Path(__file__).with_name("by_hand.py")
 MOMENTA = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
@@ -30,27 +35,58 @@ STARTS = ("[-1.2,1.0]", "[0.0,0.0]", "[-1.5,2.0]", "[1.5,-0.5]")
 PER_RATE = len(MOMENTA.split(",")) * len(STARTS)
 
 
-class Spent(NamedTuple):
-    """What a process took."""
-
-    seconds: float
-    megabytes: float
-
-
-def spent(command: Sequence[str]) -> Spent:
-    """Runs a command in an empty folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        begun = time.perf_counter()
-        with (Path(folder) / "output").open("wb") as output:
-            process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - begun
-        if status:
-            raise SystemExit((Path(folder) / "output").read_text())
-    return Spent(seconds, usage.ru_maxrss / 1024)
+def spent(command: Sequence[str], place: Path) -> float:
+    """Runs a command in an empty folder of a place; seconds."""
+    folder = Path(tempfile.mkdtemp(dir=place))
+    begun = time.perf_counter()
+    with (folder / "output").open("wb") as output:
+        status = subprocess.run(command, cwd=folder, stdout=output, stderr=output).returncode
+    seconds = time.perf_counter() - begun
+    if status:
+        raise SystemExit((folder / "output").read_text())
+    return seconds
 
 
-def ours(jobs: int, summary: bool = True) -> Spent:
+class Memory:
+    """The most memory that the processes below this one take together, in MB, as long as it is
+    looked at: what they share is counted once."""
+
+    def __init__(self) -> None:
+        self.most = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.1):
+            self.most = max(self.most, sum(map(self._share, self._below(os.getpid()))))
+
+    def _below(self, process: int) -> list[int]:
+        try:
+            tasks = list(Path(f"/proc/{process}/task").glob("*/children"))
+            children = [int(child) for task in tasks for child in task.read_text().split()]
+        except OSError:  # it has ended
+            return []
+        return [*children, *(other for child in children for other in self._below(child))]
+
+    @staticmethod
+    def _share(process: int) -> float:
+        try:
+            text = Path(f"/proc/{process}/smaps_rollup").read_text()
+        except OSError:
+            return 0.0
+        found = re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)
+        return int(found[1]) / 1024 if found else 0.0
+
+
+def ours(jobs: int, place: Path, summary: bool = True) -> float:
     """gradexp's sweep."""
     return spent(
         [
@@ -60,14 +96,16 @@ def ours(jobs: int, summary: bool = True) -> Spent:
             "init=point",
             f"init.point={','.join(STARTS)}",
             f"sweep.summary={str(summary).lower()}",
-        ]
+        ],
+        place,
     )
 
 
-def by_hand(rates: int) -> Spent:
+def by_hand(rates: int, place: Path) -> float:
     """The script's sweep: so many learning rates, and all momenta from one start."""
     chosen = ",".join(f"{10 ** (-5 + rate):g}" for rate in range(rates))
-    return spent([sys.executable, str(BY_HAND), "-m", f"lr={chosen}", f"momentum={MOMENTA}"])
+    command = [sys.executable, str(BY_HAND), "-m", f"lr={chosen}", f"momentum={MOMENTA}"]
+    return spent(command, place)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -81,19 +119,24 @@ def main() -> None:
     given = parser.parse_args()
     if given.jobs < PER_RATE or given.jobs % PER_RATE:
         parser.error(f"--jobs must be a multiple of {PER_RATE}")
+    with tempfile.TemporaryDirectory() as place:
+        measure(given.jobs, given.rounds, Path(place))
+
+
+def measure(jobs: int, rounds: int, place: Path) -> None:
+    with Memory() as memory:
+        ours(jobs, place)
+    by_hand(1, place)
     each: list[float] = []
     hand: list[float] = []
-    memory: list[float] = []
     summary: list[float] = []
-    for index in range(given.rounds + 1):
-        few, whole, more = by_hand(1), ours(given.jobs), by_hand(3)
-        bare = ours(given.jobs, summary=False)
-        if index > 0:
-            summary.append((whole.seconds / bare.seconds - 1) * 100)
-            each.append(whole.seconds / given.jobs * 1e3)
-            hand.append((more.seconds - few.seconds) / 20 * 1e3)
-            memory.append(whole.megabytes)
-    print(f"gradexp: {spread(each)} ms a job, {max(memory):,.0f} MB, {given.jobs:,} jobs")
+    for _ in range(rounds):
+        few, whole, more = by_hand(1, place), ours(jobs, place), by_hand(3, place)
+        bare = ours(jobs, place, summary=False)
+        summary.append((whole / bare - 1) * 100)
+        each.append(whole / jobs * 1e3)
+        hand.append((more - few) / 20 * 1e3)
+    print(f"gradexp: {spread(each)} ms a job, {memory.most:,.0f} MB, {jobs:,} jobs")
     print(f"of that the summary for TensorBoard: {spread(summary)} % of what the rest takes")
     print(f"by hand: {spread(hand)} ms a job")
     print(f"ratio: {median(hand) / median(each):.1f}")
