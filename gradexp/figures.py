@@ -71,7 +71,7 @@ def figures(sample: Sample) -> Iterator[tuple[str, Figure]]:
 
 def unrecorded(sample: Sample) -> dict[str, list[str]]:
     """The figures that cannot be drawn, by what they need that the best run has no record of."""
-    trace = read_run(Path(sample.settings[0][1]["folder"].iloc[0]))[0]
+    trace = read_run(Path(sample.settings[0][1]["folder"][0]))[0]
     needs = {"loss": ["curves"], "point": ["trajectories", "relief", "starts"]}
     return {part: names for part, names in needs.items() if part not in trace}
 
@@ -80,7 +80,7 @@ def on_one_surface(sample: Sample) -> Sample:
     """The runs on the surface of the best setting: losses of different ones are not compared."""
     if not sample.problem:
         return sample
-    first = sample.settings[0][1].iloc[0]
+    first = sample.settings[0][1].frame().iloc[0]
     runs = having(sample.runs, {key: first[key] for key in sample.problem})
     repeats = tuple(key for key in sample.repeats if key not in sample.problem)
     return replace(sample, runs=runs, setting=sample.solver, repeats=repeats)
@@ -146,14 +146,14 @@ def heat_map(sample: Sample) -> Figure | None:
     x, y = (np.sort(runs[key].unique()).astype(float) for key in (across, up))
     values = np.full((len(y), len(x)), np.nan)
     words = np.full(values.shape, "", dtype=object)
-    figure, ended = runs[sample.metric.column].to_numpy(float), runs["outcome"].to_numpy()
-    for cell, rows in some.places([across, up]):
+    figure = some.every[sample.metric.column].astype(float)
+    for cell, part in some.groups([across, up]):
         at = int(np.flatnonzero(y == cell[up])[0]), int(np.flatnonzero(x == cell[across])[0])
         if sample.metric.is_arrival:
-            values[at] = quantiles(some.arrivals.take(rows), (0.5,))[0]
+            values[at] = quantiles(some.arrivals.take(part.rows), (0.5,))[0]
         else:
-            values[at] = middle(figure[rows])[1]
-        words[at] = Counter(ended[rows]).most_common(1)[0][0]
+            values[at] = middle(figure[part.rows])[1]
+        words[at] = Counter(part["outcome"]).most_common(1)[0][0]
     values[np.isinf(values)] = np.nan
     chosen = f"{names_of([fixed])[0]}; " if rest else ""
     over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
@@ -192,7 +192,7 @@ def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
 
 def _surface_of(sample: Sample) -> str:
     """The name of the surface of the best run."""
-    surface = recorded(Path(sample.settings[0][1]["folder"].iloc[0])).surface
+    surface = recorded(Path(sample.settings[0][1]["folder"][0])).surface
     return surface.label().replace("_", " ")
 
 
@@ -214,7 +214,7 @@ def bands_of(ordered: Sequence[Setting]) -> dict[str, Band]:
     names = names_of([values for values, _ in ordered])
     for name, (_, runs) in zip(names, ordered, strict=True):
         found = []
-        for _, run in runs.head(_CURVES).iterrows():
+        for _, run in runs.frame().head(_CURVES).iterrows():
             trace = read_run(Path(run["folder"]))[0]
             if "loss" in trace:
                 least = 0.0 if math.isnan(run["run.minimum"]) else run["run.minimum"]
@@ -227,12 +227,12 @@ def bands_of(ordered: Sequence[Setting]) -> dict[str, Band]:
 def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
     """A run of each setting, all from one start, where there is one that they share."""
     keys = list(sample.repeats)
-    first = ordered[0][1].iloc[0]
+    first = ordered[0][1].frame().iloc[0]
     runners: dict[str, Runner] = {}
     surface: Surface | None = None
     names = names_of([values for values, _ in ordered])
     for name, (_, runs) in zip(names, ordered, strict=True):
-        shared = having(runs, {key: first[key] for key in keys})
+        shared = having(runs.frame(), {key: first[key] for key in keys})
         if shared.empty:
             continue
         folder = Path(shared["folder"].iloc[0])
@@ -289,7 +289,7 @@ def contact_sheet(sample: Sample) -> Figure | None:
 def _relief(sample: Sample) -> Figure | None:
     """The first run of the best setting on its surface."""
     values, runs = sample.settings[0]
-    run = runs.iloc[0]
+    run = runs.frame().iloc[0]
     trace = read_run(Path(run["folder"]))[0]
     if "point" not in trace or trace["point"].shape[1] < 2:
         return None
@@ -303,7 +303,7 @@ def starts(sample: Sample) -> Figure | None:
     """The outcomes of the best setting by start."""
     values, runs = sample.settings[0]
     begun, ended, words = [], [], []
-    for _, run in runs.head(_STARTS).iterrows():
+    for _, run in runs.frame().head(_STARTS).iterrows():
         trace = read_run(Path(run["folder"]))[0]
         if "point" not in trace or trace["point"].shape[1] != 2:
             return None
@@ -313,7 +313,7 @@ def starts(sample: Sample) -> Figure | None:
     start = np.array(begun, dtype=float)
     if len(np.unique(start, axis=0)) < _FEWEST_STARTS:
         return None
-    surface = recorded(Path(runs["folder"].iloc[0])).surface
+    surface = recorded(Path(runs["folder"][0])).surface
     title = f"outcome by start: {names_of([values])[0]}"
     told = f"{counted(len(start), 'run')} of one setting; lines lead to where they came to rest"
     return draw_starts(surface, start, np.array(ended, dtype=float), words, title, told)

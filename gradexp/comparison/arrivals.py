@@ -9,10 +9,16 @@ end of its steps.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
+
+
+class Columns(Protocol):
+    """Runs, whose columns are had by their names."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
 
 
 class Arrivals(NamedTuple):
@@ -35,11 +41,11 @@ class Arrivals(NamedTuple):
         return Arrivals(self.at[rows], self.known[rows], self.spent[rows])
 
 
-def arrivals(runs: pd.DataFrame, column: str) -> Arrivals:
+def arrivals(runs: Columns, column: str) -> Arrivals:
     """Those of runs, by a column ``metrics.steps_to_…``."""
-    at = runs[column].to_numpy(float, na_value=np.inf)
+    at = np.asarray(runs[column], float)
     at = np.where(np.isnan(at), np.inf, at)
-    made = runs["metrics.steps"].to_numpy(float)
+    made = np.asarray(runs["metrics.steps"], float)
     arrived = np.isfinite(at)
     known = np.where(arrived, at, np.where(runs["outcome"] == "budget", made, np.inf))
     return Arrivals(at, known, np.where(arrived, at, made))
@@ -74,6 +80,12 @@ def expected_steps(some: Arrivals) -> float:
     et al., "Real-parameter black-box optimization benchmarking" (2009).
     """
     return float(some.spent.sum()) / some.arrived if some.arrived else math.inf
+
+
+def median(values: np.ndarray) -> float:
+    """The median of the numbers that are known; NaN where there is none."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else math.nan
 
 
 def middle(values: pd.Series | np.ndarray) -> tuple[float, float, float]:

@@ -131,10 +131,10 @@ def differences(sample: Sample) -> Table | None:
     metric, keys = sample.metric, list(sample.repeats)
     series = []
     for _, runs in ordered[: _RIVALS + 1]:
-        figures = runs[metric.column].to_numpy(float)
+        figures = runs[metric.column].astype(float)
         lost = np.where(np.isfinite(figures), figures, np.inf)  # worse than any that is known
         values = arrivals(runs, metric.column).at if metric.is_arrival else lost
-        index = pd.MultiIndex.from_frame(runs[keys].astype(str))
+        index = pd.MultiIndex.from_frame(runs.frame()[keys].astype(str))
         series.append(pd.Series(values, index=index).groupby(level=keys).first())
     rows = []
     for (setting, _), other in zip(ordered[1 : _RIVALS + 1], series[1:], strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import arrivals, quantiles
+from gradexp.comparison.arrivals import median, quantiles
 from gradexp.comparison.sample import LR, MOMENTUM, Sample
 from gradexp.comparison.table import Table, number, steps, texts
 
@@ -32,18 +32,16 @@ def bands(sample: Sample) -> Table | None:
     rows = []
     for values, runs in sample.groups(others):
         rates, medians, seen = [], [], []
-        for rate, group in runs.groupby(LR):
-            some = arrivals(group, sample.metric.column)
-            rates.append(float(rate))  # type: ignore[arg-type]
+        for value, group in sample.groups([LR], runs):
+            some = sample.arrivals.take(group.rows)
+            rates.append(float(value[LR]))
             medians.append(quantiles(some, (0.5,))[0])
             seen.append(float(some.known[np.isinf(some.at)].min(initial=math.inf)))
         found = band(np.array(rates), np.array(medians), np.array(seen))
         row = {**values, "rates": len(rates), **found}
-        momentum = (
-            runs[MOMENTUM].iloc[0] if MOMENTUM in runs and MOMENTUM not in sample.repeats else None
-        )
-        edges = runs["theory.edge"].dropna()
-        row["predicted_edge"] = edges.median() if len(edges) else math.nan
+        one = MOMENTUM in sample.runs and MOMENTUM not in sample.repeats
+        momentum = runs[MOMENTUM][0] if one else None
+        row["predicted_edge"] = median(runs["theory.edge"])
         slowing = 1 - float(momentum) if isinstance(momentum, int | float) else math.nan
         for end in ("best", "low", "high"):
             row[f"effective_{end}"] = row[end] / slowing

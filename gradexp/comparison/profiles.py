@@ -43,9 +43,8 @@ def times(sample: Sample, metric: Metric) -> Times:
     first = pd.Series(number_of).drop_duplicates().sort_values().index
     solvers, columns = [], []
     for values, some in sample.groups(sample.solver):
-        where = runs.index.get_indexer(some.index)
         column = np.full(count, np.nan)
-        column[number_of[where]] = arrivals(some, metric.column).at
+        column[number_of[some.rows]] = arrivals(some, metric.column).at
         solvers.append(values)
         columns.append(column)
     problems = runs.iloc[first][keys].reset_index(drop=True)
@@ -152,8 +151,8 @@ def restarts(sample: Sample) -> Table | None:
     rows = []
     for values, runs in sample.groups(sample.solver):
         rows.append(values)
-        for surface, some in runs.groupby(list(sample.problem), dropna=False):
-            name = ", ".join(number(value) for value in surface)
+        for surface, some in sample.groups(sample.problem, runs):
+            name = ", ".join(map(number, surface.values()))
             column = found.setdefault(name, [math.nan] * len(rows))
             column += [math.nan] * (len(rows) - len(column))
             column[-1] = expected_steps(arrivals(some, sample.metric.column))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,40 @@ _EXPRESSIONS = "such as: optimizer.lr < 0.01 and outcome == 'converged'"
 _FIGURES = ("metrics.", "theory.", "run.")
 
 
-Setting: TypeAlias = tuple[dict[str, Any], pd.DataFrame]
+class Part:
+    """Some rows of a table of runs, by whose columns arrays come: a thousandth of a millisecond
+    each, of which pandas takes two tenths, for each of thousands of settings.
+
+    Args:
+        runs: the table.
+        columns: its columns as arrays.
+        rows: ``(N,)``, which ones.
+    """
+
+    def __init__(
+        self, runs: pd.DataFrame, columns: Mapping[str, np.ndarray], rows: np.ndarray
+    ) -> None:
+        self._runs = runs
+        self._columns = columns
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        values: np.ndarray = self._columns[column][self.rows]
+        return values
+
+    def where(self, chosen: np.ndarray) -> Part:
+        """Those that are chosen, by truth or by number."""
+        return Part(self._runs, self._columns, self.rows[chosen])
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a table."""
+        return self._runs.iloc[self.rows]
+
+
+Setting: TypeAlias = tuple[dict[str, Any], Part]
 """The values of the keys that are compared, and the runs that have them."""
 
 
@@ -102,37 +136,40 @@ class Sample:
     @cached_property
     def arrivals(self) -> Arrivals:
         """When each run arrived, where that is what runs are compared by."""
-        return arrivals(self.runs, self.metric.column)
+        return arrivals(self.every, self.metric.column)
 
-    def places(self, keys: Sequence[str]) -> list[tuple[dict[str, Any], np.ndarray]]:
-        """In which rows the runs are, by the values of keys, in their order."""
+    @cached_property
+    def every(self) -> Part:
+        """All runs."""
+        columns = {str(name): self.runs[name].to_numpy() for name in self.runs}
+        return Part(self.runs, columns, np.arange(len(self.runs)))
+
+    def groups(self, keys: Sequence[str], among: Part | None = None) -> list[Setting]:
+        """The runs, or some of them, by the values of keys, in their order."""
+        among = among or self.every
         if not keys:
-            return [({}, np.arange(len(self.runs)))]
-        grouped = self.runs.groupby(list(keys), dropna=False)
-        number = grouped.ngroup().to_numpy()
-        order = np.argsort(number, kind="stable")
-        rows = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
-        columns = [self.runs[key].to_numpy() for key in keys]
+            return [({}, among)]
+        codes = np.stack([self._code(key)[among.rows] for key in keys])
+        order = np.lexsort(codes[::-1])
+        ends = np.flatnonzero((np.diff(codes[:, order]) != 0).any(axis=0)) + 1
+        parts = np.split(order, ends)
+        columns = [among[key] for key in keys]
         found = []
-        for some in rows:
-            values = [column[some[0]] for column in columns]
+        for rows in parts:
+            values = [column[rows[0]] for column in columns]
             plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-            found.append((dict(zip(keys, plain, strict=True)), some))
+            found.append((dict(zip(keys, plain, strict=True)), among.where(rows)))
         return found
 
-    def groups(self, keys: Sequence[str]) -> list[Setting]:
-        """The runs by the values of keys, in their order."""
-        return self._at(self.places(keys))
+    def _code(self, key: str) -> np.ndarray:
+        """The number of each run's value of a key, in their order."""
+        if key not in self._codes:
+            self._codes[key] = self.runs.groupby(key, dropna=False).ngroup().to_numpy()
+        return self._codes[key]
 
-    def _at(self, places: Sequence[tuple[dict[str, Any], np.ndarray]]) -> list[Setting]:
-        """The runs in the rows of each place: slices of one table, for to take rows out of another
-        costs pandas milliseconds."""
-        table = self.runs.iloc[np.concatenate([rows for _, rows in places])]
-        ends = np.cumsum([len(rows) for _, rows in places])
-        return [
-            (values, table.iloc[end - len(rows) : end])
-            for (values, rows), end in zip(places, ends, strict=True)
-        ]
+    @cached_property
+    def _codes(self) -> dict[str, np.ndarray]:
+        return {}
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -145,14 +182,15 @@ class Sample:
         better = np.isfinite(left) & (self.runs["outcome"] != "diverged").to_numpy()
         left = np.where(better, left, np.inf)
 
-        def score(found: tuple[dict[str, Any], np.ndarray]) -> tuple[float, ...]:
-            rest = float(np.median(left[found[1]]))
+        def score(setting: Setting) -> tuple[float, ...]:
+            rows = setting[1].rows
+            rest = float(np.median(left[rows]))
             if not self.metric.is_arrival:
                 return (rest,)
-            some = self.arrivals.take(found[1])
+            some = self.arrivals.take(rows)
             return (quantiles(some, (0.5,))[0], expected_steps(some), rest)
 
-        return self._at(sorted(self.places(self.setting), key=score))
+        return sorted(self.groups(self.setting), key=score)
 
     def behind(self) -> str:
         """How many runs stand behind what is told of them."""
@@ -269,7 +307,8 @@ def _joined(folders: Sequence[Path]) -> _Joined:
         untold = [key for key in wanted if key not in runs.columns]
         if untold:
             _fill_in(folder, runs, untold)
-        runs["folder"] = [str((folder / run).resolve()) for run in runs["folder"]]
+        whole = os.path.realpath(folder)  # that of each of thousands takes a second
+        runs["folder"] = [os.path.normpath(f"{whole}/{run}") for run in runs["folder"]]
     joined = pd.concat([runs for _, runs in tables], ignore_index=True)
     source = pd.Series(np.repeat(range(len(tables)), [len(runs) for _, runs in tables]))
     apart = ~joined.duplicated("folder")  # one of a sweep that is given, too

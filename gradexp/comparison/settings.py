@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 
 from gradexp.analysis.outcome import Word
-from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, middle, quantiles
+from gradexp.comparison.arrivals import (
+    Arrivals,
+    arrivals,
+    expected_steps,
+    median,
+    middle,
+    quantiles,
+)
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.table import Table, interval, number, percent, spread, steps, texts
 
@@ -33,7 +40,7 @@ def outcomes(sample: Sample) -> Table:
     for values, runs in sample.settings:
         row: dict[str, Any] = {**values, "runs": len(runs)}
         for word in words:
-            count = int((runs["outcome"] == word).sum())
+            count = int(np.count_nonzero(runs["outcome"] == word))
             low, high = wilson(count, len(runs))
             row |= {word: count / len(runs), f"{word}.low": low, f"{word}.high": high}
         rows.append(row)
@@ -68,12 +75,13 @@ def speed(sample: Sample) -> Table:
             low, half, high = middle(runs[metric.column])
             medians.append(spread(half, low, high))
         row |= {"median": half, "first_quartile": low, "third_quartile": high}
-        known = runs["metrics.loss_gap"].notna().any()
-        row["loss_gap"] = middle(runs["metrics.loss_gap"])[1] if known else math.nan
-        row["rate"] = runs["metrics.rate"].median()
-        ways = runs["metrics.path_length"] / runs["metrics.displacement"]
-        row["detour"] = ways[np.isfinite(ways)].median()
-        row["reversals"] = runs["metrics.reversals"].median()
+        gaps = runs["metrics.loss_gap"]
+        row["loss_gap"] = math.nan if np.isnan(gaps).all() else middle(gaps)[1]
+        row["rate"] = median(runs["metrics.rate"])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ways = runs["metrics.path_length"] / runs["metrics.displacement"]
+        row["detour"] = median(ways[np.isfinite(ways)])
+        row["reversals"] = median(runs["metrics.reversals"])
         rows.append(row)
     frame = pd.DataFrame(rows)
     shown: dict[str, Any] = texts(frame, sample.setting)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import arrivals, middle, quantiles
+from gradexp.comparison.arrivals import arrivals, median, middle, quantiles
 from gradexp.comparison.sample import LR, Sample
 from gradexp.comparison.table import Table, number, spread, steps, texts
 
@@ -20,12 +20,13 @@ def rates(sample: Sample) -> Table | None:
     """
     rows = []
     for values, runs in sample.settings:
-        known = runs[runs["theory.rate"].notna() & runs["metrics.rate"].notna()]
-        if known.empty:
+        known = runs.where(~np.isnan(runs["theory.rate"] + runs["metrics.rate"]))
+        if not len(known):
             continue
         low, half, high = middle(known["metrics.rate"])
-        predicted = float(known["theory.rate"].median())
-        apart = np.log(known["metrics.rate"]) / np.log(known["theory.rate"])
+        predicted = median(known["theory.rate"])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            apart = np.log(known["metrics.rate"]) / np.log(known["theory.rate"])
         rows.append(
             {
                 **values,
@@ -34,7 +35,7 @@ def rates(sample: Sample) -> Table | None:
                 "fitted": half,
                 "first_quartile": low,
                 "third_quartile": high,
-                "speed_ratio": float(apart.median()),
+                "speed_ratio": median(apart),
             }
         )
     if not rows:
@@ -67,20 +68,21 @@ def edges(sample: Sample) -> Table | None:
     others = [key for key in sample.setting if key != LR]
     rows = []
     for values, runs in sample.groups(others):
-        known = runs["theory.edge"].dropna()
-        if known.empty:
+        known = runs["theory.edge"]
+        known = known[~np.isnan(known)]
+        if not len(known):
             continue
-        rate = runs[LR]
-        settled = rate[runs["outcome"] == "converged"]
-        unsettled = rate[runs["outcome"].isin(("diverged", "cycling"))]
+        rate, outcome = runs[LR], runs["outcome"]
+        settled = rate[outcome == "converged"]
+        unsettled = rate[(outcome == "diverged") | (outcome == "cycling")]
         rows.append(
             {
                 **values,
                 "runs": len(known),
-                "predicted": float(known.median()),
+                "predicted": median(known),
                 "least": float(known.min()),
                 "greatest": float(known.max()),
-                "converged": float(settled.max()),
+                "converged": float(settled.max(initial=-np.inf)),
                 "lost": float(unsettled.min()) if len(unsettled) else math.nan,
             }
         )
@@ -110,12 +112,12 @@ def escapes(sample: Sample) -> Table | None:
     """
     rows = []
     for values, runs in sample.settings:
-        known = runs[runs["theory.escape_steps"].notna()]
-        if known.empty:
+        known = runs.where(~np.isnan(runs["theory.escape_steps"]))
+        if not len(known):
             continue
         some = arrivals(known, "metrics.escape_steps")
         low, half, high = quantiles(some)
-        predicted = float(known["theory.escape_steps"].median())
+        predicted = median(known["theory.escape_steps"])
         rows.append(
             {
                 **values,
