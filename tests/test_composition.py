@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -198,3 +199,36 @@ def test_overrides_are_written_as_a_list(tmp_path: Path) -> None:
     for overrides in ([], ["a=1"], ["a=1", "b='x y'", "c=[1,2]"]):
         assert yaml.safe_load(_lines((), overrides)) == overrides
         assert _lines((), overrides) == OmegaConf.to_yaml(OmegaConf.create(overrides))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "optimizer.lr=1e-05",
+            "/a/folder-1/with.dots_",
+            "init.point=[-1.2,1.0],steps=10",
+            "a=b=c",
+        ),
+        *("null", "yes", "1e-05", "1/2", "=", "a=", "/", "a: b=c", "a=#b", "a #=b", "'a=b'", "é=1"),
+        *(
+            "a=b c",
+            "[a=b]",
+            "{a=b}",
+            "-a=b",
+            "~a=b",
+            "a=1," * 40,
+            "a=x y " * 40,
+            "a=b\n",
+            "",
+            "a=!b",
+        ),
+        *(0, -7, True, False, None, 1.0, 1e-5, float("inf")),
+    ],
+)
+def test_values_are_written_as_omegaconf_does(value: Any) -> None:
+    from gradexp.sweeps.job_files import _lines
+
+    whole = {"hydra": {"job": {"name": value}}}
+    lines = OmegaConf.to_yaml(OmegaConf.create(whole)).splitlines(keepends=True)
+    assert _lines(("hydra", "job", "name"), value) == "".join(lines[2:])
