@@ -141,6 +141,7 @@ def _how_to_go_on(interrupt: KeyboardInterrupt) -> str:
         return ""
     from gradexp import terminal
 
+    sweep.update()
     done = f"{len(sweep.rows)} of {sweep.jobs} jobs are done"
     return f": {done}; to go on: {terminal.resume_command(sweep.folder)}"
 

@@ -71,9 +71,12 @@ def figures(sample: Sample) -> Iterator[tuple[str, Figure]]:
 
 def unrecorded(sample: Sample) -> dict[str, list[str]]:
     """The figures that cannot be drawn, by what they need that the best run has no record of."""
-    trace = read_run(Path(sample.settings[0][1]["folder"][0]))[0]
-    needs = {"loss": ["curves"], "point": ["trajectories", "relief", "starts"]}
-    return {part: names for part, names in needs.items() if part not in trace}
+    best = on_one_surface(sample).settings[0][1]
+    trace, dim = read_run(Path(best["folder"][0]))[0], best["run.dim"][0]
+    needs = {"loss": ["curves"], "point": ["trajectories", "relief"] if dim > 1 else []}
+    if dim == 2 and len(best) >= _FEWEST_STARTS:
+        needs["point"].append("starts")
+    return {part: names for part, names in needs.items() if part not in trace and names}
 
 
 def on_one_surface(sample: Sample) -> Sample:
@@ -162,7 +165,8 @@ def heat_map(sample: Sample) -> Figure | None:
     label = "steps" if sample.metric.is_arrival else sample.metric.label
     label = f"median {label}" if sample.repeats else label
     return draw_heat_map(
-        x, y, values, words, names=(across, up), label=label, title=sample.metric.label,
+        x, y, values, words, names=(across, up), label=label,
+        title=f"{_surface_of(sample)}: {sample.metric.label}",
         caption=told, edge=_edge(runs, across, up),
     )  # fmt: skip
 
@@ -258,12 +262,14 @@ def trajectories(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
     return None if found is None else draw_race(*found)
 
 
-def animate(sample: Sample, path: Path) -> None:
-    """Writes the race of the contenders as an animation, where there is one."""
+def animate(sample: Sample, path: Path) -> str | None:
+    """Writes the race of the contenders as an animation, where there is one; tells what it is."""
     one = on_one_surface(sample)
     found = race(one, contenders(one))
-    if found is not None:
-        animate_race(*found, path)
+    if found is None:
+        return None
+    animate_race(*found, path)
+    return f"{found.title}. {found.caption}"
 
 
 def contact_sheet(sample: Sample) -> Figure | None:

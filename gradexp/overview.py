@@ -21,7 +21,7 @@ from gradexp.figures import (
 from gradexp.mistakes import Mistake
 from gradexp.plots import png
 from gradexp.plots.curves import Band
-from gradexp.processes import done_by, processes
+from gradexp.processes import done_by, worthwhile
 from gradexp.results import is_whole
 from gradexp.tensorboard import Curve, write_summary
 
@@ -68,7 +68,7 @@ def write_overview(sweep: Path, started: float) -> Path:
         return png(found) if isinstance(found, Figure) else found
 
     names = list(makers)
-    parts = dict(zip(names, done_by(processes(len(names)), names, made), strict=True))
+    parts = dict(zip(names, done_by(worthwhile(len(names)), names, made), strict=True))
     bands = parts.pop("curves")
     assert isinstance(bands, dict)
     curves = {

@@ -74,7 +74,8 @@ def save(
         from gradexp.figures import animate
 
         with _writing(folder):
-            animate(sample, folder / f"race.{ANIMATION}")
+            told = animate(sample, folder / f"race.{ANIMATION}")
+        captions += [f"race: {told}.\n"] if told else []
     with _writing(folder):
         (folder / "captions.txt").write_text("".join(captions))
     return [

@@ -12,7 +12,7 @@ from gradexp.mistakes import Mistake
 from gradexp.plots import draw_trajectory, save
 from gradexp.plots.relief import draw_relief, draw_surface
 from gradexp.report import FIGURES
-from gradexp.results import is_whole, read_run
+from gradexp.results import read_run
 
 
 def show(arguments: Sequence[str], to: Path | None) -> list[Path]:
@@ -56,8 +56,6 @@ def _of_surface(arguments: Sequence[str]) -> tuple[str, dict[str, Figure]]:
 def _of_run(folder: Path) -> tuple[str, dict[str, Figure]]:
     if (folder / "multirun.yaml").exists():
         raise Mistake("", folder, f"{folder}: is a sweep's; gradexp compare draws it")
-    if not is_whole(folder):
-        raise Mistake("", folder, f"{folder}: holds no whole run")
     trace, record = read_run(folder)
     if "point" not in trace:
         raise Mistake("", folder, f"{folder}: its points were not recorded (record=trace)")

@@ -105,10 +105,10 @@ def _run_sweep(
         try:
             with Watch(ledger):
                 sweeper.sweep(arguments=task_overrides)
+            _check_any(ledger)
+            _sum_up(ledger, started, overview)
         except KeyboardInterrupt:
             raise Interrupted(ledger) from None
-        _check_any(ledger)
-        _sum_up(ledger, started, overview)
         callbacks.on_multirun_end(config=config, config_name=name)
     return ledger
 

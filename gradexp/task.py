@@ -76,6 +76,7 @@ class Task:
         """See `gradexp.sweeps.launching.ComputesAhead`."""
         self._ahead.compute()
         self._together = False
+        self._builder = Builder()  # it remembers all that it made
 
     def has(self, number: int) -> bool:
         """See `gradexp.sweeps.launching.ComputesAhead`."""

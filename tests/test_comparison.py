@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, quantiles
-from gradexp.comparison.effects import differences, explained
+from gradexp.comparison.effects import _middle, differences, explained
 from gradexp.comparison.forgiveness import band, bands
 from gradexp.comparison.profiles import profiles, ratios, restarts, targets, times
 from gradexp.comparison.sample import Metric, Sample
@@ -179,6 +179,24 @@ def test_pairs_share_their_starts() -> None:
     assert (first["pairs"], first["slower"], first["faster"]) == (4, 4, 0)
     assert (second["median"], second["low"], second["high"]) == (math.inf,) * 3
     assert differences(sample(rows, ("lr",))) is None
+
+
+def test_across_surfaces_pairs_share_their_surface() -> None:
+    table = differences(across())
+    assert table is not None
+    best, *rivals = SURFACES  # in whose order the ratios of `test_performance_profiles` are
+    best, rivals = rivals[0], [best, *rivals[1:]]
+    assert table.title == f"Beside the best, optimizer={best}"
+    assert table.footer.startswith("pairs share surface;")
+    told = table.frame[["optimizer", "pairs", "slower", "faster", "median"]]
+    assert told.to_numpy().tolist() == [[rivals[0], 4, 2, 1, 1.5], [rivals[1], 4, 4, 0, math.inf]]
+
+
+def test_the_median_of_two_pairs_lies_between_them() -> None:
+    assert _middle(np.array([2.0, 0.5])) == 1.25
+    assert _middle(np.array([2.0, math.inf])) == math.inf
+    assert _middle(np.array([3.0, 1.0, 2.0])) == 2.0
+    assert math.isnan(_middle(np.array([])))
 
 
 def test_of_other_metrics_a_run_that_is_lost_is_worse_than_all() -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import BrokenBarrierError
+from typing import Any
 
 import pytest
+import torch
 
 from gradexp import processes
-from gradexp.processes import Standby, done_by
+from gradexp.processes import Standby, done_by, worthwhile
 
 forks = pytest.mark.skipif(not processes._FORKS, reason="this system cannot fork")
 
@@ -93,8 +97,71 @@ def test_a_process_stands_by(
 
 
 @forks
-def test_a_process_that_is_not_asked_ends() -> None:
+def test_what_another_process_cannot_do_or_send_is_done_here() -> None:
+    class Odd(Exception):
+        def __init__(self, one: int, two: int) -> None:  # it cannot be made again
+            super().__init__(one)
+
+    here = os.getpid()
+
+    def do(item: int) -> Any:
+        if os.getpid() != here and item % 4 == 0:
+            raise OSError("the disk is full")
+        return {1: lambda: item, 2: Odd(1, 2)}.get(item % 4, item)
+
+    made = done_by(3, range(40), do)
+    assert [made[item] for item in range(0, 40, 4)] == list(range(0, 40, 4))
+    assert made[1]() == 1
+    assert isinstance(made[2], Odd)
+
+
+@forks
+def test_why_it_could_not_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+
+    def fail() -> None:
+        raise ImportError("no such library")
+
+    def do(item: int) -> None:
+        """Nothing."""
+
+    with Standby(fail, do) as standby:
+        assert standby.do(1) == "ImportError: no such library"
+    with Standby(lambda: os.kill(os.getpid(), signal.SIGKILL), do) as standby:
+        assert standby.do(1) == "the process that was to do it is gone"
     before = multiprocessing.active_children()
     with Standby(lambda: None, lambda item: None):
-        pass
-    assert multiprocessing.active_children() == before
+        (other,) = set(multiprocessing.active_children()) - set(before)
+    assert not other.is_alive()
+
+
+@forks
+def test_processes_end_with_the_one_that_forked_them() -> None:
+    script = """
+import os, signal
+from gradexp.processes import Standby, done_by, worthwhile
+os.sched_getaffinity = lambda _: {0, 1}
+here = os.getpid()
+standby = Standby(lambda: None, print)
+def do(item):
+    if os.getpid() == here:
+        os.kill(here, signal.SIGKILL)
+    print(item, flush=True)
+done_by(2, range(1000), do)
+"""
+    # Its output ends when the last process has ended that may write to it.
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
+    assert run.returncode == -signal.SIGKILL
+    assert len(run.stdout.split()) < 500
+    assert run.stderr == b""
+
+
+@forks
+def test_there_is_one_process_where_torch_cannot_differentiate_in_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert [worthwhile(items, 16) for items in (1, 31, 32, 1000)] == [1, 1, 2, 8]
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert worthwhile(1000) == 1

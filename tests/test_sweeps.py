@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
+import torch
 
 from gradexp import computation
 from gradexp.results import is_whole, read_record, read_run
@@ -293,6 +294,26 @@ def test_a_sweep_that_runs_is_not_gone_on_with(gradexp: Gradexp, tmp_path: Path)
         status, _, err = gradexp("resume", "s")
     assert status == 2
     assert "still running" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="jobs are done by several processes on Linux")
+def test_several_processes_leave_what_one_does(
+    gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    rates = ",".join(f"{rate}e-4" for rate in range(1, 20))
+    # Large enough that the eigenvalues of the Hessian depend on how many threads find them.
+    axes = ["surface=quadratic", "surface.dim=100", f"optimizer.lr={rates},-1"]
+    axes += ["seed=1,2,3", "init=uniform", "steps=60", "sweep.summary=false"]
+    for cores in ({0}, {0, 1, 2}):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores)
+        sweep = tmp_path / str(len(cores)) / "s"
+        assert gradexp("run", "-m", *axes, f"hydra.sweep.dir={sweep}")[0] == 1
+        pids = {path.name.rpartition(".")[2] for path in sweep.glob("*/events.out.tfevents.*")}
+        assert (str(os.getpid()) in pids, len(pids)) == (True, len(cores))
+    one, several = tmp_path / "1" / "s", tmp_path / "3" / "s"
+    assert state(one) == state(several)
+    assert len(read_record(one / "0")["evidence"]["hessian_eigenvalues"]) == 100
 
 
 @pytest.mark.slow

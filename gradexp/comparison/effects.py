@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gradexp.comparison.arrivals import arrivals
+from gradexp.comparison.profiles import problem_keys, solvers
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.table import Table, number, spread, texts
 
@@ -116,19 +117,23 @@ def _share(target: np.ndarray, groups: Sequence[np.ndarray]) -> float:
 
 
 def differences(sample: Sample) -> Table | None:
-    """The best setting beside the next ones, start by start.
+    """The best setting beside the next ones, start by start; across surfaces the best solver, on
+    each surface by itself.
 
     The figure is the median ratio of steps (of another metric, the median difference) over the
     repeats that both share, with its 95 % bootstrap interval over repeats. A run that does not
     arrive takes infinitely long; where neither arrives there is no ratio.
 
     Returns:
-        None where there is one setting, or nothing to pair.
+        None where there is one setting, or nothing to pair, or what surfaces cannot be compared by.
     """
-    ordered = sample.settings
-    if len(ordered) < 2 or not sample.repeats:
+    across = any(key in sample.setting for key in sample.problem)
+    if across and not sample.spans_surfaces:
         return None
-    metric, keys = sample.metric, list(sample.repeats)
+    ordered = solvers(sample) if across else sample.settings
+    metric, keys = sample.metric, problem_keys(sample) if across else list(sample.repeats)
+    if len(ordered) < 2 or not keys:
+        return None
     series = []
     for _, runs in ordered[: _RIVALS + 1]:
         figures = runs[metric.column].astype(float)
@@ -150,7 +155,7 @@ def differences(sample: Sample) -> Table | None:
                 "pairs": len(together),
                 "slower": int((rival > best).sum()),
                 "faster": int((rival < best).sum()),
-                "median": _median(compared) if len(compared) else math.nan,
+                "median": _middle(compared),
                 "low": low,
                 "high": high,
             }
@@ -159,7 +164,7 @@ def differences(sample: Sample) -> Table | None:
     of = "steps ÷ best's" if metric.is_arrival else f"{metric.label} - best's"
     parts = zip(frame["median"], frame["low"], frame["high"], strict=True)
     shown: dict[str, Any] = {
-        **texts(frame, sample.setting),
+        **texts(frame, list(ordered[0][0])),
         "pairs": frame["pairs"].map(str),
         "worse in": frame["slower"].map(str),
         "better in": frame["faster"].map(str),
@@ -175,9 +180,16 @@ def _ratio(value: float) -> str:
     return "∞" if math.isinf(value) else number(value, 3)
 
 
+def _middle(values: np.ndarray) -> float:
+    """The median of values that may be infinite; NaN where there is none."""
+    if not len(values):
+        return math.nan
+    low, high = np.sort(values)[[(len(values) - 1) // 2, len(values) // 2]]
+    return float(low if low == high else (low + high) / 2)
+
+
 def _median(values: np.ndarray, axis: int = -1) -> Any:
-    """The lower median, which is one of the values: they may be infinite."""
-    return np.quantile(values, 0.5, axis=axis, method="inverted_cdf")
+    return np.quantile(values, 0.5, axis=axis, method="averaged_inverted_cdf")
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:

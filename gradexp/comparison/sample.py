@@ -199,7 +199,7 @@ class Sample:
         left_out = (
             (self.failed, "job", "failed, left out"),
             (self.missing, "job", "not ended yet"),
-            (self.doubled, "run", "in two folders, counted once"),
+            (self.doubled, "run", "again in another folder, left out"),
             (self.unknown, "run", "of surfaces without a known minimum, left out"),
         )
         some = (f"{counted(count, noun)} {what}" for count, noun, what in left_out if count)
@@ -300,7 +300,7 @@ def _joined(folders: Sequence[Path]) -> _Joined:
     """The runs of all folders; what one of them was not told is filled in from its configs."""
     once = list({folder.resolve(): folder for folder in folders}.values())
     tables = [(folder, read_runs(folder)) for folder in once]
-    missing = sum(max((jobs_of(folder) or 0) - len(runs), 0) for folder, runs in tables)
+    tables.sort(key=lambda table: -len(table[1]))  # where a run is double, the larger one has it
     keys = dict.fromkeys(key for _, runs in tables for key in runs.columns if is_override(key))
     wanted = [*keys, *(key for key in (LR, MOMENTUM) if key not in keys)]
     for folder, runs in tables:
@@ -325,6 +325,9 @@ def _joined(folders: Sequence[Path]) -> _Joined:
     joined = joined.drop(columns=[*only_filled, *lacking])
     for key in (key for key in joined.columns if is_override(key)):
         joined[key] = _one_kind(joined[key])
+    own = [number for number in range(len(tables)) if (~twice & (source == number)).any()]
+    some = [tables[number] for number in own]  # what a copy of a sweep lacks, the sweep lacks
+    missing = sum(max((jobs_of(folder) or 0) - len(runs), 0) for folder, runs in some)
     return _Joined(joined, missing, int(twice.sum()))
 
 

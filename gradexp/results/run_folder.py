@@ -82,7 +82,9 @@ def read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         Mistake: something of it is gone.
     """
     if not ((folder / _TRACE).exists() and is_whole(folder)):
-        raise Mistake("", folder, f"{folder}: holds no whole run")
+        reason = read_failure(folder)
+        told = "holds no whole run" if reason is None else f"the job failed: {reason}"
+        raise Mistake("", folder, f"{folder}: {told}")
     with np.load(folder / _TRACE) as file:
         trace = {name: file[name] for name in file.files}
     return trace, read_record(folder)

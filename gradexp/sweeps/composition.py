@@ -26,6 +26,10 @@ _NOW = re.compile(r"\$\{now:[^${}]*\}")
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
+_REMEMBERED = 4096
+"""Nodes that are kept for when their values come again."""
+
+
 class _Setting(NamedTuple):
     """An override of a job, parsed once."""
 
@@ -65,7 +69,7 @@ class Slate:
         content: Any = holder._content
         content[name] = self._node(key, value, text, lambda: holder._get_node(name))
 
-    def note(self, values: dict[str, Any]) -> None:
+    def write_once(self, values: dict[str, Any]) -> None:
         """Sets values by key that are hardly another job's again, but for the items of lists."""
         for key, value in values.items():
             holder, name = _place(self.config, key)
@@ -85,6 +89,8 @@ class Slate:
     def _node(self, key: str, value: Any, text: str, old: Callable[[], Any]) -> Node:
         """A node that holds a value, remembered; made like the old one in its place."""
         if (key, text) not in self._nodes:
+            if len(self._nodes) >= _REMEMBERED:
+                self._nodes = {}
             node = copy.deepcopy(old())
             assert isinstance(node, Node)
             node._set_value(value)
@@ -160,7 +166,7 @@ class Job:
     def on_slate(self) -> DictConfig:
         """The same on the template's slate, until the next job is."""
         self.template.slate.write(self.values)
-        self.template.slate.note(self.hydra)
+        self.template.slate.write_once(self.hydra)
         return self.template.slate.config
 
     def on_task_slate(self) -> DictConfig:

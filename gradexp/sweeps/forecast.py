@@ -19,16 +19,16 @@ from typing import NamedTuple
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gradexp.computation import Ahead, alike, forecast, trace_bytes
 from gradexp.engine import Reference
 from gradexp.experiment import Builder, Experiment, settings_of
 from gradexp.job import Result
 from gradexp.mistakes import one_line
-from gradexp.processes import processes
+from gradexp.processes import worthwhile
 from gradexp.sweeps.composition import Composer, Job
-from gradexp.sweeps.launching import EACH, launch
+from gradexp.sweeps.launching import JOBS_EACH, is_plain, launch
 from gradexp.task import Task
 
 _SAMPLE = (3, 33)
@@ -182,7 +182,10 @@ class Foreseen(Launcher):
             trace_bytes(run) for _, run in sample
         )
         room = (_room(Path(self._config.hydra.sweep.dir)) + cut) / count
-        return before + max(pilot.each() - steps, 0.0) / processes(jobs, EACH), room
+        fail_fast = OmegaConf.select(self._config, "sweep.fail_fast", default=False)
+        in_turn = alone or fail_fast or not is_plain(composer.compose(sample[0][0], 0).template)
+        hands = 1 if in_turn else worthwhile(jobs, JOBS_EACH)
+        return before + max(pilot.each() - steps, 0.0) / hands, room
 
 
 class _Pilot(Task):

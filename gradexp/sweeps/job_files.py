@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
 _EASY = re.compile(r"[A-Za-z/][\w./,+\[\]-]*[=/][\w./=,+\[\]-]*", re.ASCII)
-"""Text that stands in YAML as it is, and that is not remembered: paths, and lists of overrides."""
+"""Text that stands in YAML as it is, and hardly comes again: paths, and names made of overrides."""
 
 
 class _Text:

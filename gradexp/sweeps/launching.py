@@ -18,13 +18,12 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, ru
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from gradexp.mistakes import Mistake, one_line
-from gradexp.processes import done_by, processes
+from gradexp.processes import done_by, worthwhile
 from gradexp.sweeps.composition import Composer, Job, Template, without_hydra
 from gradexp.sweeps.job_files import JobFiles
-from gradexp.sweeps.job_logging import JobLogging
+from gradexp.sweeps.job_logging import JobLogging, writes_apart
 
-EACH = 16
+JOBS_EACH = 16
 """Jobs that a process must have to do for it to be worth its start."""
 
 
@@ -118,17 +117,18 @@ def _done(
         in_turn: whether a job is begun only when the one before is done.
     """
 
-    def is_free(job: Job) -> bool:
-        ahead = isinstance(task, ComputesAhead) and task.has(job.number)
-        return ahead and not in_turn and _is_plain(job.template)
+    def way(job: Job) -> str:
+        if not isinstance(task, ComputesAhead) or not is_plain(job.template):
+            return "Hydra's"
+        free = not in_turn and shared.is_apart(job.template) and task.has(job.number)
+        return "free" if free else "in turn"
 
-    for free, some in groupby(jobs, is_free):
-        if free:
+    for chosen, some in groupby(jobs, way):
+        if chosen == "free":
             yield from shared.run_all(list(some))
             continue
         for job in some:
-            plain = isinstance(task, ComputesAhead) and _is_plain(job.template)
-            yield shared.run(job) if plain else _run_by_hydra(context, task, job)
+            yield shared.run(job) if chosen == "in turn" else _run_by_hydra(context, task, job)
 
 
 def _run_by_hydra(context: HydraContext, task: TaskFunction, job: Job) -> JobReturn:
@@ -141,7 +141,7 @@ def _run_by_hydra(context: HydraContext, task: TaskFunction, job: Job) -> JobRet
     )
 
 
-def _is_plain(template: Template) -> bool:
+def is_plain(template: Template) -> bool:
     """Whether jobs of a template do nothing but write files and call the task."""
     hydra = template.config.hydra
     return not (
@@ -178,11 +178,12 @@ class _Return(JobReturn):
 
 
 class _Shared:
-    """Runs jobs one after the other, with what those of a structure share made once."""
+    """Runs jobs, with what those of a structure share made once."""
 
     def __init__(self, task: TaskFunction) -> None:
         self._task = task
         self._files: dict[int, tuple[Template, JobFiles]] = {}
+        self._apart: dict[int, tuple[Template, bool]] = {}
         self._logging = JobLogging()
 
     def run(self, job: Job) -> JobReturn:
@@ -191,15 +192,14 @@ class _Shared:
 
     def run_all(self, jobs: Sequence[Job]) -> list[JobReturn]:
         """Runs jobs that wait for nothing, by as many processes as are worth it."""
-        ended = done_by(processes(len(jobs), EACH), jobs, self._do_anywhere)
+        ended = done_by(worthwhile(len(jobs), JOBS_EACH), jobs, self._do)
         return [_returned(job, *end) for job, end in zip(jobs, ended, strict=True)]
 
-    def _do_anywhere(self, job: Job) -> tuple[JobStatus, Any]:
-        """Does a job; what it gives can be pickled."""
-        status, value = self._do(job)
-        if isinstance(value, Exception) and not isinstance(value, Mistake):
-            value = RuntimeError(one_line(value))
-        return status, value
+    def is_apart(self, template: Template) -> bool:
+        """Whether the jobs of a template write to no file together."""
+        if id(template) not in self._apart:
+            self._apart[id(template)] = (template, writes_apart(template))
+        return self._apart[id(template)][1]
 
     def _do(self, job: Job) -> tuple[JobStatus, Any]:
         """Does a job; gives how it ended, and what the task returned or raised."""

@@ -103,8 +103,6 @@ def write_summary(
     """
     now = time.time()
     folder.mkdir(exist_ok=True)
-    for older in folder.glob("events.out.tfevents.*"):
-        older.unlink()
     with _event_file(folder, started) as (path, file):
         file.write(record(Event(wall_time=started, summary=summary_layout(list(curves)))))
         for name, curve in curves.items():
@@ -118,7 +116,9 @@ def write_summary(
 
 @contextmanager
 def _event_file(folder: Path, started: float) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new event file, begun."""
+    """A new event file, begun; an older one, of what was not written to its end, is deleted."""
+    for older in folder.glob("events.out.tfevents.*"):
+        older.unlink()
     path = folder / f"events.out.tfevents.{int(started):010d}.{socket.gethostname()}.{os.getpid()}"
     with path.open("wb") as file:
         file.write(record(Event(wall_time=started, file_version="brain.Event:2")))
