@@ -254,7 +254,7 @@ def test_show_draws_surfaces_and_runs(gradexp: Gradexp, tmp_path: Path) -> None:
     [
         (["surface=himmelblu"], "did you mean himmelblau?"),
         (["surface=himmelblau", "--save", "a.jpg"], "must end in .png, .pdf, .svg"),
-        (["surface=himmelblau", "--save", "no/a.png"], "cannot be written"),
+        (["surface=himmelblau", "--save", "/dev/null/a.png"], "cannot be written"),
         (["surface=sphere,himmelblau"], "sweep"),
         (["."], "holds no whole run"),
         (["r"], "its points were not recorded"),
