@@ -62,17 +62,19 @@ def draw_contact_sheet(
         part = slice_along(surface, np.empty((0, surface.dim)))
         heights = values(surface, part)[2]
         order = matplotlib.colors.BoundaryNorm(levels(heights), 256)
+        coloured = matplotlib.colormaps[style.SURFACE](order(heights.numpy()[::-1]), bytes=True)
+        coloured[..., 3] = 140  # of 255: light enough for what is drawn on it
         low, span = part.view[:, 0], part.view[:, 1] - part.view[:, 0]
         width, height = 1 - _GAP, 1 - _TITLE - _GAP / 2
         dots = len(heights) / width
-        whole = np.full((round(rows * dots), round(columns * dots)), np.nan)
+        whole = np.zeros((round(rows * dots), round(columns * dots), 4), np.uint8)
         ways, colours = [], []
         for index, picture in enumerate(pictures):
             down, right = divmod(index, columns)
             left, top = right + _GAP / 2, down + _TITLE
             across = slice(round(left * dots), round((left + width) * dots))
             along = slice(round(top * dots), round((top + height) * dots))
-            whole[along, across] = _resized(heights.numpy()[::-1], whole[along, across].shape)
+            whole[along, across] = _resized(coloured, whole[along, across].shape[:2])
             colour = style.OUTCOMES[picture.outcome][0]
             colour = style.INK if picture.outcome == "budget" else colour
             share = (picture.point[:, list(part.coordinates)] - low) / span
@@ -89,10 +91,8 @@ def draw_contact_sheet(
         starts, ends = (np.stack([way[at] for way in ways]) for at in (0, -1))
         axes.scatter(starts[:, 0], starts[:, 1], s=6, c=style.INK, zorder=3)
         axes.scatter(ends[:, 0], ends[:, 1], s=8, c=colours, marker="s", zorder=3)
-        axes.imshow(
-            np.ma.masked_invalid(whole), cmap=style.SURFACE, norm=order, alpha=0.55,
-            extent=(0, columns, rows, 0), interpolation="nearest",
-        )  # fmt: skip
+        # In colours already: to give every dot of the sheet its own takes a fifth of a second.
+        axes.imshow(whole, extent=(0, columns, rows, 0), interpolation="nearest")
         axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="auto")
         figure.suptitle(title, fontsize=10, y=1 - 0.1 / (_SIDE * rows + 0.6), va="top")
         style.caption(figure, caption)
@@ -111,7 +111,7 @@ def _resized(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The nearest dots of a picture, in another size."""
     rows, columns = (
         np.minimum(np.arange(size) * of // size, of - 1)
-        for size, of in zip(shape, picture.shape, strict=True)
+        for size, of in zip(shape, picture.shape[:2], strict=True)
     )
     resized: np.ndarray = picture[np.ix_(rows, columns)]
     return resized
