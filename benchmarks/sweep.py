@@ -1,6 +1,6 @@
 """What a job of a sweep costs, beside the script that a person writes without gradexp.
 
-    python benchmarks/sweep.py                 # 1,000 jobs, in about five minutes
+    python benchmarks/sweep.py                 # 1,000 jobs, in about eight minutes
     python benchmarks/sweep.py --jobs 10000
 
 25 learning rates (or more: one for each 40 jobs) × 10 momenta × 4 starts, 1,000 steps on

@@ -167,7 +167,8 @@ def _compare(args: argparse.Namespace) -> int:
     if args.save is not None:  # first: who reads the tables may go before they end
         undrawn = report.save(args.save, formats, sample, tables)
     terminal.show_tables(tables)
-    print("\n".join(undrawn), end="\n" * bool(undrawn))
+    for line in undrawn:
+        print(line)
     if args.save is not None:
         print(f"saved:  {args.save}")
     return 0

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from gradexp.comparison import Sample
 from gradexp.comparison.arrivals import middle, quantiles
-from gradexp.comparison.profiles import ratios, times
+from gradexp.comparison.profiles import best_first, ratios, times
 from gradexp.comparison.sample import LR, MOMENTUM, Setting, counted, having
 from gradexp.comparison.table import number
 from gradexp.experiment import recorded
@@ -280,9 +280,7 @@ def contact_sheet(sample: Sample) -> Figure | None:
         trace = read_run(Path(run["folder"]))[0]
         if "point" not in trace or trace["point"].shape[1] < 2:
             return None
-        told = ", ".join(
-            number(run[key], 2) for key in (*sample.setting, *sample.repeats) if key in run
-        )
+        told = ", ".join(number(run[key], 2) for key in (*sample.setting, *sample.repeats))
         pictures.append(Picture(f"{run['job']}", told, str(run["outcome"]), trace["point"]))
     surface = recorded(Path(sample.runs["folder"].iloc[0])).surface
     keys = ", ".join(key.rpartition(".")[2] for key in (*sample.setting, *sample.repeats))
@@ -331,7 +329,7 @@ def profile(sample: Sample) -> Figure | None:
         return None
     some = times(sample, sample.metric)
     found = ratios(some)
-    best = np.argsort(-(1 / found).mean(axis=0), kind="stable")[:_CONTENDERS]
+    best = best_first(found)[:_CONTENDERS]
     names = names_of([some.solvers[index] for index in best])
     rises = {name: found[:, index] for name, index in zip(names, best, strict=True)}
     told = f"{counted(len(some.problems), 'problem')}; {counted(len(sample.runs), 'run')}; "

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from gradexp import terminal
-from gradexp.comparison.sample import gather
+from gradexp.comparison.gathering import gather
 from gradexp.comparison.theories import escapes
 from gradexp.results import TABLE, write_table
 from tests.conftest import Gradexp

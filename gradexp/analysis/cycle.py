@@ -52,7 +52,7 @@ def find_cycle(trace: Trace, index: int) -> Cycle | None:
     end = points[-ROUNDS * LONGEST :].double()
     if not bool(end.isfinite().all()):
         return None
-    away = (end - end[-1]).norm(dim=1).flip(0).numpy()
+    away = (end - end[-1]).norm(dim=1).flip(0).cpu().numpy()
     made = int(trace.steps[index])
     turns = stride > 1 and 2 * int(trace.reversals[index]) > made
     least = ROUNDING * torch.finfo(points.dtype).eps * max(1.0, float(end[-1].norm()))

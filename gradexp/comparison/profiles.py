@@ -54,11 +54,18 @@ def times(sample: Sample, metric: Metric) -> Times:
 
 
 def solvers(sample: Sample) -> list[Setting]:
-    """Those of a sample with their runs, the best first: by the mean over problems of how fast they
-    are beside the fastest."""
-    speed = (1 / ratios(times(sample, sample.metric))).mean(axis=0)
+    """Those of a sample with their runs, the best first (`best_first`)."""
     groups = sample.groups(sample.solver)
-    return [groups[index] for index in np.argsort(-speed, kind="stable")]
+    return [groups[index] for index in best_first(ratios(times(sample, sample.metric)))]
+
+
+def best_first(found: np.ndarray) -> np.ndarray:
+    """The order of solvers by the mean over problems of how fast they are beside the fastest.
+
+    Args:
+        found: ``(problems, solvers)``, of `ratios`.
+    """
+    return np.argsort(-(1 / found).mean(axis=0), kind="stable")
 
 
 def ratios(some: Times) -> np.ndarray:

@@ -1,38 +1,26 @@
-"""The runs that are compared: those of some sweeps, with what tells them apart."""
+"""The runs that are compared, with what tells them apart."""
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
 
 from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, quantiles
-from gradexp.mistakes import Mistake, nearest
-from gradexp.results import is_override, jobs_of, read_runs, swept_keys
 
 LR, MOMENTUM = "optimizer.lr", "optimizer.momentum"
 
-_ARRIVALS = ("metrics.steps_to_gap.", "metrics.steps_to_gradient.")
-
-_STARTS = ("init", "init.point", "init.center", "init.angle", "init.index")
-"""Keys of starts; how far away or how widely one begins is a setting."""
-
-_EXPRESSIONS = "such as: optimizer.lr < 0.01 and outcome == 'converged'"
-
-_FIGURES = ("metrics.", "theory.", "run.")
+ARRIVALS = ("metrics.steps_to_gap.", "metrics.steps_to_gradient.")
+"""How the columns begin that hold when something was reached."""
 
 
 class Part:
-    """Some rows of a table of runs, by whose columns arrays come: a thousandth of a millisecond
-    each, of which pandas takes two tenths, for each of thousands of settings.
+    """Some rows of a table of runs, a column at a time as an array: pandas takes a fifth of a
+    millisecond for one, and there are thousands of settings with many each.
 
     Args:
         runs: the table.
@@ -75,17 +63,17 @@ class Metric(NamedTuple):
     @property
     def is_arrival(self) -> bool:
         """Whether it is the step at which something was reached, which not every run does."""
-        return self.column.startswith(_ARRIVALS)
+        return self.column.startswith(ARRIVALS)
 
     @property
     def needs_minimum(self) -> bool:
         """Whether it is measured from the surface's minimum."""
-        return self.column.startswith((_ARRIVALS[0], "metrics.loss_gap"))
+        return self.column.startswith((ARRIVALS[0], "metrics.loss_gap"))
 
     @property
     def label(self) -> str:
         """Its name for a person."""
-        for prefix, what in zip(_ARRIVALS, ("a loss gap", "a gradient norm"), strict=True):
+        for prefix, what in zip(ARRIVALS, ("a loss gap", "a gradient norm"), strict=True):
             if self.column.startswith(prefix):
                 return f"steps to {what} of {float(self.column.removeprefix(prefix)):g}"
         return self.column.removeprefix("metrics.").replace("_", " ")
@@ -175,7 +163,7 @@ class Sample:
     def settings(self) -> list[Setting]:
         """The settings with their runs, the best first: by how soon half of the runs arrive, then
         how soon one does with restarts, then the median loss gap, or loss; or by the median of
-        another metric."""
+        another metric. A run that diverged counts as worse than any other in these medians."""
         known = self.runs["metrics.loss_gap"].notna().any()
         column = "metrics.loss_gap" if known else "metrics.final_loss"
         left = self.runs[column if self.metric.is_arrival else self.metric.column].to_numpy(float)
@@ -222,203 +210,3 @@ def having(runs: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
     for key, value in values.items():
         runs = runs[runs[key].isna() if pd.isna(value) else runs[key] == value]
     return runs
-
-
-def gather(
-    folders: Sequence[Path],
-    by: Sequence[str] = (),
-    metric: str | None = None,
-    where: str | None = None,
-) -> Sample:
-    """The runs of sweeps.
-
-    Args:
-        folders: of sweeps and runs.
-        by: the config keys that are compared; all that differ but for seeds and starts, if none.
-        metric: a figure of ``run.json``, such as ``steps_to_gap.1e-06`` or ``final_loss``; the
-            steps to the least tolerance that any run reached, if None.
-        where: an expression of config keys and figures that is true for the runs to compare.
-
-    Raises:
-        Mistake: a folder holds no runs, a name is not known, or no runs are left.
-    """
-    runs, missing, doubled = _joined(folders)
-    by = [_whole_key(key, runs) for key in by]
-    if where is not None:
-        runs = _chosen(runs, where)
-    failed = int((runs["outcome"] == "failed").sum())
-    ended = runs[runs["outcome"] != "failed"]
-    if ended.empty:
-        what = f"all {failed} jobs failed" if failed else "no run is left"
-        raise Mistake("--where" if where else "", where or "", f"{what}; there is none to compare")
-    chosen = _metric(ended, metric)
-    unknown = 0
-    if chosen.needs_minimum:
-        known = ended["run.minimum"].notna()
-        unknown, ended = int((~known).sum()), ended[known]
-        if ended.empty:
-            raise Mistake("--metric", metric or "", "no minimum is known of any of these surfaces")
-    swept = swept_keys(ended)
-    for key in by:
-        if key not in ended.columns or not is_override(key):
-            raise Mistake("--by", key, f"no run was told it; {nearest(key, swept)}")
-    setting = tuple(by) or tuple(key for key in swept if not _is_repeat(key))
-    repeats = tuple(key for key in swept if key not in setting)
-    return Sample(ended, failed, missing, doubled, unknown, setting, repeats, chosen)
-
-
-def _whole_key(key: str, runs: pd.DataFrame) -> str:
-    """A config key that tables head by its last part, as ``lr``."""
-    keys = _by_last_part(runs).get(key, [])
-    return keys[0] if len(keys) == 1 and key not in runs.columns else key
-
-
-def _by_last_part(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """The config keys by their last part."""
-    found: dict[str, list[str]] = {}
-    for key in filter(is_override, runs.columns):
-        found.setdefault(key.rpartition(".")[2], []).append(key)
-    return found
-
-
-def _is_repeat(key: str) -> bool:
-    """Whether a key says where a run begins, or what chance makes of it."""
-    return key in _STARTS or key.rpartition(".")[2] == "seed"
-
-
-class _Joined(NamedTuple):
-    """The runs of some folders."""
-
-    runs: pd.DataFrame
-    missing: int
-    """jobs that have not ended"""
-    doubled: int
-    """runs that are left out, for they are the same as one of another folder"""
-
-
-def _joined(folders: Sequence[Path]) -> _Joined:
-    """The runs of all folders; what one of them was not told is filled in from its configs."""
-    once = list({folder.resolve(): folder for folder in folders}.values())
-    tables = [(folder, read_runs(folder)) for folder in once]
-    tables.sort(key=lambda table: -len(table[1]))  # where a run is double, the larger one has it
-    keys = dict.fromkeys(key for _, runs in tables for key in runs.columns if is_override(key))
-    wanted = [*keys, *(key for key in (LR, MOMENTUM) if key not in keys)]
-    for folder, runs in tables:
-        untold = [key for key in wanted if key not in runs.columns]
-        if untold:
-            _fill_in(folder, runs, untold)
-        whole = os.path.realpath(folder)  # that of each of thousands takes a second
-        runs["folder"] = [os.path.normpath(f"{whole}/{run}") for run in runs["folder"]]
-    joined = pd.concat([runs for _, runs in tables], ignore_index=True)
-    source = pd.Series(np.repeat(range(len(tables)), [len(runs) for _, runs in tables]))
-    apart = ~joined.duplicated("folder")  # one of a sweep that is given, too
-    identity = joined.get("run.identity", pd.Series(None, joined.index, dtype=object))
-    first = source.where(apart).groupby(identity).transform("min")
-    twice = apart & first.notna() & (first != source)
-    joined = joined[apart & ~twice].reset_index(drop=True)
-    only_filled = [key for key in wanted if key not in keys and bool(joined[key].isna().all())]
-    lacking = [
-        name
-        for name in joined.columns
-        if name.startswith(_ARRIVALS) and not all(name in runs for _, runs in tables)
-    ]  # that one of them did not record says nothing of what it reached
-    joined = joined.drop(columns=[*only_filled, *lacking])
-    for key in (key for key in joined.columns if is_override(key)):
-        joined[key] = _one_kind(joined[key])
-    own = [number for number in range(len(tables)) if (~twice & (source == number)).any()]
-    some = [tables[number] for number in own]  # what a copy of a sweep lacks, the sweep lacks
-    missing = sum(max((jobs_of(folder) or 0) - len(runs), 0) for folder, runs in some)
-    return _Joined(joined, missing, int(twice.sum()))
-
-
-def _one_kind(column: pd.Series) -> pd.Series:
-    """The values of a key as numbers, or all as texts."""
-    kinds = {type(value) for value in column if not pd.isna(value)}
-    if len(kinds) < 2 or all(issubclass(k, int | float) and k is not bool for k in kinds):
-        return column
-    return column.map(lambda value: value if pd.isna(value) else str(value))
-
-
-def _fill_in(folder: Path, runs: pd.DataFrame, keys: Sequence[str]) -> None:
-    """Adds what runs were not told: as one of them has it, of each choice of config groups."""
-    groups = [key for key in runs.columns if is_override(key) and "." not in key]
-    chosen = [key for key in groups if not pd.api.types.is_numeric_dtype(runs[key])]
-    ended = runs[runs["outcome"] != "failed"]
-    parts = ended.groupby(chosen, dropna=False) if chosen else [((), ended)]
-    for key in keys:
-        runs[key] = None
-    for _, part in parts:
-        if part.empty:
-            continue
-        hidden = folder / part["folder"].iloc[0] / ".hydra"
-        if not (hidden / "config.yaml").exists():  # it was not to be written
-            continue
-        config = OmegaConf.load(hidden / "config.yaml")
-        choices = OmegaConf.load(hidden / "hydra.yaml").hydra.runtime.choices
-        for key in keys:
-            value = choices.get(key, OmegaConf.select(config, key, default=None))
-            plain = value is None or isinstance(value, int | float | str | bool)
-            runs.loc[part.index, key] = value if plain else str(value)
-    for key in keys:
-        runs[key] = runs[key].infer_objects()
-
-
-def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The runs for which an expression is true.
-
-    Raises:
-        Mistake: it cannot be evaluated.
-    """
-    short: dict[str, str] = {}
-    for prefix in reversed(_FIGURES):
-        short |= {n.removeprefix(prefix): n for n in runs.columns if n.startswith(prefix)}
-    last = _by_last_part(runs)
-    short |= {name: keys[0] for name, keys in last.items() if len(keys) == 1 and name not in short}
-    short |= {name: name for name in runs.columns}  # config keys before figures of their name
-    names = sorted(short, key=len, reverse=True)
-    pattern = r"(?<![\w.`'\"])(" + "|".join(map(re.escape, names)) + r")(?![\w.`'\"])"
-    quoted = re.sub(pattern, lambda match: f"`{short[match[1]]}`", where)
-    try:
-        kept = runs.eval(quoted, engine="python")
-    except pd.errors.UndefinedVariableError as error:
-        name = str(error).partition("'")[2].partition("'")[0]
-        known = [one for one in short if not one.startswith(_FIGURES)]
-        raise Mistake("--where", where, f"{name}: no such key; {nearest(name, known)}") from None
-    except Exception:
-        raise Mistake("--where", where, f"cannot be read; {_EXPRESSIONS}") from None
-    if not isinstance(kept, pd.Series) or not pd.api.types.is_bool_dtype(kept):
-        raise Mistake("--where", where, f"is not true or false for each run; {_EXPRESSIONS}")
-    return runs[kept]
-
-
-def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
-    """The metric of that name.
-
-    Raises:
-        Mistake: there is none.
-    """
-    known = [column for column in runs.columns if column.startswith("metrics.")]
-    if name is not None:
-        for column in known:
-            short = column.removeprefix("metrics.")
-            if name in (column, short) or _same_tolerance(name.removeprefix("metrics."), short):
-                return Metric(column)
-        short_names = [column.removeprefix("metrics.") for column in known]
-        raise Mistake("--metric", name, f"no such figure; {nearest(name, short_names)}")
-    for prefix in _ARRIVALS:
-        reached = [
-            column for column in known if column.startswith(prefix) and runs[column].notna().any()
-        ]
-        if reached:
-            return Metric(min(reached, key=lambda column: float(column.removeprefix(prefix))))
-    gap = "metrics.loss_gap"
-    return Metric(gap if runs[gap].notna().any() else "metrics.final_loss")
-
-
-def _same_tolerance(name: str, other: str) -> bool:
-    """Whether two names are the same but for how a tolerance is written."""
-    (one, _, tolerance), (two, _, its) = name.partition("."), other.partition(".")
-    try:
-        return one == two and float(tolerance) == float(its)
-    except ValueError:
-        return False

@@ -82,7 +82,7 @@ def edges(sample: Sample) -> Table | None:
                 "predicted": median(known),
                 "least": float(known.min()),
                 "greatest": float(known.max()),
-                "converged": float(settled.max(initial=-np.inf)),
+                "converged": float(settled.max()) if len(settled) else math.nan,
                 "lost": float(unsettled.min()) if len(unsettled) else math.nan,
             }
         )

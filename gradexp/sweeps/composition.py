@@ -125,6 +125,14 @@ class Template:
         return list(naming.exclude_keys), naming.item_sep, naming.kv_sep
 
     @cached_property
+    def logs_apart(self) -> bool:
+        """Whether each job has log files of its own."""
+        plain = OmegaConf.to_container(self.config.hydra.job_logging)
+        handlers = plain.get("handlers") if isinstance(plain, dict) else None
+        files = [str(one["filename"]) for one in (handlers or {}).values() if "filename" in one]
+        return all(file.startswith("${hydra.runtime.output_dir}/") for file in files)
+
+    @cached_property
     def numbered_in(self) -> str | None:
         """The folder in which each job's is called by its number; None where it is otherwise."""
         sweep = self.config.hydra.sweep

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gradexp.computation import Ahead, alike, forecast, trace_bytes
 from gradexp.engine import Reference
@@ -28,7 +28,7 @@ from gradexp.job import Result
 from gradexp.mistakes import one_line
 from gradexp.processes import worthwhile
 from gradexp.sweeps.composition import Composer, Job
-from gradexp.sweeps.launching import JOBS_EACH, is_plain, launch
+from gradexp.sweeps.launching import JOBS_EACH, is_free, launch, stops_at_failure
 from gradexp.task import Task
 
 _SAMPLE = (3, 33)
@@ -182,8 +182,8 @@ class Foreseen(Launcher):
             trace_bytes(run) for _, run in sample
         )
         room = (_room(Path(self._config.hydra.sweep.dir)) + cut) / count
-        fail_fast = OmegaConf.select(self._config, "sweep.fail_fast", default=False)
-        in_turn = alone or fail_fast or not is_plain(composer.compose(sample[0][0], 0).template)
+        template = composer.compose(sample[0][0], 0).template
+        in_turn = alone or stops_at_failure(self._config) or not is_free(template)
         hands = 1 if in_turn else worthwhile(jobs, JOBS_EACH)
         return before + max(pilot.each() - steps, 0.0) / hands, room
 

@@ -52,14 +52,6 @@ def _depends_on_folder_alone(template: Template) -> bool:
     return "${" not in _SAME_BUT_FOR_THE_FOLDER.sub("", text)
 
 
-def writes_apart(template: Template) -> bool:
-    """Whether each of a template's jobs has log files of its own."""
-    plain = OmegaConf.to_container(template.config.hydra.job_logging)
-    handlers = plain.get("handlers") if isinstance(plain, dict) else None
-    files = [str(one["filename"]) for one in (handlers or {}).values() if "filename" in one]
-    return all(file.startswith("${hydra.runtime.output_dir}/") for file in files)
-
-
 def _handlers() -> list[logging.Handler]:
     """Every handler of every logger."""
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]

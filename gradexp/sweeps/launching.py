@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from gradexp.processes import done_by, worthwhile
 from gradexp.sweeps.composition import Composer, Job, Template, without_hydra
 from gradexp.sweeps.job_files import JobFiles
-from gradexp.sweeps.job_logging import JobLogging, writes_apart
+from gradexp.sweeps.job_logging import JobLogging
 
 JOBS_EACH = 16
 """Jobs that a process must have to do for it to be worth its start."""
@@ -74,7 +74,7 @@ def launch(
     configure_log(master.hydra.hydra_logging, master.hydra.verbose)
     Path(str(master.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
     jobs = (composer.compose(some, first + index) for index, some in enumerate(job_overrides))
-    fail_fast = bool(OmegaConf.select(master, "sweep.fail_fast", default=False))
+    fail_fast = stops_at_failure(master)
     shared = _Shared(task)
     returns: list[JobReturn] = []
     try:
@@ -118,9 +118,9 @@ def _done(
     """
 
     def way(job: Job) -> str:
-        if not isinstance(task, ComputesAhead) or not is_plain(job.template):
+        if not isinstance(task, ComputesAhead) or not _is_plain(job.template):
             return "Hydra's"
-        free = not in_turn and shared.is_apart(job.template) and task.has(job.number)
+        free = not in_turn and is_free(job.template) and task.has(job.number)
         return "free" if free else "in turn"
 
     for chosen, some in groupby(jobs, way):
@@ -141,7 +141,17 @@ def _run_by_hydra(context: HydraContext, task: TaskFunction, job: Job) -> JobRet
     )
 
 
-def is_plain(template: Template) -> bool:
+def stops_at_failure(master: DictConfig) -> bool:
+    """Whether a sweep is told to run nothing after a job that failed."""
+    return bool(OmegaConf.select(master, "sweep.fail_fast", default=False))
+
+
+def is_free(template: Template) -> bool:
+    """Whether jobs of a template can be done in any order, and by any process."""
+    return _is_plain(template) and template.logs_apart
+
+
+def _is_plain(template: Template) -> bool:
     """Whether jobs of a template do nothing but write files and call the task."""
     hydra = template.config.hydra
     return not (
@@ -183,7 +193,6 @@ class _Shared:
     def __init__(self, task: TaskFunction) -> None:
         self._task = task
         self._files: dict[int, tuple[Template, JobFiles]] = {}
-        self._apart: dict[int, tuple[Template, bool]] = {}
         self._logging = JobLogging()
 
     def run(self, job: Job) -> JobReturn:
@@ -194,12 +203,6 @@ class _Shared:
         """Runs jobs that wait for nothing, by as many processes as are worth it."""
         ended = done_by(worthwhile(len(jobs), JOBS_EACH), jobs, self._do)
         return [_returned(job, *end) for job, end in zip(jobs, ended, strict=True)]
-
-    def is_apart(self, template: Template) -> bool:
-        """Whether the jobs of a template write to no file together."""
-        if id(template) not in self._apart:
-            self._apart[id(template)] = (template, writes_apart(template))
-        return self._apart[id(template)][1]
 
     def _do(self, job: Job) -> tuple[JobStatus, Any]:
         """Does a job; gives how it ended, and what the task returned or raised."""
