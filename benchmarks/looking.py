@@ -55,7 +55,7 @@ def draw(folder: Path) -> None:
     from gradexp.results import read_run
 
     run = folder / "0"
-    png(draw_trajectory(recorded(run).surface, **read_run(run)[0], title="a run"))
+    png(draw_trajectory(recorded(run).surface, read_run(run)[0], title="a run"))
 
 
 def sum_up(folder: Path) -> None:

@@ -37,7 +37,7 @@ class Computed(NamedTuple):
 
     experiment: Experiment
     arrays: dict[str, np.ndarray]
-    """its trace, to its last step: as much as was recorded"""
+    """its trace, to its last step: as much as was recorded; and what was scheduled"""
     outcome: Outcome
     figures: dict[str, Any]
     theory: dict[str, float | None]
@@ -107,6 +107,7 @@ def _posed(experiments: Sequence[Experiment]) -> tuple[Problem, Batched | Refere
         steps=first.steps,
         schedule=one.schedule,
         noise=one.noise,
+        clip=one.clip,
         stop=one.stop,
         record=first.record,
         dtype=first.dtype,
@@ -133,7 +134,10 @@ def _looked_at(run: Experiment, traced: _Traced, index: int) -> Computed:
     outcome = judge(run.surface, run.stop, trace, index)
     return Computed(
         experiment=run,
-        arrays={name: part.numpy() for name, part in parts.items() if part is not None},
+        arrays={
+            **{name: part.numpy() for name, part in parts.items() if part is not None},
+            **scheduled(run, parts["step"]),
+        },
         outcome=outcome,
         figures=metrics(run.surface, trace, index, tolerances),
         theory=_theory(run, outcome, parts["point"]),
@@ -141,6 +145,16 @@ def _looked_at(run: Experiment, traced: _Traced, index: int) -> Computed:
         device=traced.device,
         seconds=traced.seconds,
     )
+
+
+def scheduled(run: Experiment, step: Tensor) -> dict[str, np.ndarray]:
+    """The hyperparameters that the schedule changes, by name, at each of some steps ``(R,)``."""
+    if isinstance(run.schedule, Constant):
+        return {}
+    dtype = DTYPES[run.dtype]
+    values = run.schedule.values(run.optimizer.hyperparameters(), step[:, None].to(dtype))
+    rows = {name: torch.as_tensor(value, dtype=dtype) for name, value in values.items()}
+    return {name: row.expand(len(step), 1)[:, 0].numpy() for name, row in rows.items()}
 
 
 def _theory(run: Experiment, outcome: Outcome, points: Tensor | None) -> dict[str, float | None]:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import Tensor
 
+from gradexp.clips import Clip
 from gradexp.engine import DTYPES, Batched, Record, Reference, Steps, Stop, choose_device
 from gradexp.initializations import Initialization, starts
 from gradexp.mistakes import Mistake, nearest
@@ -61,6 +62,7 @@ class Experiment(Component):
     optimizer: Optimizer | External
     schedule: Schedule
     noise: Noise
+    clip: Clip
     engine: Batched | Reference
     record: Record
     stop: Stop
@@ -107,6 +109,7 @@ _KINDS: dict[str, Any] = {
     "optimizer": Optimizer | External,
     "schedule": Schedule,
     "noise": Noise,
+    "clip": Clip,
     "engine": Batched | Reference,
     "record": Record,
     "stop": Stop,

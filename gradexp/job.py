@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 
 from gradexp import __version__
 from gradexp.analysis import coordinates, distance_to_minimizer
+from gradexp.clips import Clip, Unclipped
 from gradexp.computation import Ahead, Computed, compute
 from gradexp.engine import choose_device
 from gradexp.experiment import Experiment, build
@@ -91,6 +92,7 @@ def perform(settings: dict[str, Any], folder: Path, jobs: int | None, ahead: Ahe
         "identity": identity({**experiment.decisive(), "device": run.device}),
         "dim": experiment.surface.dim,
         "minimum": None if minimum is None else float(minimum),
+        "clipping": _clipping(experiment.clip),
         "engine": run.engine,
         "device": run.device,
         "dtype": experiment.dtype,
@@ -135,7 +137,7 @@ def _drawn(
     """The trajectory's figure, as it was written into the folder."""
     from gradexp.plots import draw_trajectory, png  # matplotlib takes 0.4 s to import
 
-    image = png(draw_trajectory(experiment.surface, **arrays, title=title))
+    image = png(draw_trajectory(experiment.surface, arrays, title))
     (folder / "trajectory.png").write_bytes(image)
     return image
 
@@ -153,14 +155,20 @@ def _curves(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, 
         distance = distance_to_minimizer(experiment.surface, points)
         if distance is not None:
             scalars["distance"] = distance.numpy()
-    schedule, lr = experiment.schedule, experiment.optimizer.lr
-    steps = torch.as_tensor(arrays["step"]).double()
-    rates = torch.as_tensor(schedule.learning_rate(lr, steps)).double().expand(len(steps))
-    scalars["learning_rate"] = rates.numpy()
-    momentum = getattr(experiment.optimizer, "momentum", None)
-    if momentum is not None:
-        scalars["momentum"] = np.full(len(steps), float(momentum))
+    for name, value in experiment.optimizer.hyperparameters().items():
+        tag = {"lr": "learning_rate"}.get(name, name.replace("[", ".").rstrip("]"))
+        if name in arrays:
+            scalars[tag] = arrays[name]
+        elif name in ("lr", "momentum"):
+            scalars[tag] = np.full(len(arrays["step"]), float(value))
     return scalars
+
+
+def _clipping(clip: Clip) -> dict[str, Any] | None:
+    """How gradients were clipped, if they were."""
+    if isinstance(clip, Unclipped):
+        return None
+    return {"by": clip.label(), **{field.name: getattr(clip, field.name) for field in fields(clip)}}
 
 
 def _finals(figures: dict[str, Any]) -> dict[str, float]:

@@ -9,12 +9,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.numbers import Component, NonNegative, Seed, each, normals
+from gradexp.numbers import (
+    Component,
+    NonNegative,
+    Number,
+    Point,
+    Positive,
+    Seed,
+    each,
+    is_zero,
+    norm,
+    normals,
+    students,
+)
 from gradexp.numbers.philox import Stream
 
 
 class Noise(Component):
-    """Changes gradients; whether a run has converged is judged on the surface without it."""
+    """Changes gradients; what is recorded and judged is the surface without it.
+
+    Random numbers are made from the run's seed and the number of the step: runs with the same seed
+    see the same ones whatever their other settings, and those of any step can be had without the
+    steps before it.
+    """
 
     @abstractmethod
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
@@ -36,20 +53,65 @@ class Noiseless(Noise):
 
 @dataclass(frozen=True)
 class Gaussian(Noise):
-    """g + s z, z standard normal and independent in each coordinate and step.
-
-    Runs with the same seed see the same z whatever their other settings.
+    """g + (s + r ‖g‖) z, z standard normal and independent in each coordinate and step.
 
     Args:
         std: standard deviation s, at least 0.
+        relative: r, at least 0: a part of the standard deviation that goes with the gradient's
+            norm.
         seed: the run's seed.
     """
 
     std: NonNegative = 0.1
+    relative: NonNegative = 0.0
     seed: Seed = 0
 
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
-        seed = torch.as_tensor(self.seed, device=gradient[0].device)
-        draws = normals(seed, Stream.NOISE, len(gradient), step).to(gradient[0].dtype)
-        form = draws if isinstance(gradient, Tensor) else tuple(draws)
-        return each(lambda g, z: g + self.std * z, gradient, form)
+        draws = normals(*_place(self.seed, gradient, step))
+        return _added(gradient, _size(gradient, self.std, self.relative), draws)
+
+
+@dataclass(frozen=True)
+class StudentT(Noise):
+    """g + (s + r ‖g‖) t, t of Student's distribution with ν degrees of freedom, independent in
+    each coordinate and step.
+
+    Its density falls as t to the power -(ν + 1): there is no finite variance for ν up to 2, and no
+    mean for ν up to 1.
+
+    Args:
+        scale: s, at least 0.
+        relative: r, at least 0: a part of the scale that goes with the gradient's norm.
+        degrees_of_freedom: ν, positive.
+        seed: the run's seed.
+
+    Source: Bailey, "Polar generation of random variates with the t-distribution" (Mathematics of
+    Computation 1994); Simsekli, Sagun, Gürbüzbalaban, "A tail-index analysis of stochastic gradient
+    noise in deep neural networks" (ICML 2019), for why tails matter.
+    """
+
+    scale: NonNegative = 0.1
+    relative: NonNegative = 0.0
+    degrees_of_freedom: Positive = 2.0
+    seed: Seed = 0
+
+    def disturb(self, gradient: Any, step: int | Tensor) -> Any:
+        draws = students(self.degrees_of_freedom, *_place(self.seed, gradient, step))
+        return _added(gradient, _size(gradient, self.scale, self.relative), draws)
+
+
+def _place(seed: Seed, gradient: Point, step: int | Tensor) -> tuple[Any, ...]:
+    """What random numbers for a gradient are made from: the arguments of `normals`."""
+    device, dtype = gradient[0].device, gradient[0].dtype
+    seeds = torch.as_tensor(seed, device=device)
+    return seeds, Stream.NOISE, len(gradient), step, dtype
+
+
+def _size(gradient: Point, size: Number, relative: Number) -> Number | Tensor:
+    """How large the noise is at a gradient."""
+    return size if is_zero(relative) else size + relative * norm(gradient)
+
+
+def _added(gradient: Any, size: Number | Tensor, draws: Tensor) -> Any:
+    form = draws if isinstance(gradient, Tensor) else tuple(draws)
+    return each(lambda g, z: g + size * z, gradient, form)

@@ -61,7 +61,7 @@ def _of_run(folder: Path) -> tuple[str, dict[str, Figure]]:
         raise Mistake("", folder, f"{folder}: its points were not recorded (record=trace)")
     surface = recorded(folder).surface
     title = f"{surface.label()}: {record['outcome']} after {record['metrics']['steps']} steps"
-    figures = {"run": draw_trajectory(surface, **trace, title=title)}
+    figures = {"run": draw_trajectory(surface, trace, title)}
     if surface.dim > 1:
         figures["relief"] = draw_relief(surface, trace["point"], title)
     return surface.label(), figures

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -43,7 +44,12 @@ def test_every_choice_runs(group: str, name: str, gradexp: Gradexp, tmp_path: Pa
     status, _, err = gradexp("run", "surface=himmelblau", f"{group}={name}", *more, "steps=20")
     assert status == 0, err
     trace, record = read_run(only_run(tmp_path))
-    assert len(trace) == {"loss": 2, "metrics": 1}.get(name, 4)
+    recorded = ["step", "loss", "gradient_norm", "point"]
+    kept = recorded[: {"loss": 2, "metrics": 1}.get(name, 4)]
+    assert set(kept) <= set(trace)
+    scheduled = set(trace) - set(kept)
+    assert bool(scheduled) == (group == "schedule" and name != "constant")
+    assert scheduled <= {"lr", "momentum"}
     expected = "reference" if "reference" in f"{name} {more}" else "eager"
     assert record["engine"] == expected
 
@@ -59,10 +65,19 @@ def test_every_choice_mirrors_its_class(group: str, name: str) -> None:
         return
     cls = locate("_target_", target)
     declared = {field.name: field.default for field in dataclasses.fields(cls)}
-    assert list(settings) == list(declared)
-    for key, value in settings.items():
+    chosen = [key.partition("@")[2] for key in _chosen(settings.pop("defaults", []))]
+    plain = {key: value for key, value in settings.items() if key not in chosen}
+    assert [*chosen, *plain] == list(declared)
+    for key, value in plain.items():
         assert re.search(rf"^{key}: .+ # \w", text, re.MULTILINE), f"{key} has no comment"
         if key == "seed":
             assert value == "${seed}"
+        elif value == "${steps}":  # of a length that is the whole run where nothing else is said
+            assert declared[key] is dataclasses.MISSING
         elif declared[key] is not dataclasses.MISSING and group not in ("record", "log"):
-            assert value == declared[key], key
+            assert (tuple(value) if isinstance(value, list) else value) == declared[key], key
+
+
+def _chosen(defaults: list[Any]) -> list[str]:
+    """The groups that a file's defaults list chooses from."""
+    return [group for entry in defaults if isinstance(entry, dict) for group in entry]

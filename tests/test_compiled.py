@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gradexp import optimize
+from gradexp.clips import Unclipped
 from gradexp.engine import End, Record, Reference, Stop
 from gradexp.engine.cost import predict
 from gradexp.engine.native import block, build, cache
@@ -311,6 +312,7 @@ def problem(steps: int, batch: int, surface: Surface) -> Problem:
         steps=steps,
         schedule=Constant(),
         noise=Noiseless(),
+        clip=Unclipped(),
         stop=Stop(),
         record=Record(),
         least=Least.of(surface),

@@ -14,6 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from gradexp import optimize
+from gradexp.clips import Unclipped
 from gradexp.engine import Record, Stop, Trace
 from gradexp.engine.chunks import run_in_chunks
 from gradexp.engine.eager import EagerChunk
@@ -88,6 +89,7 @@ def problem(surface: Surface, record: str = "trace", noisy: bool = True) -> Prob
         steps=100,
         schedule=Exponential(gamma=0.9999) if noisy else Constant(),
         noise=Gaussian(std=1e-9, seed=torch.arange(40)) if noisy else Noiseless(),
+        clip=Unclipped(),
         stop=Stop(),
         record=Record(what=record, tolerances=(1.0, 1e-3)),  # type: ignore[arg-type]
         least=Least.of(surface),

@@ -13,7 +13,6 @@ from gradexp.config_files import CONF
 from gradexp.engine import Batched, Reference, Stop
 from gradexp.mistakes import Mistake
 from gradexp.optimizers import SGD, External, Optimizer
-from gradexp.schedules import Exponential
 from gradexp.surfaces import get
 from gradexp.trust import locate
 
@@ -69,17 +68,6 @@ def test_a_batch_may_mix_runs_with_and_without_momentum() -> None:
         alone = optimize(surface, START, SGD(1e-3, momentum, 0.3), steps=50, stop=NEVER)
         assert alone.point is not None
         assert torch.equal(alone.point[:, :, 0], together.point[:, :, i])
-
-
-def test_exponential_schedule_is_that_of_torch() -> None:
-    parameter = torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.SGD([parameter], lr=0.3)
-    theirs = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.97)
-    ours = Exponential(gamma=0.97)
-    for step in range(200):
-        assert ours.learning_rate(0.3, step) == pytest.approx(theirs.get_last_lr()[0], rel=1e-12)
-        optimizer.step()
-        theirs.step()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def test_a_slice_takes_little_memory_in_any_dimension(
     monkeypatch.setattr(Sphere, "value", counted)
     ways = np.linspace(3.0, 0.0, 5)
     path = np.repeat(ways[:, None], dim, axis=1)
-    figure = draw_trajectory(get("sphere", dim=dim), np.arange(5), ways, ways, path, "a run")
+    trace = {"step": np.arange(5), "loss": ways, "gradient_norm": ways, "point": path}
+    figure = draw_trajectory(get("sphere", dim=dim), trace, "a run")
     assert len(figure.axes) == 2
     assert max(sizes) <= 2**23
     assert sum(sizes) >= dim * 16**2

@@ -78,8 +78,8 @@ def rate(optimizer: Optimizer, eigenvalues: Sequence[float]) -> float | None:
 def stability_edge(optimizer: Optimizer, sharpness: float) -> float | None:
     """The learning rate above which a minimum repels, with all else as it is.
 
-    An eigenvalue of M leaves the unit circle through -1. M, and det(I + M), are linear in the
-    learning rate α: the edge is where that determinant is 0. For heavy ball it is 2(1 + β)/λ, for
+    An eigenvalue of M leaves the unit circle through -1. Where M, and det(I + M), are linear in the
+    learning rate α, the edge is where that determinant is 0. For heavy ball it is 2(1 + β)/λ, for
     Nesterov's momentum 2(1 + β)/(λ(1 + 2β)).
 
     Args:
@@ -87,19 +87,20 @@ def stability_edge(optimizer: Optimizer, sharpness: float) -> float | None:
         sharpness: λ, the largest eigenvalue of the Hessian.
 
     Returns:
-        None where the rule is not linear, or nothing is curved.
+        None where the rule, or M in α, is not linear, or nothing is curved.
     """
     if not optimizer.linear or not sharpness > 0:
         return None
     curvature, lr = torch.tensor([sharpness], dtype=torch.float64), 1 / sharpness
-    near, far = (
+    near, far, farther = (
         float(torch.linalg.det(torch.eye(len(matrix), dtype=torch.float64) + matrix))
         for matrix in (
             iteration_matrix(substitute(optimizer, lr=times * lr), curvature)[0]
-            for times in (1.0, 2.0)
+            for times in (1.0, 2.0, 3.0)
         )
     )
-    return lr * (2 * near - far) / (near - far) if near > far else None
+    straight = math.isclose(near + farther, 2 * far, rel_tol=1e-9, abs_tol=1e-9 * abs(near))
+    return lr * (2 * near - far) / (near - far) if near > far and straight else None
 
 
 def saddle_left(surface: Surface, start: Tensor) -> StationaryPoint | None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from gradexp.comparison.sample import ARRIVALS, LR, MOMENTUM, Metric, Sample
+from gradexp.comparison.sample import ARRIVALS, BUDGET, LR, MOMENTUM, Metric, Sample
 from gradexp.mistakes import Mistake, nearest
 from gradexp.results import is_override, jobs_of, read_runs, swept_keys
 
@@ -42,7 +42,7 @@ def gather(
     Raises:
         Mistake: a folder holds no runs, a name is not known, or no runs are left.
     """
-    runs, missing, doubled = _joined(folders)
+    runs, missing, doubled, untold = _joined(folders)
     by = [_whole_key(key, runs) for key in by]
     if where is not None:
         runs = _chosen(runs, where)
@@ -58,7 +58,7 @@ def gather(
         unknown, ended = int((~known).sum()), ended[known]
         if ended.empty:
             raise Mistake("--metric", metric or "", "no minimum is known of any of these surfaces")
-    swept = swept_keys(ended)
+    swept = [k for k in swept_keys(ended) if k not in untold or not _follows(ended, k)]
     for key in by:
         if key not in ended.columns or not is_override(key):
             raise Mistake("--by", key, f"no run was told it; {nearest(key, swept)}")
@@ -81,6 +81,13 @@ def _by_last_part(runs: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
+def _follows(runs: pd.DataFrame, key: str) -> bool:
+    """Whether a key of a group has one value for each choice of the group: that which optimizers
+    differ in, such as whether they have a momentum at all."""
+    group = key.partition(".")[0]
+    return group != key and group in runs and bool((runs.groupby(group)[key].nunique() < 2).all())
+
+
 def _is_repeat(key: str) -> bool:
     """Whether a key says where a run begins, or what chance makes of it."""
     return key in _STARTS or key.rpartition(".")[2] == "seed"
@@ -94,6 +101,8 @@ class _Joined(NamedTuple):
     """jobs that have not ended"""
     doubled: int
     """runs that are left out, for they are the same as one of another folder"""
+    untold: tuple[str, ...]
+    """keys that no run was told, and that are filled in from the configs"""
 
 
 def _joined(folders: Sequence[Path]) -> _Joined:
@@ -102,7 +111,7 @@ def _joined(folders: Sequence[Path]) -> _Joined:
     tables = [(folder, read_runs(folder)) for folder in once]
     tables.sort(key=lambda table: -len(table[1]))  # where a run is double, the larger one has it
     keys = dict.fromkeys(key for _, runs in tables for key in runs.columns if is_override(key))
-    wanted = [*keys, *(key for key in (LR, MOMENTUM) if key not in keys)]
+    wanted = [*keys, *(key for key in (LR, MOMENTUM, BUDGET) if key not in keys)]
     for folder, runs in tables:
         untold = [key for key in wanted if key not in runs.columns]
         if untold:
@@ -128,7 +137,8 @@ def _joined(folders: Sequence[Path]) -> _Joined:
     own = [number for number in range(len(tables)) if (~twice & (source == number)).any()]
     some = [tables[number] for number in own]  # what a copy of a sweep lacks, the sweep lacks
     missing = sum(max((jobs_of(folder) or 0) - len(runs), 0) for folder, runs in some)
-    return _Joined(joined, missing, int(twice.sum()))
+    never = tuple(key for key in wanted if key not in keys)
+    return _Joined(joined, missing, int(twice.sum()), never)
 
 
 def _one_kind(column: pd.Series) -> pd.Series:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, quantiles
 
-LR, MOMENTUM = "optimizer.lr", "optimizer.momentum"
+LR, MOMENTUM, BUDGET = "optimizer.lr", "optimizer.momentum", "steps"
 
 ARRIVALS = ("metrics.steps_to_gap.", "metrics.steps_to_gradient.")
 """How the columns begin that hold when something was reached."""

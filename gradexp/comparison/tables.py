@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradexp.comparison.effects import differences, explained
 from gradexp.comparison.forgiveness import bands
+from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.profiles import profiles, restarts, targets
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import outcomes, speed
@@ -16,6 +17,7 @@ def compare(sample: Sample) -> list[Table]:
     found = [
         outcomes(sample),
         speed(sample),
+        optimizers(sample),
         differences(sample),
         explained(sample),
         bands(sample),

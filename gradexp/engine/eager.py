@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 from gradexp.engine.problem import PARTS, Problem
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import (
+    Look,
     Notes,
     Runs,
     begin,
@@ -26,8 +27,9 @@ from gradexp.engine.runs import (
     note_look,
     note_moves,
     notes,
+    scheduled_at,
 )
-from gradexp.numbers import Component, fold, map_numbers, numbers, padded, total
+from gradexp.numbers import Component, Number, fold, map_numbers, numbers, padded, total
 from gradexp.surfaces import value_and_gradient
 
 
@@ -100,15 +102,31 @@ def advance(
     """
     point, memory = runs.point, runs.memory
     points, losses, gradients = [point], [], []
+    scheduled = _scheduled(problem, first, moves)
     for number in range(looks):
         loss, gradient = value_and_gradient(problem.surface, point)
         losses.append(loss)
         gradients.append(gradient)
         if number < moves:
-            point, memory = move_from(problem, point, gradient, memory, first + number)
+            now = {name: rows[number] for name, rows in scheduled.items()}
+            look = Look(point, loss, gradient)
+            point, memory = move_from(problem, look, memory, first + number, now)
         points.append(point)
     gradient_square = total(torch.stack(gradients, dim=1).square())
     return note_rows(problem, runs._replace(memory=memory), first, losses, gradient_square, points)
+
+
+def _scheduled(problem: Problem, first: int | Tensor, moves: int) -> dict[str, Tensor]:
+    """What the schedule changes in R moves from step `first` on, by name, ``(R, B)``."""
+    start = problem.start
+    steps = torch.arange(moves, device=start.device)[:, None] + first
+
+    def rows(value: Number) -> Tensor:
+        value = torch.as_tensor(value, dtype=start.dtype, device=start.device)
+        return value.expand(moves, start.shape[1]).contiguous()
+
+    values = scheduled_at(problem, steps.to(start.dtype))
+    return {name: rows(value) for name, value in values.items()}
 
 
 def note_rows(

@@ -10,13 +10,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gradexp.clips import Clip, Unclipped
 from gradexp.engine.batched import Batched
 from gradexp.engine.problem import Least, Problem, Record, Steps, Stop, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
 from gradexp.noises import Noise, Noiseless
-from gradexp.numbers import Number, batch_size, checked, columns, extremes
+from gradexp.numbers import Number, batch_size, checked, columns, extremes, select
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Constant, Schedule
 from gradexp.surfaces import Surface
@@ -26,6 +27,7 @@ _KINDS: dict[str, Any] = {
     "optimizer": (Optimizer, External),
     "schedule": Schedule,
     "noise": Noise,
+    "clip": Clip,
     "stop": Stop,
 }
 
@@ -40,6 +42,7 @@ def optimize(
     steps: int,
     schedule: Schedule | None = None,
     noise: Noise | None = None,
+    clip: Clip | None = None,
     stop: Stop | None = None,
     record: Literal["trace", "loss", "metrics"] | Record = "trace",
     dtype: str = "float64",
@@ -58,8 +61,9 @@ def optimize(
         start: `dim` numbers, or a tensor ``(dim,)`` or ``(dim, B)``.
         optimizer: the update rule.
         steps: the most steps a run makes, at least 1.
-        schedule: of the learning rate; constant if None.
+        schedule: of hyperparameters; constant if None.
         noise: added to the gradient; none if None.
+        clip: how large a gradient may be; unlimited if None.
         stop: when a run ends earlier; `Stop()` if None.
         record: what is kept along the way.
         dtype: ``"float64"`` or ``"float32"``.
@@ -91,6 +95,7 @@ def optimize(
         steps=steps,
         schedule=Constant() if schedule is None else schedule,
         noise=Noiseless() if noise is None else noise,
+        clip=Unclipped() if clip is None else clip,
         stop=Stop() if stop is None else stop,
         record=record if isinstance(record, Record) else _recorded(record),
         dtype=dtype,
@@ -109,6 +114,7 @@ def pose(
     steps: int,
     schedule: Schedule,
     noise: Noise,
+    clip: Clip,
     stop: Stop,
     record: Record,
     dtype: str,
@@ -129,10 +135,12 @@ def pose(
         "optimizer": optimizer,
         "schedule": schedule,
         "noise": noise,
+        "clip": clip,
         "stop": stop,
     }
     for name, part in parts.items():
         _check_kind(name, part, _KINDS[name])
+    _check_fit(surface, optimizer, schedule)
     points = _points(start, surface.dim).to(where, DTYPES[dtype])
     if not all(map(math.isfinite, extremes(points))):
         raise Mistake("start", start, f"must be finite in {dtype}")
@@ -183,6 +191,23 @@ def _check_kind(name: str, part: Any, kind: type | tuple[type, ...]) -> None:
     if not is_dataclass(part):
         reason = "must be a dataclass: put @dataclass(frozen=True) before its class"
         raise Mistake(name, type(part).__name__, reason)
+
+
+def _check_fit(surface: Surface, optimizer: Optimizer | External, schedule: Schedule) -> None:
+    """Checks that an optimizer is told what it needs, and has what is scheduled.
+
+    Raises:
+        Mistake: not so.
+    """
+    if isinstance(optimizer, Optimizer) and optimizer.needs_gap and surface.minimum is None:
+        reason = f"needs a surface whose least value is known, which {surface.label()}'s is not"
+        raise Mistake("optimizer", optimizer.label(), reason)
+    if not isinstance(schedule, Constant):
+        try:
+            one = select(optimizer, 0).hyperparameters()
+            select(schedule, 0).values(one, torch.zeros((), dtype=torch.float64))
+        except Mistake as mistake:
+            raise mistake.under("schedule") from None
 
 
 def _recorded(what: Any) -> Record:

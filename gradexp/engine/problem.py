@@ -5,14 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from gradexp.clips import Clip
 from gradexp.mistakes import Mistake
 from gradexp.noises import Noise
-from gradexp.numbers import Component, Number, Positive, Whole, in_lanes, padded, plain_zeros
+from gradexp.numbers import (
+    Component,
+    Number,
+    Positive,
+    Whole,
+    in_lanes,
+    map_numbers,
+    padded,
+    plain_zeros,
+)
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
 from gradexp.surfaces import Surface
@@ -85,6 +95,7 @@ class Problem:
     steps: int
     schedule: Schedule
     noise: Noise
+    clip: Clip
     stop: Stop
     record: Record
     least: Least = Least()
@@ -111,17 +122,35 @@ class Problem:
         }
         return dataclasses.replace(self, start=padded(start), **parts)
 
+    def is_timed(self, part: str, name: str) -> bool:
+        """Whether a number of a part is combined with the number of the step alone: what is the
+        same for all runs then is worked out once for all (see `Optimizer.timed`)."""
+        field = name.partition("[")[0]
+        if part == "optimizer":
+            return field in self.batched.timed
+        return part == "schedule" or (part == "noise" and field == "seed")
+
     def plain(self) -> Problem:
-        """The same runs, a number that is 0 for all of them a plain 0."""
-        return dataclasses.replace(
-            self, **{name: plain_zeros(getattr(self, name)) for name in PARTS}
-        )
+        """The same runs, a number that is 0 for all of them a plain 0, and a timed one that is the
+        same for all of them that plain number."""
+
+        def plain(part: str) -> Any:
+            def common(number: Any, name: str) -> Any:
+                if not isinstance(number, Tensor) or not self.is_timed(part, name):
+                    return number
+                first = number.reshape(-1)[0]
+                return first.item() if bool((number == first).all()) else number
+
+            return map_numbers(plain_zeros(getattr(self, part)), common)
+
+        parts = {name: plain(name) for name in PARTS}
+        return dataclasses.replace(self, **parts)
 
 
 Steps: TypeAlias = Annotated[int, Whole(1, 2**31 - 2)]
 """How many steps a run makes at most: their number fits 32 bits, with one to spare for never."""
 
-PARTS = ("surface", "optimizer", "schedule", "noise", "stop", "least")
+PARTS = ("surface", "optimizer", "schedule", "noise", "clip", "stop", "least")
 """The fields of a problem whose numbers belong to runs."""
 
 

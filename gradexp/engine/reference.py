@@ -1,4 +1,4 @@
-"""The reference engine: the plain loop over the real ``torch.optim`` class, run by run.
+"""The reference engine: the plain loop over the real ``torch.optim`` class, with autograd.
 
 Obviously right, and slow; every batched rule is checked against it. It also runs what has no
 batched rule.
@@ -6,7 +6,10 @@ batched rule.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,13 +20,15 @@ from gradexp.engine.results import Results
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import begin, has_diverged, is_stationary, note_look, note_moves, notes
 from gradexp.engine.trace import Trace
-from gradexp.numbers import Component, select, total
+from gradexp.numbers import Component, padded, select, total
 from gradexp.optimizers import External, Optimizer
+from gradexp.optimizers.external import hyperparameters
+from gradexp.surfaces import value_and_gradient
 
 
 @dataclass(frozen=True)
 class Reference(Component):
-    """Advances each run of a batch by itself, with ``torch.optim`` and autograd."""
+    """Advances each run of a batch by ``torch.optim``, as a parameter of its own."""
 
     def check(self, optimizer: Optimizer | External) -> None:
         """It can run any optimizer."""
@@ -35,15 +40,15 @@ class Reference(Component):
 
     def run(self, problem: Problem) -> Trace:
         """The trace of the batch."""
-        every = [_Run(problem, index) for index in range(problem.batch)]
+        fleet = _Fleet(problem)
         recording = None if problem.record.what == "metrics" else Recording(problem, problem.batch)
         results = Results(problem, recording)
         known = bool(problem.least.value)
         runs = begin(problem.start, None, len(problem.record.tolerances), known)
         everyone = slice(0, problem.batch)
         for step in range(problem.steps + 1):
-            losses, gradients = zip(*(run.evaluate() for run in every), strict=True)
-            loss, square = torch.stack(losses), total(torch.stack(gradients, dim=1).square())
+            loss, gradient = fleet.everyone.look(runs.point)
+            square = total(gradient.square())
             runs = note_look(problem, runs, step, loss, square)
             runs = runs._replace(loss=loss, gradient_square=square)
             ended = has_diverged(problem, runs.point, loss) | is_stationary(problem, square)
@@ -52,10 +57,7 @@ class Reference(Component):
             problem.progress(step)
             if step == problem.steps or bool(ended.all()):
                 break
-            for run, has_ended in zip(every, ended.tolist(), strict=True):
-                if not has_ended:
-                    run.advance(step)
-            point = torch.stack([run.point.detach().clone() for run in every], dim=1)
+            point = fleet.advance(step, loss, gradient, ~ended)
             move = point - runs.point
             runs = note_moves(runs, move, runs.move, ~ended)._replace(point=point, move=move)
         results.put(everyone, notes(runs), everyone)
@@ -63,35 +65,129 @@ class Reference(Component):
         return results.trace("reference")
 
 
-class _Run:
-    """One run: its point is a parameter of a ``torch.optim`` optimizer."""
+class _Lanes:
+    """Some runs of a problem, each number a tensor of their shape: they are looked at together."""
 
-    def __init__(self, problem: Problem, index: int) -> None:
-        self.point = problem.start[:, index].clone().requires_grad_()
-        self.surface = select(problem.surface, index)
-        self.schedule = select(problem.schedule, index)
-        self.noise = select(problem.noise, index)
-        optimizer = select(problem.optimizer, index)
-        self.lr = optimizer.lr
-        self.optimizer = optimizer.reference([self.point])
+    def __init__(self, problem: Problem, first: int, end: int) -> None:
+        self._problem, self._count = problem.lanes(first, end), end - first
 
-    def evaluate(self) -> tuple[Tensor, Tensor]:
-        """The loss and the gradient where the run is; leaves the gradient in the parameter."""
-        self.optimizer.zero_grad()
-        loss = self.surface.value(self.point)
-        torch.autograd.backward(loss)
-        assert self.point.grad is not None
-        return loss.detach(), self.point.grad.clone()
+    def look(self, point: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses ``(B,)`` and the gradients ``(dim, B)`` at points ``(dim, B)``."""
+        loss, gradient = value_and_gradient(self._problem.surface, padded(point))
+        return loss[: self._count], gradient[:, : self._count]
 
-    def advance(self, step: int) -> None:
-        """Makes one step."""
+    def seen(self, gradient: Tensor, step: int) -> Tensor:
+        """The gradients that the optimizers see: with noise, and clipped."""
+        noisy = self._problem.noise.disturb(padded(gradient), step)
+        clipped: Tensor = self._problem.clip.clip(noisy)
+        return clipped[:, : self._count]
+
+    def gap(self, loss: Tensor) -> Tensor:
+        """The losses less the surface's least value."""
+        (least,) = self._problem.least.value
+        return loss - least[: self._count] if isinstance(least, Tensor) else loss - least
+
+    def scheduled(self, base: Mapping[str, Tensor], step: int) -> dict[str, list[float]]:
+        """The hyperparameters that the schedule changes, one a run."""
+        start = self._problem.start
+        values = self._problem.schedule.values(base, start.new_tensor(step))
+        return {
+            name: torch.as_tensor(value).expand(start.shape[1])[: self._count].tolist()
+            for name, value in values.items()
+        }
+
+
+class _Fleet:
+    """The runs of a problem: parameters of optimizers of ``torch.optim``."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.everyone = _Lanes(problem, 0, problem.batch)
+        alone = [select(problem.optimizer, index) for index in range(problem.batch)]
+        first = alone[0]
+        if isinstance(first, External):
+            self._parameters = first.parameters(problem.start)
+        else:
+            self._parameters = [point.clone().requires_grad_() for point in problem.start.unbind(1)]
+        every = [
+            rule.reference([parameter])
+            for rule, parameter in zip(alone, self._parameters, strict=True)
+        ]
+        self._groups = [one.param_groups[0] for one in every]
+        self._base = _columns([hyperparameters(group) for group in self._groups], problem.start)
+        self._needs_gap = isinstance(first, Optimizer) and first.needs_gap
+        self._shared = _merged(every) if _is_shareable(every[0]) else None
+        self._own = every if self._shared is None else []
+        self._problem = problem
+
+    def advance(self, step: int, loss: Tensor, gradient: Tensor, going: Tensor) -> Tensor:
+        """Makes one step of the runs that go on; gives the points ``(dim, B)``.
+
+        Args:
+            step: its number.
+            loss: where the runs are, ``(B,)``.
+            gradient: there, ``(dim, B)``.
+            going: which go on, ``(B,)``.
+        """
+        for name, values in self.everyone.scheduled(self._base, step).items():
+            for group, value in zip(self._groups, values, strict=True):
+                _set(group, name, value)
+        if self._needs_gap:
+            for group, gap in zip(self._groups, self.everyone.gap(loss), strict=True):
+                group["gap"] = gap
+        seen = self.everyone.seen(gradient, step)
+        for parameter, slope, goes_on in zip(
+            self._parameters, seen.unbind(1), going.tolist(), strict=True
+        ):
+            parameter.grad = slope.clone().reshape(parameter.shape) if goes_on else None
+        if self._shared is not None:
+            self._shared.step()
+        for index, optimizer in enumerate(self._own):
+            if bool(going[index]):
+                self._step_alone(index, optimizer, step)
+        return torch.stack([p.detach().flatten().clone() for p in self._parameters], dim=1)
+
+    def _step_alone(self, index: int, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Makes a step of an optimizer that may look at other points on its way."""
+        parameter, run = self._parameters[index], _Lanes(self._problem, index, index + 1)
 
         def closure() -> float:
-            loss, gradient = self.evaluate()
-            self.point.grad = self.noise.disturb(gradient, step)
-            return float(loss)
+            point = parameter.detach().flatten()[:, None]
+            loss, gradient = run.look(point)
+            parameter.grad = run.seen(gradient, step)[:, 0].reshape(parameter.shape)
+            return float(loss[0])
 
-        for group in self.optimizer.param_groups:
-            if "lr" in group:
-                group["lr"] = self.schedule.learning_rate(self.lr, step)
-        self.optimizer.step(closure)
+        optimizer.step(closure)
+
+
+def _is_shareable(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether one such optimizer serves many runs, a parameter group each, as if each had its own:
+    torch's do, but for those that look at other points on their way. One of a third party may
+    combine what is in its groups."""
+    known = type(optimizer).__module__.startswith(("torch.optim.", "gradexp.optimizers."))
+    closure = inspect.signature(type(optimizer).step).parameters["closure"]
+    return known and closure.default is None
+
+
+def _merged(optimizers: Sequence[torch.optim.Optimizer]) -> torch.optim.Optimizer:
+    """One optimizer with the groups and the states of all."""
+    first, *others = optimizers
+    for other in others:
+        first.param_groups.extend(other.param_groups)
+        first.state.update(other.state)
+    return first
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], point: Tensor) -> dict[str, Tensor]:
+    """Numbers of runs in lanes, by name."""
+    return {name: padded(point.new_tensor([row[name] for row in rows])) for name in rows[0]}
+
+
+def _set(group: dict[str, Any], name: str, value: float) -> None:
+    """Changes a number of a parameter group."""
+    field, _, index = name.rstrip("]").partition("[")
+    if name in group:
+        group[name] = value
+    else:
+        parts = list(group[field])
+        parts[int(index)] = value
+        group[field] = tuple(parts)

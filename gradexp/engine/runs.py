@@ -7,14 +7,14 @@ compiled block notes each step as it makes it, in registers, as tensors ``(B,)``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gradexp.engine.problem import Problem
-from gradexp.numbers import Point, each, fold, like, substitute, total
+from gradexp.numbers import Number, Point, each, fold, like, numbers, replaced, total
 from gradexp.optimizers import Optimizer
 from gradexp.surfaces import value_and_gradient
 
@@ -205,7 +205,9 @@ def step_once(problem: Problem, runs: Runs, step: Tensor) -> Runs:
     runs = note_look(problem, runs, step, loss, gradient_square)
     ended = has_diverged(problem, runs.point, loss) | is_stationary(problem, gradient_square)
     goes_on = ~ended & (step < problem.steps)
-    moved, memory = move_from(problem, runs.point, gradient, runs.memory, step)
+    scheduled = scheduled_at(problem, step.to(loss.dtype))
+    look = Look(runs.point, loss, gradient)
+    moved, memory = move_from(problem, look, runs.memory, step, scheduled)
     move = each(torch.sub, moved, runs.point)
     runs = note_moves(runs, move, runs.move, goes_on)
     return runs._replace(
@@ -217,14 +219,42 @@ def step_once(problem: Problem, runs: Runs, step: Tensor) -> Runs:
     )
 
 
+class Look(NamedTuple):
+    """What is seen where runs are."""
+
+    point: Any
+    loss: Tensor
+    gradient: Any
+    """of the point's form"""
+
+
+def scheduled_at(problem: Problem, step: Tensor) -> dict[str, Number]:
+    """The hyperparameters that the schedule changes, by name.
+
+    Args:
+        problem: its numbers in lanes.
+        step: real numbers, ``()`` or ``(R, 1)``.
+    """
+    return problem.schedule.values(numbers(problem.batched), step)
+
+
 def move_from(
-    problem: Problem, point: Any, gradient: Any, memory: Any, step: Any
+    problem: Problem, look: Look, memory: Any, step: Any, scheduled: Mapping[str, Number]
 ) -> tuple[Any, Any]:
-    """The next point and the optimizer's next state."""
-    optimizer = problem.batched
-    lr = problem.schedule.learning_rate(optimizer.lr, step)
-    gradient = problem.noise.disturb(gradient, step)
-    if lr is not optimizer.lr:
-        optimizer = substitute(optimizer, lr=lr)
-    following: tuple[Any, Any] = optimizer.update(point, gradient, memory, step)
+    """The next point and the optimizer's next state.
+
+    Args:
+        problem: its numbers in lanes.
+        look: what is seen where the runs are.
+        memory: the optimizer's state.
+        step: the moves made before.
+        scheduled: see `scheduled_at`.
+    """
+    optimizer = replaced(problem.batched, scheduled)
+    gradient = problem.clip.clip(problem.noise.disturb(look.gradient, step))
+    more = {}
+    if optimizer.needs_gap:
+        (least,) = problem.least.value
+        more["gap"] = look.loss - like(least, (look.loss,))
+    following: tuple[Any, Any] = optimizer.update(look.point, gradient, memory, step, **more)
     return following

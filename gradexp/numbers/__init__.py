@@ -10,6 +10,7 @@ from gradexp.numbers.component import (
     numbers,
     padded,
     plain_zeros,
+    replaced,
     select,
     snake_case,
     stack,
@@ -42,7 +43,7 @@ from gradexp.numbers.fields import (
     checked,
     extremes,
 )
-from gradexp.numbers.philox import normals, philox, uniforms
+from gradexp.numbers.philox import normals, philox, students, uniforms
 
 __all__ = [
     "LANES",
@@ -75,12 +76,14 @@ __all__ = [
     "philox",
     "plain_zeros",
     "product",
+    "replaced",
     "reverse",
     "safe_sqrt",
     "select",
     "snake_case",
     "stack",
     "structure",
+    "students",
     "substitute",
     "total",
     "uniforms",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
@@ -192,6 +192,19 @@ def substitute(component: C, **values: Any) -> C:
     copy = object.__new__(type(component))
     copy.__dict__.update(component.__dict__, **values)
     return copy
+
+
+def replaced(component: C, values: Mapping[str, Any]) -> C:
+    """A copy with other numbers, by their name: that of a field, or ``field[index]``; unchecked."""
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        field, _, index = name.rstrip("]").partition("[")
+        if index:
+            parts = list(changed.get(field, getattr(component, field)))
+            parts[int(index)] = value
+            value = tuple(parts)
+        changed[field] = value
+    return substitute(component, **changed) if changed else component
 
 
 def is_zero(number: Number) -> bool:

@@ -86,11 +86,21 @@ def without_none(annotation: Any) -> Any:
 
 @cache
 def element(annotation: Any) -> Any:
-    """The type of the elements of a ``tuple[X, ...]``, or None for any other annotation."""
+    """The type of the elements of a ``tuple[X, ...]`` or a ``tuple[X, X]``, or None for any other
+    annotation."""
     annotation = without_none(annotation)
     arguments = get_args(annotation)
-    uniform = get_origin(annotation) is tuple and arguments[1:] == (Ellipsis,)
-    return arguments[0] if uniform else None
+    if get_origin(annotation) is not tuple or not arguments:
+        return None
+    first, *rest = arguments
+    return first if rest == [Ellipsis] or all(other == first for other in rest) else None
+
+
+@cache
+def length(annotation: Any) -> int | None:
+    """The elements of a ``tuple[X, X]``, or None where there may be any number of them."""
+    arguments = get_args(without_none(annotation))
+    return None if Ellipsis in arguments else len(arguments)
 
 
 @cache
@@ -127,6 +137,9 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
     if item is not None:
         if not isinstance(value, list | tuple):
             raise Mistake(name, value, "must be a list")
+        count = length(plain)
+        if count is not None and len(value) != count:
+            raise Mistake(name, value, f"must be a list of {count}")
         return tuple(checked(f"{name}[{i}]", v, item) for i, v in enumerate(value))
     if get_origin(plain) is Literal and value not in get_args(plain):
         raise Mistake(name, value, f"must be one of {', '.join(map(str, get_args(plain)))}")

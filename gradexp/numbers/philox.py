@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers.coordinates import like
+from gradexp.numbers.fields import Number
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -48,37 +49,83 @@ def philox(counter: Words, key: tuple[Tensor, Tensor]) -> Words:
     return c0, c1, c2, c3
 
 
-def uniforms(seed: Tensor, stream: Stream, dim: int, step: Tensor | int = 0) -> Tensor:
-    """Uniform random numbers in [0, 1), multiples of 2^-53.
+def uniforms(
+    seed: Tensor,
+    stream: Stream,
+    dim: int,
+    step: Tensor | int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Uniform random numbers in [0, 1), multiples of 2^-53; in float32 the same cut to multiples
+    of 2^-24.
 
     Args:
         seed: int64, of shape ``(B,)``.
         stream: what they are for.
         dim: how many for each run.
         step: the step they are for, 0 to 2^32 - 1.
+        dtype: of the numbers.
 
     Returns:
-        float64, of shape ``(dim, B)``.
+        of shape ``(dim, B)``.
     """
+    pairs = _pairs(seed, stream, (dim + 1) // 2, step, dtype)
+    return torch.stack(pairs, dim=1).flatten(0, 1)[:dim]
+
+
+def _pairs(
+    seed: Tensor, stream: Stream, blocks: int, step: Tensor | int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Two uniform random numbers a block, each ``(blocks, B)``; see `uniforms`."""
     step = like(step, (seed,))
-    block = torch.arange((dim + 1) // 2, device=seed.device).reshape(-1, *[1] * seed.dim())
+    block = torch.arange(blocks, device=seed.device).reshape(-1, *[1] * seed.dim())
     use, rest = torch.full_like(step, int(stream)), torch.zeros_like(step)
     words = philox((step, block, use, rest), (seed & _MASK, (seed >> 32) & _MASK))
-    draws = [
-        ((high >> 5) * 2**26 + (low >> 6)).double() * 2.0**-53
-        for high, low in (words[:2], words[2:])
-    ]
-    return torch.stack(draws, dim=1).flatten(0, 1)[:dim]
+
+    def uniform(high: Tensor, low: Tensor) -> Tensor:
+        if dtype == torch.float32:
+            return (high >> 8).to(dtype) * 2.0**-24
+        return ((high >> 5) * 2**26 + (low >> 6)).to(dtype) * 2.0**-53
+
+    return uniform(*words[:2]), uniform(*words[2:])
 
 
-def normals(seed: Tensor, stream: Stream, dim: int, step: Tensor | int = 0) -> Tensor:
+def normals(
+    seed: Tensor,
+    stream: Stream,
+    dim: int,
+    step: Tensor | int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
     """Standard normal random numbers, from pairs of `uniforms` (Box and Muller, 1958).
 
     Args and returns as `uniforms`; the batch should be padded, for `log` and `cos` have a vector
     and a scalar form.
     """
-    draws = uniforms(seed, stream, 2 * ((dim + 1) // 2), step)
-    radius = (-2.0 * (1.0 - draws[0::2]).log()).sqrt()
-    angle = 2.0 * math.pi * draws[1::2]
+    first, second = _pairs(seed, stream, (dim + 1) // 2, step, dtype)
+    radius = (-2.0 * (1.0 - first).log()).sqrt()
+    angle = 2.0 * math.pi * second
     pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
     return pairs.flatten(0, 1)[:dim]
+
+
+def students(
+    degrees_of_freedom: Number,
+    seed: Tensor,
+    stream: Stream,
+    dim: int,
+    step: Tensor | int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Random numbers of Student's distribution with ν degrees of freedom, from pairs of uniform
+    ones: √(ν (u^(-2/ν) - 1)) cos 2πv (Bailey, "Polar generation of random variates with the
+    t-distribution", 1994).
+
+    Args:
+        degrees_of_freedom: ν, positive.
+        seed, stream, dim, step, dtype: as for `normals`.
+    """
+    first, second = _pairs(seed, stream, dim, step, dtype)
+    log = (1.0 - first).log()
+    square = degrees_of_freedom * (-2.0 / degrees_of_freedom * log).expm1()
+    return square.sqrt() * (2.0 * math.pi * second).cos()

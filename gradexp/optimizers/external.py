@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,31 @@ import torch
 from torch import Tensor
 
 from gradexp.mistakes import Mistake, nearest
-from gradexp.numbers import Component
+from gradexp.numbers import Component, Number
+
+
+@dataclass(frozen=True)
+class Amount(Component):
+    """An option that is a number of each run."""
+
+    name: str
+    value: Number
+
+
+@dataclass(frozen=True)
+class Amounts(Component):
+    """An option that is some numbers of each run, such as ``betas``."""
+
+    name: str
+    value: tuple[Number, ...]
+
+
+@dataclass(frozen=True)
+class Setting(Component):
+    """Any other option."""
+
+    name: str
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -24,32 +48,64 @@ class External(Component):
     """
 
     factory: type[torch.optim.Optimizer]
-    options: tuple[tuple[str, Any], ...] = ()
+    options: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        object.__setattr__(self, "options", tuple(map(_option, self.options)))
         known = list(inspect.signature(self.factory).parameters)[1:]
-        for name, value in self.options:
-            if name not in known:
-                reason = f"{self.factory.__name__} has no such option; {nearest(name, known)}"
-                raise Mistake(name, value, reason)
+        name = self.factory.__name__
+        for option in self.options:
+            if option.name not in known:
+                reason = f"{name} has no such option; {nearest(option.name, known)}"
+                raise Mistake(option.name, option.value, reason)
         try:  # once, on a point of its own
-            point = torch.ones(2, requires_grad=True)
-            optimizer = self.reference([point])
-            optimizer.step(lambda: _slope(point))
+            (point,) = points = self.parameters(torch.ones(2, 1))
+            self.reference(points).step(lambda: _slope(point))
         except Exception as error:
-            name = self.factory.__name__
             raise Mistake("", "", f"{name} cannot make a step: {error}") from error
 
-    @property
-    def lr(self) -> float:
-        """Its learning rate."""
-        parameter = torch.zeros(2, requires_grad=True)
-        return float(self.reference([parameter]).param_groups[0].get("lr", float("nan")))
+    def hyperparameters(self) -> dict[str, Number]:
+        """Its numbers by name, of one run: ``lr``, ``betas[0]``, …"""
+        (group,) = self.reference(self.parameters(torch.zeros(2, 1))).param_groups
+        return hyperparameters(group)
+
+    def parameters(self, points: Tensor) -> list[Tensor]:
+        """A parameter for each of the points ``(dim, B)``: a vector, or a matrix of one column
+        where the optimizer takes no vectors."""
+        vectors = [point.clone().requires_grad_() for point in points.unbind(1)]
+        try:
+            self.reference(vectors[:1])
+        except Exception:
+            return [vector.detach()[:, None].requires_grad_() for vector in vectors]
+        return vectors
 
     def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-        """The optimizer over these parameters."""
-        return self.factory(parameters, **dict(self.options))
+        """The optimizer over these parameters, with the options of one run."""
+        return self.factory(parameters, **{option.name: option.value for option in self.options})
+
+
+def hyperparameters(group: Mapping[str, Any]) -> dict[str, Number]:
+    """The numbers of a parameter group of ``torch.optim``, by name."""
+    found: dict[str, Number] = {}
+    for name, value in group.items():
+        several = isinstance(value, tuple | list)
+        parts = {f"{name}[{i}]": part for i, part in enumerate(value)} if several else {name: value}
+        for path, part in parts.items():
+            if isinstance(part, int | float) and not isinstance(part, bool):
+                found[path] = float(part)
+    return found
+
+
+def _option(option: Any) -> Component:
+    """An option, by what it holds: real numbers may differ between runs that share a batch."""
+    if isinstance(option, Component):
+        return option
+    name, value = option
+    if isinstance(value, float):
+        return Amount(name, value)
+    if isinstance(value, tuple | list) and value and all(isinstance(v, float) for v in value):
+        return Amounts(name, tuple(value))
+    return Setting(name, value)
 
 
 def _slope(point: Tensor) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from gradexp.mistakes import Mistake
 from gradexp.numbers import NonNegative, Number, Point, Positive, UnitInterval, each, is_zero, like
-from gradexp.optimizers.optimizer import Optimizer
+from gradexp.optimizers.terms import descent
+from gradexp.optimizers.torch_rule import TorchRule
 
 
 class SGDState(NamedTuple):
@@ -20,7 +20,7 @@ class SGDState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SGD(Optimizer):
+class SGD(TorchRule):
     """Gradient descent with momentum, in the convention of ``torch.optim.SGD``.
 
     With gradient g at x, velocity v (0 at first), and d = 0 in the first step and where μ = 0::
@@ -51,6 +51,7 @@ class SGD(Optimizer):
     """
 
     linear = True
+    twin = torch.optim.SGD
 
     lr: Positive
     momentum: UnitInterval = 0.0
@@ -71,10 +72,7 @@ class SGD(Optimizer):
     def update(
         self, point: Point, gradient: Point, state: SGDState, step: int | Tensor
     ) -> tuple[Point, SGDState]:
-        if self.maximize:
-            gradient = each(torch.neg, gradient)
-        if not is_zero(self.weight_decay):
-            gradient = each(lambda g, x: g + self.weight_decay * x, gradient, point)
+        gradient = descent(gradient, point, self.weight_decay, self.maximize)
         if is_zero(self.momentum):
             velocity = move = gradient
         else:
@@ -92,14 +90,3 @@ class SGD(Optimizer):
         undamped = (momentum == 0) | (step == 0)
         gain = torch.where(undamped, 1.0, 1.0 - dampening)
         return each(lambda v, g: self.momentum * v + gain * g, velocity, gradient)
-
-    def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
-            parameters,
-            lr=float(self.lr),
-            momentum=float(self.momentum),
-            dampening=float(self.dampening),
-            weight_decay=float(self.weight_decay),
-            nesterov=self.nesterov,
-            maximize=self.maximize,
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -23,14 +25,7 @@ from gradexp.surfaces import Surface
 _HUGE = 1e150  # beyond, the ticks of a logarithmic axis overflow
 
 
-def draw_trajectory(
-    surface: Surface,
-    step: np.ndarray,
-    loss: np.ndarray,
-    gradient_norm: np.ndarray,
-    point: np.ndarray,
-    title: str,
-) -> Figure:
+def draw_trajectory(surface: Surface, trace: Mapping[str, np.ndarray], title: str) -> Figure:
     """One run over the contours of its surface, beside its loss and gradient norm.
 
     Above two dimensions the contours are a slice through the run's last point, along the two
@@ -38,23 +33,20 @@ def draw_trajectory(
 
     Args:
         surface: of that run.
-        step: ``(R,)``.
-        loss: ``(R,)``.
-        gradient_norm: ``(R,)``.
-        point: ``(R, dim)``.
+        trace: ``step``, ``loss`` and ``gradient_norm`` ``(R,)``, ``point`` ``(R, dim)``.
         title: of the whole figure.
     """
     with style.drawing(9.0, 4.2) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
         # A layout engine would draw everything twice.
         figure.subplots_adjust(left=0.085, right=0.985, bottom=0.22, top=0.86, wspace=0.19)
-        finite = np.isfinite(point).all(axis=1)
-        path = point[finite]
+        finite = np.isfinite(trace["point"]).all(axis=1)
+        path = trace["point"][finite]
         if surface.dim == 1:
             _draw_graph(left, surface, path[:, 0])
         else:
             _draw_slice(left, surface, path)
-        _draw_curves(right, surface, step, loss, gradient_norm)
+        _draw_curves(right, surface, trace["step"], trace["loss"], trace["gradient_norm"])
         figure.suptitle(title, fontsize=10)
         return figure
 

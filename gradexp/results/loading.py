@@ -123,7 +123,7 @@ def _traces(folder: Path, runs: pd.DataFrame) -> xr.Dataset:
     }
     step = _grid([part["step"] for part in parts.values()])
     arrays: dict[str, Any] = {}
-    for name in ("loss", "gradient_norm", "point"):
+    for name in dict.fromkeys(name for part in parts.values() for name in part if name != "step"):
         having = {index: part for index, part in parts.items() if name in part}
         if not having:
             continue

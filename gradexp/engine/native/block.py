@@ -20,7 +20,7 @@ from gradexp.engine.native.values import Unsupported
 from gradexp.engine.problem import PARTS, Problem, Record
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import NEVER, Notes, begin, step_once
-from gradexp.numbers import map_numbers, numbers
+from gradexp.numbers import in_lanes, map_numbers, numbers
 
 COORDINATES = 16
 """Points of up to so many dimensions are held as a tuple of coordinates, in registers."""
@@ -72,7 +72,9 @@ class Block:
             if count < rows.shape[1]:
                 rows[:, count:] = rows[:, count - 1 : count]
         point: Any = self._rows(buffers, self.places.point)
-        memory = problem.batched.init(tuple(point) if self.tuple_of_coordinates else point)
+        start = problem.start
+        rule = in_lanes(problem.batched, count, start.dtype, start.device, columns.start)
+        memory = rule.init(tuple(point) if self.tuple_of_coordinates else point)
         for leaf, state in zip(self.places.memory, tree_leaves(memory), strict=True):
             self._rows(buffers, leaf).copy_(state)
 
@@ -128,11 +130,14 @@ def _present(problem: Problem) -> Iterator[Any]:
                 yield number
 
 
-def _mark(number: Any) -> Any:
-    """What a program has for a number: a place for a real or a whole one, or a plain 0."""
+def _mark(number: Any, timed: bool = False) -> Any:
+    """What a program has for a number: a place for a real or a whole one, or for a real one that
+    all runs share, or a plain 0."""
     if isinstance(number, Tensor):
         return "real" if number.is_floating_point() else "whole"
-    return "whole" if isinstance(number, int) else "real" if number else 0.0
+    if isinstance(number, int):
+        return "whole"
+    return 0.0 if not number else "shared" if timed else "real"
 
 
 def block_for(problem: Problem, device: torch.device | None = None) -> Block:
@@ -146,10 +151,15 @@ def block_for(problem: Problem, device: torch.device | None = None) -> Block:
         Unsupported: it does something that has no form in a program.
         CannotCompile: there is no compiler, or it failed.
     """
-    parts = tuple(
-        map_numbers(getattr(problem, name), lambda number, name: _mark(number)) for name in PARTS
-    )
     start, device = problem.start, device or problem.start.device
+
+    def marked(part: str) -> Any:
+        def mark(number: Any, name: str) -> Any:
+            return _mark(number, device.type == "cpu" and problem.is_timed(part, name))
+
+        return map_numbers(getattr(problem, part), mark)
+
+    parts = tuple(marked(name) for name in PARTS)
     key = _Key(parts, problem.record.tolerances, start.dtype, start.shape[0], device)
     try:
         hash(key)
@@ -228,7 +238,9 @@ def _block(key: _Key) -> Block:
     program = kind.recall(signature) if signature else None
     if program is None:
         module = trace(step, [*leaves, torch.tensor(0), torch.tensor(1), *lanes])
-        text = write(module, layout, held, seen, key.dim, runs_traced, kind.in_place)
+        marks = [mark for part in key.parts for mark in numbers(part).values() if mark != 0.0]
+        shared = [held + place for place, mark in enumerate(marks) if mark == "shared"]
+        text = write(module, layout, held, seen, key.dim, runs_traced, kind.in_place, shared)
         program = kind.build(text, small, signature)
     sizes = {leaf.buffer: (leaf.first + leaf.rows, leaf.dtype) for leaf in layout}
     whole_point = dataclasses.replace(tree_leaves(places.point)[0], rows=key.dim)

@@ -41,7 +41,7 @@ class NativeChunk:
         many runs may end at once, and none so long that Ctrl-C is not heard."""
         work = self._buffers["reals"].shape[1] * self._block.places.point.rows
         if self._block.device.type == "cpu":
-            self.shortest, self.longest = max(32, 2**17 // work), max(64, 2**27 // work)
+            self.shortest, self.longest = max(32, 2**17 // work), min(2**16, max(64, 2**27 // work))
         else:
             self.shortest, self.longest = 64, min(2**18, max(64, 2**34 // work))
 

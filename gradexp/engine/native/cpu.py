@@ -81,6 +81,8 @@ static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, i
                      real* loss_rows, real* norm_rows, real* point_rows, int64_t pitch,
                      int64_t stride) {
   $rooms
+  $shared
+  $tables
   for (int64_t lane; (lane = next.fetch_add(GROUPS * LANES)) < width;) {
     $packs
 #pragma GCC unroll $groups

@@ -9,6 +9,7 @@ is computed once, before the first step.
 from __future__ import annotations
 
 import operator
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -22,9 +23,11 @@ from gradexp.engine.native.values import C_TYPES, Index, Unsupported, Value
 class Emitter(Moves):
     """Walks a graph, and writes its arithmetic."""
 
-    def walk(self, graph: Graph) -> None:
-        """Emits every node but placeholders and the output."""
+    def walk(self, graph: Graph, wanted: Container[Node]) -> None:
+        """Emits the nodes that are wanted, but for placeholders and the output."""
         for node in graph.nodes:
+            if node not in wanted:
+                continue
             if node.op == "get_attr":
                 self.values[node.name] = self._constant(node)
                 self._invariant.add(node.name)
@@ -49,6 +52,10 @@ class Emitter(Moves):
 
     def _arithmetic(self, node: Node, name: str) -> Value:
         dtype: torch.dtype = node.meta["val"].dtype
+        if node in self._words.high:
+            return self._high_word(node, self.values[self._words.high[node].name])
+        if node in self._words.low:
+            return self._broadcast(node, self._source(node))
         arguments = list(node.args)
         inner = dtype
         tensors = [a for a in arguments if isinstance(a, Node)]
@@ -79,7 +86,8 @@ class Emitter(Moves):
             if inner == torch.bool and lanes:
                 read = [f"mask({r})" for r in read]
             if name == "mul" and not inner.is_floating_point:
-                return f"product({read[0]}, {read[1]})"
+                kind = "product_of_words" if node in self._words.products else "product"
+                return f"{kind}({read[0]}, {read[1]})"
             if name in INFIX:
                 last = (
                     f"{C_TYPES[inner]}({literal(alpha)}) * ({read[1]})" if alpha != 1 else read[1]
@@ -104,6 +112,14 @@ class Emitter(Moves):
             raise Unsupported(f"{name} has no compiled form")
 
         return self._compute(node, dtype, lanes, text)
+
+    def _high_word(self, node: Node, source: Value) -> Value:
+        """The upper 32 bits of a whole number."""
+
+        def text(index: Index) -> str:
+            return f"high_word(pack({self._read(source, node, index, torch.int64)}))"
+
+        return self._compute(node, torch.int64, True, text)
 
     def _power(self, values: list[Value], read: list[str]) -> str:
         exponent = values[1].known

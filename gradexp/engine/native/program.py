@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from gradexp.engine.native.emit import Emitter
+from gradexp.engine.native.tables import Tables, wanted
 from gradexp.engine.native.values import C_TYPES, Index, Unsupported, Value, unravelled
 
 _BUFFERS = {
@@ -122,6 +123,7 @@ def write(
     dim: int,
     lanes: int,
     in_place: bool,
+    shared: Container[int] = (),
 ) -> Text:
     """The program's text.
 
@@ -134,6 +136,7 @@ def write(
         dim: coordinates of a point.
         lanes: the length of the example's last axis.
         in_place: whether arrays stay in the buffers, instead of being loaded and saved.
+        shared: which leaves are numbers that are the same for all runs.
 
     Raises:
         Unsupported: something in the graph has no form over packs.
@@ -141,12 +144,20 @@ def write(
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
     held = [*inputs[:state], *inputs[state + 2 :]]
     emitter = Emitter(module, lanes, {node.name for node in inputs[state + 1 :]})
+    common: dict[Node, Value] = {}
     packs: list[str] = []
+    splats: list[str] = []
     loads: list[str] = []
     saves: list[str] = []
     columns: list[Column] = []
     for i, (node, leaf) in enumerate(zip(held, leaves, strict=True)):
         name, kind = f"s{i}" if i < state else f"n{i}", C_TYPES[leaf.dtype]
+        if i in shared:
+            number = f"{leaf.buffer}[{leaf.first} * width]"
+            splats.append(f"const Pack<{kind}> {name} = splat({number});")
+            common[node] = Value(leaf.dtype, (), True, _named(name))
+            emitter.place(node, common[node])
+            continue
         shape = (leaf.rows,) if node.meta["val"].dim() == 2 else ()
         where = f"{leaf.buffer} + ({leaf.first}"
         if shape:
@@ -167,9 +178,12 @@ def write(
         emitter.place(node, Value(leaf.dtype, shape, True, at))
     for name, node in zip(("step", "last"), inputs[state : state + 2], strict=True):
         emitter.place(node, Value(torch.int64, (), False, _named(name)))
-    emitter.walk(module.graph)
-
+    tables = Tables(module, lanes, inputs[state : state + 2], common)
+    for i, node in enumerate(tables.nodes):
+        emitter.place(node, tables.value(i))
     (output,) = (node for node in module.graph.nodes if node.op == "output")
+    emitter.walk(module.graph, wanted([output], tables.nodes))
+
     results = [emitter.values[node.name] for node in output.args[0]]
     point, loss, square, steps = (
         seen[name] for name in ("point", "loss", "gradient_square", "steps")
@@ -188,7 +202,9 @@ def write(
     step, rest = emitter.step.lines(stored, [*shown, goes_on] if in_place else shown)
     parts = {
         "real": C_TYPES[leaves[loss].dtype],
-        "constants": "\n".join(emitter.constants),
+        "constants": "\n".join(dict.fromkeys([*emitter.constants, *tables.constants])),
+        "shared": "\n  ".join(splats),
+        "tables": tables.text(),
         "packs": "\n    ".join([*packs, *emitter.kept]),
         "loads": "\n      ".join(loads),
         "before": before,

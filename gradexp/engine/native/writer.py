@@ -12,6 +12,7 @@ from torch.fx import GraphModule, Node
 from gradexp.engine.native.operations import literal
 from gradexp.engine.native.section import Section
 from gradexp.engine.native.values import C_TYPES, Index, Value, flat, unravelled
+from gradexp.engine.native.words import Words
 
 _PARTS = ("aten.slice.Tensor", "aten.select.int")
 
@@ -28,6 +29,7 @@ class Writer:
     def __init__(self, module: GraphModule, lanes: int, invariant: set[str]) -> None:
         self._module = module
         self._lanes = lanes
+        self._words = Words(module.graph, lanes)
         self._invariant = set(invariant)
         self.before, self.step = Section(), Section()
         self.values: dict[str, Value] = {}

@@ -1,0 +1,69 @@
+"""Clips: how large a gradient may be when the optimizer sees it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers import Component, Point, Positive, each, like, norm
+
+
+class Clip(Component):
+    """Makes large gradients smaller, noise included; what is recorded and judged is not clipped."""
+
+    @abstractmethod
+    def clip(self, gradient: Point) -> Any:
+        """The gradient that the optimizer sees.
+
+        Args:
+            gradient: a tensor ``(dim, *batch)``, or `dim` tensors of one batch shape.
+        """
+
+
+@dataclass(frozen=True)
+class Unclipped(Clip):
+    """Every gradient as it is."""
+
+    def clip(self, gradient: Point) -> Point:
+        return gradient
+
+
+@dataclass(frozen=True)
+class ByNorm(Clip):
+    """g min(1, c / (‖g‖ + 10⁻⁶)), as ``torch.nn.utils.clip_grad_norm_``.
+
+    Args:
+        max_norm: c, positive.
+
+    Source: Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks"
+    (ICML 2013).
+    """
+
+    max_norm: Positive = 1.0
+
+    def clip(self, gradient: Point) -> Any:
+        scale = (self.max_norm / (norm(gradient) + 1e-6)).clamp(max=1.0)
+        return each(lambda g: scale * g, gradient)
+
+
+@dataclass(frozen=True)
+class ByValue(Clip):
+    """Each coordinate of the gradient between -c and c, as ``torch.nn.utils.clip_grad_value_``.
+
+    Args:
+        clip_value: c, positive.
+    """
+
+    clip_value: Positive = 1.0
+
+    def clip(self, gradient: Point) -> Any:
+        limit = like(self.clip_value, gradient)
+
+        def clipped(g: Tensor) -> Tensor:
+            return torch.maximum(torch.minimum(g, limit), -limit)
+
+        return each(clipped, gradient)

@@ -1,0 +1,117 @@
+"""Optimizers side by side: each at its best learning rate, and over all that were tried."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradexp.comparison.arrivals import expected_steps, quantiles
+from gradexp.comparison.sample import BUDGET, LR, Part, Sample, Setting, counted
+from gradexp.comparison.table import Table, number, percent, steps, texts
+
+
+def optimizers(sample: Sample) -> Table | None:
+    """How each optimizer does on each surface: at the learning rate that suits it there, and at all
+    of them together, as for one who does not know it.
+
+    Returns:
+        None where optimizers, or their learning rates, were not swept, or runs are not compared by
+        steps.
+    """
+    swept = "optimizer" in sample.setting and LR in sample.setting
+    if not swept or not sample.metric.is_arrival:
+        return None
+    solver = [key for key in sample.solver if key != LR]
+    rows: list[dict[str, Any]] = []
+    for problem, there in sample.groups(sample.problem):
+        some = [_row(sample, setting, problem) for setting in sample.groups(solver, there)]
+        fewest = min(row["median"] for row in some)
+        for row in sorted(some, key=lambda row: (row["median"], row["with_restarts"])):
+            known = math.isfinite(fewest) and fewest > 0
+            rows.append({**row, "times_best": row["median"] / fewest if known else math.nan})
+    frame = pd.DataFrame(rows)
+    arrived = zip(frame["arrived"], frame["runs"], strict=True)
+    shown: dict[str, Any] = {
+        **texts(frame, [*sample.problem, *solver]),
+        "best lr": [
+            f"{edge}{number(rate)}" for edge, rate in zip(frame["edge"], frame["best"], strict=True)
+        ],
+        "arrived": [f"{some}/{count}" for some, count in arrived],
+        "median steps": frame["median"].map(steps),
+        "÷ best": ["" if math.isnan(v) else steps(v) for v in frame["times_best"]],
+        "with restarts": frame["with_restarts"].map(steps),
+        "all lr: arrived %": frame["arrived_of_all"].map(percent),
+        "all lr: with restarts": frame["with_restarts_of_all"].map(steps),
+    }
+    told = (
+        f"{sample.behind()}; {_conditions(sample, solver)}; best lr: of the fewest median steps, "
+    )
+    told += "≤ and ≥ where it is the last one tried; with restarts: all steps made ÷ runs that "
+    told += "arrived, at the best learning rate, and at all that were tried"
+    title = f"Optimizers, each at its best learning rate and at all: {sample.metric.label}"
+    return Table("optimizers", title, frame, pd.DataFrame(shown), told)
+
+
+def _row(sample: Sample, setting: Setting, problem: dict[str, Any]) -> dict[str, Any]:
+    """One optimizer on one surface."""
+    values, runs = setting
+    by_rate = [(float(value[LR]), part) for value, part in sample.groups([LR], runs)]
+
+    def score(one: tuple[float, Part]) -> tuple[float, float]:
+        some = sample.arrivals.take(one[1].rows)
+        return quantiles(some, (0.5,))[0], expected_steps(some)
+
+    best, part = min(by_rate, key=score)
+    median, with_restarts = score((best, part))
+    tried = [rate for rate, _ in by_rate]
+    edge = ""
+    if len(tried) > 1 and math.isfinite(with_restarts):
+        edge = "≤ " if best == tried[0] else "≥ " if best == tried[-1] else ""
+    every = sample.arrivals.take(runs.rows)
+    return {
+        **problem,
+        **values,
+        "best": best if math.isfinite(with_restarts) else math.nan,
+        "edge": edge,
+        "runs": len(part),
+        "arrived": sample.arrivals.take(part.rows).arrived,
+        "median": median,
+        "with_restarts": with_restarts,
+        "rates": len(tried),
+        "arrived_of_all": every.arrived / len(runs),
+        "with_restarts_of_all": expected_steps(every),
+    }
+
+
+def _conditions(sample: Sample, solver: list[str]) -> str:
+    """Whether all optimizers had the same learning rates, starts and steps on each surface."""
+    unlike = []
+    groups = [
+        [runs for _, runs in sample.groups(solver, there)]
+        for _, there in sample.groups(sample.problem)
+    ]
+
+    def differ(keys: tuple[str, ...]) -> bool:
+        def given(runs: Part) -> set[tuple[Any, ...]]:
+            return set(zip(*(map(str, runs[key]) for key in keys), strict=True))
+
+        return any(given(one) != given(others[0]) for others in groups for one in others)
+
+    if differ((LR,)):
+        unlike.append("learning rates")
+    if sample.repeats and differ(sample.repeats):
+        unlike.append(", ".join(sample.repeats))
+    budgets = sample.runs.get(BUDGET)
+    if budgets is not None and BUDGET not in sample.setting and budgets.nunique() > 1:
+        unlike.append("budgets")
+    if unlike:
+        return f"not a fair comparison: they were not given the same {' and '.join(unlike)}"
+    rates = len(np.unique(sample.every[LR].astype(float)))
+    alike = [counted(rates, "learning rate")]
+    alike += [f"{sample.runs[key].nunique(dropna=False)} of {key}" for key in sample.repeats]
+    if budgets is not None:
+        alike.append(f"at most {int(budgets.max()):,} steps")
+    return f"all had the same: {', '.join(alike)}"

@@ -1,0 +1,80 @@
+"""Adadelta: steps in the units of the steps before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
+from gradexp.optimizers.terms import average_square, descent
+from gradexp.optimizers.torch_rule import TorchRule
+
+
+class AdadeltaState(NamedTuple):
+    # change every step
+    square: Point
+    """the gradient's mean square"""
+    moved: Point
+    """the mean square of the steps, before the learning rate"""
+
+
+@dataclass(frozen=True)
+class Adadelta(TorchRule):
+    """Steps by the gradient over its mean square, times that of the steps before, as
+    ``torch.optim.Adadelta``.
+
+    With gradient g at x, averages v and u (0 at first)::
+
+        g ← -g if maximize, then g ← g + λ x
+        v ← ρ v + (1 - ρ) g²
+        d = √((u + ε)/(v + ε)) g
+        u ← ρ u + (1 - ρ) d²
+        x ← x - α d
+
+    Args:
+        lr: learning rate α, positive.
+        rho: ρ, in [0, 1).
+        eps: ε, at least 0.
+        weight_decay: λ, at least 0.
+        maximize: go uphill.
+
+    Source: Zeiler, "ADADELTA: an adaptive learning rate method" (arXiv 2012).
+
+    >>> rule, point, gradient = Adadelta(rho=0.5, eps=0.5), torch.ones(1), torch.ones(1)
+    >>> state = rule.init(point)
+    >>> for step in range(3):
+    ...     point, state = rule.update(point, gradient, state, step)
+    ...     print(round(point.item(), 4), round(state.moved.item(), 4))
+    0.2929 0.25
+    -0.4817 0.425
+    -1.3019 0.5489
+    """
+
+    lr: Positive = 1.0
+    rho: UnitInterval = 0.9
+    eps: NonNegative = 1e-6
+    weight_decay: NonNegative = 0.0
+    maximize: bool = False
+
+    twin = torch.optim.Adadelta
+
+    def init(self, point: Point) -> AdadeltaState:
+        zero = each(torch.zeros_like, point)
+        return AdadeltaState(zero, zero)
+
+    def update(
+        self, point: Point, gradient: Point, state: AdadeltaState, step: int | Tensor
+    ) -> tuple[Point, AdadeltaState]:
+        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+        square = average_square(state.square, gradient, self.rho)
+
+        def toward(g: Tensor, v: Tensor, u: Tensor) -> Tensor:
+            return ((u + self.eps) / (v + self.eps)).sqrt() * g
+
+        move = each(toward, gradient, square, state.moved)
+        moved = average_square(state.moved, move, self.rho)
+        point = each(lambda x, d: x - self.lr * d, point, move)
+        return point, AdadeltaState(square, moved)

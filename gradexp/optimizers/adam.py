@@ -1,0 +1,140 @@
+"""Adam and AdamW: steps by moving averages of the gradient and of its square."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
+from gradexp.optimizers.terms import average, average_square, decayed, root, scaled, weight
+from gradexp.optimizers.torch_rule import TorchRule
+
+
+class AdamState(NamedTuple):
+    # change every step
+    mean: Point
+    square: Point
+    # of amsgrad, likewise: the largest square so far; else nothing
+    largest: Point
+
+
+@dataclass(frozen=True)
+class _Moments(TorchRule):
+    """What Adam and AdamW share: all but where weight decay goes."""
+
+    lr: Positive = 1e-3
+    betas: tuple[UnitInterval, UnitInterval] = (0.9, 0.999)
+    eps: NonNegative = 1e-8
+    weight_decay: NonNegative = 0.0
+    amsgrad: bool = False
+    maximize: bool = False
+
+    timed = ("betas",)
+
+    @abstractmethod
+    def _decouples(self) -> bool:
+        """Whether weight decay is no part of the gradient."""
+
+    def init(self, point: Point) -> AdamState:
+        zero = each(torch.zeros_like, point)
+        return AdamState(zero, zero, zero if self.amsgrad else ())
+
+    def update(
+        self, point: Point, gradient: Point, state: AdamState, step: int | Tensor
+    ) -> tuple[Point, AdamState]:
+        point, gradient = decayed(
+            point, gradient, self.lr, self.weight_decay, self._decouples(), self.maximize
+        )
+        mean = average(state.mean, gradient, self.betas[0])
+        square = average_square(state.square, gradient, self.betas[1])
+        size, largest = square, state.largest
+        if self.amsgrad:
+            size = largest = each(torch.maximum, largest, square)
+        # m̂/(√v̂ + ε) with both bias corrections in factors of the step: one division a coordinate
+        spread = root(weight(self.betas[1], step))
+        rate = self.lr * (spread / weight(self.betas[0], step))
+        point = scaled(point, rate, mean, size, self.eps * spread)
+        return point, AdamState(mean, square, largest)
+
+
+@dataclass(frozen=True)
+class Adam(_Moments):
+    """Steps by the gradient's mean over the root of its mean square, as ``torch.optim.Adam``.
+
+    With gradient g at x, averages m and v (0 at first), and t the number of the step, from 1::
+
+        g ← -g if maximize
+        x ← x - α λ x if decoupled_weight_decay, else g ← g + λ x
+        m ← β₁ m + (1 - β₁) g,  v ← β₂ v + (1 - β₂) g²
+        w ← the largest v so far if amsgrad, else v
+        x ← x - α m/(1 - β₁ᵗ) / (√(w/(1 - β₂ᵗ)) + ε)
+
+    Args:
+        lr: learning rate α, positive.
+        betas: β₁ and β₂, in [0, 1).
+        eps: ε, at least 0.
+        weight_decay: λ, at least 0.
+        amsgrad: never let a coordinate's scale shrink.
+        maximize: go uphill.
+        decoupled_weight_decay: shrink the point instead of adding to the gradient: AdamW.
+
+    Source: Kingma and Ba, "Adam: a method for stochastic optimization" (ICLR 2015); amsgrad: Reddi,
+    Kale, Kumar, "On the convergence of Adam and beyond" (ICLR 2018).
+
+    >>> rule, point, gradient = Adam(lr=0.5, betas=(0.5, 0.5)), torch.ones(1), torch.ones(1)
+    >>> state = rule.init(point)
+    >>> for step in range(3):
+    ...     point, state = rule.update(point, gradient, state, step)
+    ...     print(round(point.item(), 4), state.mean.item(), state.square.item())
+    0.5 0.5 0.5
+    0.0 0.75 0.75
+    -0.5 0.875 0.875
+    """
+
+    decoupled_weight_decay: bool = False
+
+    twin = torch.optim.Adam
+
+    def _decouples(self) -> bool:
+        return self.decoupled_weight_decay
+
+
+@dataclass(frozen=True)
+class AdamW(_Moments):
+    """Adam with decoupled weight decay, as ``torch.optim.AdamW``: `Adam` whose every step begins
+    with x ← x - α λ x.
+
+    Args:
+        lr: learning rate α, positive.
+        betas: β₁ and β₂, in [0, 1).
+        eps: ε, at least 0.
+        weight_decay: λ, at least 0.
+        amsgrad: never let a coordinate's scale shrink.
+        maximize: go uphill.
+
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (ICLR 2019).
+
+    >>> rule, point, gradient = AdamW(0.5, weight_decay=1.0), torch.ones(1), torch.zeros(1)
+    >>> state = rule.init(point)
+    >>> for step in range(3):
+    ...     point, state = rule.update(point, gradient, state, step)
+    ...     print(point.item())
+    0.5
+    0.25
+    0.125
+    """
+
+    weight_decay: NonNegative = 1e-2
+
+    twin = torch.optim.AdamW
+
+    @classmethod
+    def label(cls) -> str:
+        return "adamw"
+
+    def _decouples(self) -> bool:
+        return True

@@ -1,0 +1,70 @@
+"""Heavy ball: gradient descent that keeps part of its last step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
+from gradexp.optimizers.optimizer import Optimizer
+from gradexp.optimizers.terms import descent
+
+
+class HeavyBallState(NamedTuple):
+    # changes every step
+    previous: Point
+
+
+@dataclass(frozen=True)
+class HeavyBall(Optimizer):
+    """Polyak's heavy ball, in his own form.
+
+    With gradient g at x, and the point before it, p (x itself at first)::
+
+        g ← -g if maximize, then g ← g + λ x
+        x, p ← x - α g + β (x - p), x
+
+    With a constant α it goes where `SGD` with the same momentum goes; where α changes, the step
+    that is kept is the one that was made, and SGD's is rescaled by the new α.
+
+    Args:
+        lr: learning rate α, positive.
+        momentum: β, in [0, 1).
+        weight_decay: λ, at least 0.
+        maximize: go uphill.
+
+    Source: Polyak, "Some methods of speeding up the convergence of iteration methods" (USSR
+    Computational Mathematics and Mathematical Physics 1964).
+
+    >>> rule, point, gradient = HeavyBall(0.5, 0.5), torch.tensor([4.0]), torch.tensor([2.0])
+    >>> state = rule.init(point)
+    >>> for step in range(3):
+    ...     point, state = rule.update(point, gradient, state, step)
+    ...     print(point.item(), state.previous.item())
+    3.0 4.0
+    1.5 3.0
+    -0.25 1.5
+    """
+
+    linear = True
+
+    lr: Positive
+    momentum: UnitInterval = 0.9
+    weight_decay: NonNegative = 0.0
+    maximize: bool = False
+
+    def init(self, point: Point) -> HeavyBallState:
+        return HeavyBallState(previous=each(torch.clone, point))
+
+    def update(
+        self, point: Point, gradient: Point, state: HeavyBallState, step: int | Tensor
+    ) -> tuple[Point, HeavyBallState]:
+        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+
+        def moved(x: Tensor, g: Tensor, p: Tensor) -> Tensor:
+            return x - self.lr * g + self.momentum * (x - p)
+
+        return each(moved, point, gradient, state.previous), HeavyBallState(point)

@@ -1,0 +1,64 @@
+"""Lion: steps by the sign of a mean of gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
+from gradexp.optimizers.optimizer import Optimizer
+from gradexp.optimizers.terms import average, decayed
+
+
+class LionState(NamedTuple):
+    # changes every step
+    mean: Point
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    """Steps of one length in every coordinate, by the sign of a mean of gradients.
+
+    With gradient g at x, and average m (0 at first)::
+
+        g ← -g if maximize
+        x ← x - α (sign(β₁ m + (1 - β₁) g) + λ x)
+        m ← β₂ m + (1 - β₂) g
+
+    Args:
+        lr: learning rate α, positive.
+        betas: β₁ and β₂, in [0, 1).
+        weight_decay: λ, at least 0; decoupled from the gradient.
+        maximize: go uphill.
+
+    Source: Chen et al., "Symbolic discovery of optimization algorithms" (NeurIPS 2023).
+
+    >>> rule, point = Lion(lr=0.25, betas=(0.5, 0.75)), torch.ones(1)
+    >>> state = rule.init(point)
+    >>> for step in range(4):
+    ...     point, state = rule.update(point, point, state, step)
+    ...     print(point.item(), state.mean.item())
+    0.75 0.25
+    0.5 0.375
+    0.25 0.40625
+    0.0 0.3671875
+    """
+
+    lr: Positive = 1e-4
+    betas: tuple[UnitInterval, UnitInterval] = (0.9, 0.99)
+    weight_decay: NonNegative = 0.0
+    maximize: bool = False
+
+    def init(self, point: Point) -> LionState:
+        return LionState(each(torch.zeros_like, point))
+
+    def update(
+        self, point: Point, gradient: Point, state: LionState, step: int | Tensor
+    ) -> tuple[Point, LionState]:
+        point, gradient = decayed(point, gradient, self.lr, self.weight_decay, True, self.maximize)
+        direction = average(state.mean, gradient, self.betas[0])
+        point = each(lambda x, d: x - self.lr * d.sign(), point, direction)
+        return point, LionState(average(state.mean, gradient, self.betas[1]))

@@ -1,0 +1,69 @@
+"""Gradient descent with Polyak's step size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers import Point, Positive, each, total
+from gradexp.optimizers.optimizer import Optimizer
+
+
+class PolyakState(NamedTuple):
+    """Nothing is kept."""
+
+
+@dataclass(frozen=True)
+class Polyak(Optimizer):
+    """Gradient descent with the step that the loss gap allows, at most a learning rate (SPS_max).
+
+    With gradient g at x, and the gap between the loss there and the surface's least value::
+
+        x ← x - min(gap/(c ‖g‖²), α) g, and x stays where g = 0
+
+    On a convex surface with c = 1 no step leads away from a minimizer. A gap below 0, which only
+    rounding or a wrong least value makes, is taken to be 0.
+
+    Args:
+        lr: the largest step α, positive.
+        c: positive.
+
+    Source: Polyak, "Minimization of unsmooth functionals" (USSR Computational Mathematics and
+    Mathematical Physics 1969); Loizou et al., "Stochastic Polyak step-size for SGD: an adaptive
+    learning rate for fast convergence" (AISTATS 2021).
+
+    >>> rule, point = Polyak(lr=10.0), torch.tensor([2.0, 0.0])  # on ½ ‖x‖²
+    >>> for step in range(3):
+    ...     gap = 0.5 * point.square().sum()
+    ...     point, _ = rule.update(point, point, PolyakState(), step, gap=gap)
+    ...     print(point.tolist())
+    [1.0, 0.0]
+    [0.5, 0.0]
+    [0.25, 0.0]
+    """
+
+    needs_gap = True
+
+    lr: Positive = 1.0
+    c: Positive = 1.0
+
+    def init(self, point: Point) -> PolyakState:
+        return PolyakState()
+
+    def update(
+        self,
+        point: Point,
+        gradient: Point,
+        state: PolyakState,
+        step: int | Tensor,
+        gap: Tensor | None = None,
+    ) -> tuple[Point, PolyakState]:
+        if gap is None:
+            raise TypeError("Polyak's step needs the gap")
+        square = total(each(torch.square, gradient))
+        size = (gap.clamp(min=0.0) / (self.c * square)).clamp(max=self.lr)
+        rate = torch.where(square > 0, size, 0.0)
+        return each(lambda x, g: x - rate * g, point, gradient), state

@@ -1,0 +1,92 @@
+"""RMSprop: steps by the gradient over the root of its mean square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each, is_zero
+from gradexp.optimizers.terms import average, average_square, descent, scaled
+from gradexp.optimizers.torch_rule import TorchRule
+
+
+class RMSpropState(NamedTuple):
+    # change every step; the velocity where there is momentum
+    square: Point
+    velocity: Point
+    # where centered, likewise: the gradient's mean; else nothing
+    mean: Point
+
+
+@dataclass(frozen=True)
+class RMSprop(TorchRule):
+    """Steps by the gradient over its root mean square, as ``torch.optim.RMSprop``.
+
+    With gradient g at x, averages v and m, and velocity b (0 at first)::
+
+        g ← -g if maximize, then g ← g + λ x
+        v ← ρ v + (1 - ρ) g²,  m ← ρ m + (1 - ρ) g
+        w = v - m² if centered, else v
+        b ← μ b + g/(√w + ε)
+        x ← x - α b
+
+    Args:
+        lr: learning rate α, positive.
+        alpha: ρ, in [0, 1).
+        eps: ε, at least 0.
+        weight_decay: λ, at least 0.
+        momentum: μ, in [0, 1).
+        centered: divide by the standard deviation.
+        maximize: go uphill.
+
+    Where v - m² is below 0, by rounding, it is taken to be 0; torch's is NaN.
+
+    Source: Tieleman and Hinton, "Lecture 6.5: RMSprop" (COURSERA 2012); centered: Graves,
+    "Generating sequences with recurrent neural networks" (arXiv 2013).
+
+    >>> rule, point, gradient = RMSprop(lr=0.5, alpha=0.5), torch.ones(1), torch.ones(1)
+    >>> state = rule.init(point)
+    >>> for step in range(3):
+    ...     point, state = rule.update(point, gradient, state, step)
+    ...     print(round(point.item(), 4), state.square.item())
+    0.2929 0.5
+    -0.2845 0.75
+    -0.819 0.875
+    """
+
+    lr: Positive = 1e-2
+    alpha: UnitInterval = 0.99
+    eps: NonNegative = 1e-8
+    weight_decay: NonNegative = 0.0
+    momentum: UnitInterval = 0.0
+    centered: bool = False
+    maximize: bool = False
+
+    twin = torch.optim.RMSprop
+
+    def init(self, point: Point) -> RMSpropState:
+        zero = each(torch.zeros_like, point)
+        return RMSpropState(zero, zero, zero if self.centered else ())
+
+    def update(
+        self, point: Point, gradient: Point, state: RMSpropState, step: int | Tensor
+    ) -> tuple[Point, RMSpropState]:
+        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+        square = spread = average_square(state.square, gradient, self.alpha)
+        mean, velocity = state.mean, state.velocity
+        if self.centered:
+            mean = average(mean, gradient, self.alpha)
+            spread = each(lambda v, m: (v - m * m).clamp(min=0.0), square, mean)
+        if is_zero(self.momentum):
+            point = scaled(point, self.lr, gradient, spread, self.eps)
+            return point, RMSpropState(square, velocity, mean)
+
+        def faster(b: Tensor, g: Tensor, w: Tensor) -> Tensor:
+            return self.momentum * b + g / (w.sqrt() + self.eps)
+
+        velocity = each(faster, velocity, gradient, spread)
+        point = each(lambda x, b: x - self.lr * b, point, velocity)
+        return point, RMSpropState(square, velocity, mean)

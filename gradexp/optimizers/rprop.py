@@ -1,0 +1,97 @@
+"""Rprop: steps by the gradient's sign, longer while it stays and shorter where it turns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradexp.mistakes import Mistake
+from gradexp.numbers import Point, Positive, each, like
+from gradexp.optimizers.terms import descent
+from gradexp.optimizers.torch_rule import TorchRule
+
+
+class RpropState(NamedTuple):
+    # change every step
+    gradient: Point
+    """the last one, 0 where it had turned"""
+    size: Point
+    """of the steps"""
+
+
+@dataclass(frozen=True)
+class Rprop(TorchRule):
+    """Steps by the gradient's sign, each coordinate with a size of its own, as
+    ``torch.optim.Rprop``.
+
+    With gradient g at x, h the last one (0 at first), and sizes s (α at first)::
+
+        g ← -g if maximize
+        s ← s η₊ where g h > 0, s η₋ where g h < 0, within [s₀, s₁]
+        g ← 0 where g h < 0
+        x ← x - s sign(g)
+        h ← g
+
+    As in torch, a coordinate whose gradient has turned waits a step, and is not set back.
+
+    Args:
+        lr: the first size α, positive; what a schedule makes of it later has no effect.
+        etas: η₋, in (0, 1), and η₊, above 1.
+        step_sizes: s₀ and s₁, positive, the least and the largest size.
+        maximize: go uphill.
+
+    Source: Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning: the
+    RPROP algorithm" (ICNN 1993); this variant: Igel and Hüsken, "Improving the Rprop learning
+    algorithm" (NC 2000).
+
+    >>> rule, point, state = Rprop(lr=0.5), torch.ones(1), Rprop(lr=0.5).init(torch.ones(1))
+    >>> for step in range(4):
+    ...     point, state = rule.update(point, point, state, step)
+    ...     print(round(point.item(), 4), round(state.size.item(), 4))
+    0.5 0.5
+    -0.1 0.6
+    -0.1 0.3
+    0.2 0.3
+    """
+
+    lr: Positive = 1e-2
+    etas: tuple[Positive, Positive] = (0.5, 1.2)
+    step_sizes: tuple[Positive, Positive] = (1e-6, 50.0)
+    maximize: bool = False
+
+    twin = torch.optim.Rprop
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shorter, longer = map(torch.as_tensor, self.etas)
+        if bool((shorter >= 1).any() | (longer <= 1).any()):
+            raise Mistake("etas", self.etas, "must be a number below 1 and one above 1")
+        least, most = map(torch.as_tensor, self.step_sizes)
+        if bool((least > most).any()):
+            raise Mistake("step_sizes", self.step_sizes, "must be the least and the largest")
+
+    def init(self, point: Point) -> RpropState:
+        zero = each(torch.zeros_like, point)
+        return RpropState(zero, zero)
+
+    def update(
+        self, point: Point, gradient: Point, state: RpropState, step: int | Tensor
+    ) -> tuple[Point, RpropState]:
+        gradient = descent(gradient, point, 0.0, self.maximize)
+        shorter, longer = (like(eta, gradient) for eta in self.etas)
+        least, most = (like(size, gradient) for size in self.step_sizes)
+        agreement = each(torch.mul, gradient, state.gradient)
+
+        def sized(s: Tensor, a: Tensor) -> Tensor:
+            factor = torch.where(a > 0, longer, torch.where(a < 0, shorter, 1.0))
+            return torch.minimum(torch.maximum(s * factor, least), most)
+
+        first = like(step, gradient) == 0
+        size = each(lambda s: torch.where(first, self.lr, s), state.size)
+        size = each(sized, size, agreement)
+        gradient = each(lambda g, a: torch.where(a < 0, 0.0, g), gradient, agreement)
+        point = each(lambda x, s, g: x - s * g.sign(), point, size, gradient)
+        return point, RpropState(gradient, size)

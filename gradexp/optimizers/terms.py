@@ -1,0 +1,90 @@
+"""What update rules have in common: the terms that their formulas are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from gradexp.numbers import Number, Point, each, is_zero
+
+
+def descent(gradient: Point, point: Point, weight_decay: Number, maximize: bool) -> Any:
+    """What is descended: g ← -g if `maximize`, then g ← g + λ x.
+
+    Args:
+        gradient: g.
+        point: x.
+        weight_decay: λ, of an L2 penalty ½ λ ‖x‖².
+        maximize: whether to go uphill.
+    """
+    if maximize:
+        gradient = each(lambda g: -g, gradient)
+    if is_zero(weight_decay):
+        return gradient
+    return each(lambda g, x: g + weight_decay * x, gradient, point)
+
+
+def shrunk(point: Point, lr: Number, weight_decay: Number) -> Any:
+    """The point after weight decay that is no part of the gradient: x ← x - α λ x (Loshchilov and
+    Hutter, "Decoupled weight decay regularization", ICLR 2019)."""
+    if is_zero(weight_decay):
+        return point
+    return each(lambda x: x * (1 - lr * weight_decay), point)
+
+
+def decayed(
+    point: Point,
+    gradient: Point,
+    lr: Number,
+    weight_decay: Number,
+    decoupled: bool,
+    maximize: bool,
+) -> tuple[Point, Point]:
+    """The point and what is descended, after weight decay in one of its forms: see `shrunk` where
+    it is decoupled, `descent` where not."""
+    if not decoupled:
+        return point, descent(gradient, point, weight_decay, maximize)
+    return shrunk(point, lr, weight_decay), descent(gradient, point, 0.0, maximize)
+
+
+def average(mean: Point, value: Point, decay: Number) -> Any:
+    """The exponential moving average m ← β m + (1 - β) v."""
+    return each(lambda m, v: decay * m + (1 - decay) * v, mean, value)
+
+
+def average_square(mean: Point, value: Point, decay: Number) -> Any:
+    """The exponential moving average of squares, m ← β m + (1 - β) v²."""
+    return each(lambda m, v: decay * m + (1 - decay) * (v * v), mean, value)
+
+
+def weight(decay: Number, step: int | Tensor) -> Any:
+    """1 - βᵗ: the weights of an exponential moving average that began at 0 and has taken in t
+    values, together.
+
+    Args:
+        decay: β.
+        step: t - 1.
+    """
+    if is_zero(decay):
+        return 1.0
+    return 1 - decay ** (step + 1)
+
+
+def root(value: Any) -> Any:
+    """√v, of a number of a rule."""
+    return value.sqrt() if isinstance(value, Tensor) else value**0.5
+
+
+def scaled(point: Point, rate: Any, direction: Point, square: Point, eps: Any) -> Any:
+    """The point after a step whose every coordinate has a scale of its own:
+    x ← x - α d / (√v + ε).
+
+    Args:
+        point: x.
+        rate: α.
+        direction: d.
+        square: v.
+        eps: ε.
+    """
+    return each(lambda x, d, v: x - rate * (d / (v.sqrt() + eps)), point, direction, square)

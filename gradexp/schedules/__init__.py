@@ -1,0 +1,27 @@
+"""Schedules: how hyperparameters change from step to step."""
+
+from gradexp.schedules.cycles import Cyclic, OneCycle, WarmRestarts
+from gradexp.schedules.decay import Constant, Cosine, Exponential, Polynomial
+from gradexp.schedules.piecewise import MultiStep, Piecewise, Step
+from gradexp.schedules.schedule import Schedule, Single
+from gradexp.schedules.together import Together
+from gradexp.schedules.warmup import InverseSquareRoot, Linear, WarmupCosine
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Cyclic",
+    "Exponential",
+    "InverseSquareRoot",
+    "Linear",
+    "MultiStep",
+    "OneCycle",
+    "Piecewise",
+    "Polynomial",
+    "Schedule",
+    "Single",
+    "Step",
+    "Together",
+    "WarmRestarts",
+    "WarmupCosine",
+]

@@ -1,0 +1,204 @@
+"""Schedules that go up and down: once, or again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from gradexp.mistakes import Mistake
+from gradexp.numbers import Interval, NonNegative, Number, Positive, UnitInterval, like
+from gradexp.schedules.curves import Length, Shrinking, cosine, half_wave, toward
+from gradexp.schedules.schedule import Schedule, Single, named
+
+
+@dataclass(frozen=True)
+class WarmRestarts(Single):
+    """h_k = η + (h - η) (1 + cos(π t / T_i)) / 2, with t the steps since the last restart, as
+    ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``: T₀ steps to the first restart, and m
+    times as many to each as to the one before.
+
+    Args:
+        T_0: T₀, at least 1.
+        T_mult: m, at least 1.
+        eta_min: η, at least 0.
+        of: the hyperparameter h.
+
+    Source: Loshchilov & Hutter, SGDR: stochastic gradient descent with warm restarts, ICLR 2017.
+    """
+
+    T_0: Length = 100.0
+    T_mult: Annotated[Number, Interval(1.0, closed="left")] = 1.0
+    eta_min: NonNegative = 0.0
+    of: str = "lr"
+
+    def value(self, base: Number, step: Tensor) -> Any:
+        even = step / self.T_0
+        # Cycle i begins at step T₀ (mⁱ - 1) / (m - 1), that is where `grown` is mⁱ, and is over
+        # where it is mⁱ⁺¹. The nearest i is sure, whichever way the logarithms are rounded; whether
+        # that cycle has begun is then a matter of a few last bits, which may not delay a restart.
+        ratio = like(self.T_mult, (step,))
+        growth = ratio - 1
+        grown = 1 + even * growth
+        power = ratio ** (grown.log() / ratio.log() + 0.5).floor()
+        slack = 1 + 8 * torch.finfo(step.dtype).eps
+        power = torch.where(power <= grown * slack, power, power / ratio)
+        uneven = ((grown / power - 1) / growth).clamp(min=0.0)
+        share = torch.where(ratio > 1, uneven, even - even.floor())
+        return cosine(base, self.eta_min, share)
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """The learning rate up to the optimizer's and down to almost nothing, the momentum the other
+    way, as ``torch.optim.lr_scheduler.OneCycleLR``:
+
+    ============ ==================== ================ ================ =============
+    step         0                    p T - 1          2 (p T - 1)      T - 1
+    ============ ==================== ================ ================ =============
+    lr           α / d                α                                 α / (d f)
+    momentum     max                  base                              max
+    three_phase:
+    lr           α / d                α                α / d            α / (d f)
+    momentum     max                  base             max              max
+    ============ ==================== ================ ================ =============
+
+    Between, on half a cosine wave or a straight line; after step T - 1 as in it.
+
+    Args:
+        total_steps: T, at least 1.
+        pct_start: p, the share of the steps on which the learning rate rises, in [0, 1); at most
+            0.5 with three_phase.
+        anneal_strategy: ``cos`` or ``linear``.
+        cycle_momentum: whether the momentum changes: the optimizer's ``momentum``, or else its
+            ``betas[0]``.
+        base_momentum: in [0, 1).
+        max_momentum: in [0, 1).
+        div_factor: d, positive.
+        final_div_factor: f, positive.
+        three_phase: whether the learning rate goes down as it went up, and only then to almost
+            nothing.
+
+    Source: Smith & Topin, Super-convergence: very fast training of neural networks using large
+    learning rates, 2018, arXiv:1708.07120.
+    """
+
+    total_steps: Length
+    pct_start: UnitInterval = 0.3
+    anneal_strategy: Literal["cos", "linear"] = "cos"
+    cycle_momentum: bool = True
+    base_momentum: UnitInterval = 0.85
+    max_momentum: UnitInterval = 0.95
+    div_factor: Positive = 25.0
+    final_div_factor: Positive = 1e4
+    three_phase: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.three_phase and bool(torch.as_tensor(self.pct_start > 0.5).any()):
+            raise Mistake("pct_start", self.pct_start, "must be at most 0.5 with three_phase")
+
+    def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
+        peak = base["lr"]
+        start = peak / self.div_factor
+        rates = [start, peak, start / self.final_div_factor]
+        momenta = [self.max_momentum, self.base_momentum, self.max_momentum]
+        last: Any = self.total_steps - 1
+        top = self.pct_start * self.total_steps - 1
+        turns = [0.0, top, last]
+        if self.three_phase:
+            rates.insert(2, start)
+            momenta.append(self.max_momentum)
+            turns.insert(2, 2 * top)
+        step = step.clamp(max=last)
+        share = _pieces(step, turns, [(step - a) / (b - a) for a, b in pairwise(turns)])
+        left = half_wave(share) if self.anneal_strategy == "cos" else 1 - share
+
+        def along(levels: Sequence[Number]) -> Tensor:
+            return _pieces(step, turns, [toward(a, b, left) for a, b in pairwise(levels)])
+
+        changed: dict[str, Number] = {"lr": along(rates)}
+        if self.cycle_momentum:
+            changed[_momentum(base)] = along(momenta)
+        return changed
+
+
+@dataclass(frozen=True)
+class Cyclic(Schedule):
+    """The learning rate up and down between the optimizer's and a larger one, the momentum the
+    other way, as ``torch.optim.lr_scheduler.CyclicLR``:
+
+    α_k = α + (r - 1) α z_k c_k,  μ_k = max - (max - base) z_k c_k,
+
+    with z_k from 0 to 1 over u steps and back to 0 over d, again and again, and the scale c_k = 1
+    (``triangular``), 2⁻ⁱ in cycle i = 0, 1, … (``triangular2``) or γᵏ (``exp_range``).
+
+    Args:
+        max_factor: r, positive: torch's max_lr / base_lr.
+        step_size_up: u, at least 1.
+        step_size_down: d, at least 1; u if None.
+        mode: ``triangular``, ``triangular2`` or ``exp_range``.
+        gamma: γ, in (0, 1].
+        cycle_momentum: whether the momentum changes: the optimizer's ``momentum``, or else its
+            ``betas[0]``.
+        base_momentum: in [0, 1).
+        max_momentum: in [0, 1).
+
+    Source: Smith, Cyclical learning rates for training neural networks, WACV 2017.
+    """
+
+    max_factor: Positive = 4.0
+    step_size_up: Length = 100.0
+    step_size_down: Length = None  # type: ignore[assignment]  # a number once it is made
+    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
+    gamma: Shrinking = 1.0
+    cycle_momentum: bool = True
+    base_momentum: UnitInterval = 0.8
+    max_momentum: UnitInterval = 0.9
+
+    def __post_init__(self) -> None:
+        down: Any = self.step_size_down
+        if down is None:
+            object.__setattr__(self, "step_size_down", self.step_size_up)
+        super().__post_init__()
+
+    def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
+        total = self.step_size_up + self.step_size_down
+        cycle = (step / total).floor()
+        place = step - total * cycle
+        height = torch.minimum(place / self.step_size_up, (total - place) / self.step_size_down)
+        if self.mode == "triangular2":
+            height = height * 0.5**cycle
+        elif self.mode == "exp_range":
+            height = height * self.gamma**step
+        lr = base["lr"]
+        changed: dict[str, Number] = {"lr": lr + (self.max_factor - 1) * lr * height}
+        if self.cycle_momentum:
+            momentum = self.max_momentum - (self.max_momentum - self.base_momentum) * height
+            changed[_momentum(base)] = momentum
+        return changed
+
+
+def _momentum(base: Mapping[str, Number]) -> str:
+    """The name of the optimizer's momentum.
+
+    Raises:
+        Mistake: it has none.
+    """
+    try:
+        return named("momentum", base)
+    except Mistake:
+        reason = "the optimizer has neither momentum nor betas"
+        raise Mistake("cycle_momentum", True, reason) from None
+
+
+def _pieces(step: Tensor, turns: Sequence[Number], values: Sequence[Tensor]) -> Tensor:
+    """Of the values, one between each two turns, that of the stretch in which the step lies."""
+    *before, value = values
+    for turn, earlier in reversed(list(zip(turns[1:-1], before, strict=True))):
+        value = torch.where(step < turn, earlier, value)
+    return value

@@ -1,0 +1,77 @@
+"""Schedules that take a hyperparameter down smoothly, or leave it where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from gradexp.numbers import NonNegative, Number, Positive
+from gradexp.schedules.curves import Length, Shrinking, cosine
+from gradexp.schedules.schedule import Schedule, Single
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """Every hyperparameter as the optimizer has it."""
+
+    def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Exponential(Single):
+    """h_k = h γᵏ, as ``torch.optim.lr_scheduler.ExponentialLR``.
+
+    Args:
+        gamma: γ, in (0, 1].
+        of: the hyperparameter h.
+    """
+
+    gamma: Shrinking = 0.999
+    of: str = "lr"
+
+    def value(self, base: Number, step: Tensor) -> Any:
+        return base * self.gamma**step
+
+
+@dataclass(frozen=True)
+class Polynomial(Single):
+    """h_k = h (1 - k / T)ᵖ until step T, then 0, as ``torch.optim.lr_scheduler.PolynomialLR``.
+
+    Args:
+        total_iters: T, at least 1.
+        power: p, positive; 1 is a straight line.
+        of: the hyperparameter h.
+    """
+
+    total_iters: Length
+    power: Positive = 1.0
+    of: str = "lr"
+
+    def value(self, base: Number, step: Tensor) -> Any:
+        left = (self.total_iters - step) / self.total_iters
+        return base * left.clamp(min=0.0) ** self.power
+
+
+@dataclass(frozen=True)
+class Cosine(Single):
+    """h_k = η + (h - η) (1 + cos(π k / T)) / 2, as ``torch.optim.lr_scheduler.CosineAnnealingLR``
+    in its closed form: past step T it rises again, to h at step 2T.
+
+    Args:
+        T_max: T, at least 1.
+        eta_min: η, at least 0.
+        of: the hyperparameter h.
+
+    Source: Loshchilov & Hutter, SGDR: stochastic gradient descent with warm restarts, ICLR 2017.
+    """
+
+    T_max: Length
+    eta_min: NonNegative = 0.0
+    of: str = "lr"
+
+    def value(self, base: Number, step: Tensor) -> Any:
+        return cosine(base, self.eta_min, step / self.T_max)

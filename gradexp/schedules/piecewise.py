@@ -1,0 +1,111 @@
+"""Schedules that change in jumps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradexp.mistakes import Mistake
+from gradexp.numbers import NonNegative, Number, like
+from gradexp.schedules.curves import Length, Shrinking
+from gradexp.schedules.schedule import Single
+
+
+@dataclass(frozen=True)
+class Step(Single):
+    """h_k = h γ^⌊k / n⌋, as ``torch.optim.lr_scheduler.StepLR``.
+
+    Args:
+        step_size: n, the steps from one jump to the next, at least 1.
+        gamma: γ, in (0, 1].
+        of: the hyperparameter h.
+    """
+
+    step_size: Length = 250.0
+    gamma: Shrinking = 0.1
+    of: str = "lr"
+
+    def value(self, base: Number, step: Tensor) -> Any:
+        return base * self.gamma ** (step / self.step_size).floor()
+
+
+@dataclass(frozen=True)
+class MultiStep(Single):
+    """h_k = h γⁿ, with n the number of milestones that are at most k, as
+    ``torch.optim.lr_scheduler.MultiStepLR``.
+
+    Args:
+        milestones: the steps of the jumps, at least 0, ascending; one that stands there twice
+            counts twice.
+        gamma: γ, in (0, 1].
+        of: the hyperparameter h.
+    """
+
+    milestones: tuple[NonNegative, ...] = (500.0, 750.0)
+    gamma: Shrinking = 0.1
+    of: str = "lr"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_ascending(self.milestones)
+
+    def value(self, base: Number, step: Tensor) -> Any:
+        level, levels = base, [base]
+        for _ in self.milestones:
+            level = level * self.gamma
+            levels.append(level)
+        return _stairs(step, self.milestones, levels)
+
+
+@dataclass(frozen=True)
+class Piecewise(Single):
+    """h_k = h f₀ before the first milestone, and h f_i from the i-th on.
+
+    With one milestone and a last factor of 1 it is ``torch.optim.lr_scheduler.ConstantLR``.
+
+    Args:
+        milestones: the steps of the jumps, at least 0, ascending.
+        factors: f₀, f₁, …, at least 0, one more than there are milestones.
+        of: the hyperparameter h.
+    """
+
+    milestones: tuple[NonNegative, ...] = (100.0,)
+    factors: tuple[NonNegative, ...] = (0.1, 1.0)
+    of: str = "lr"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_ascending(self.milestones)
+        wanted = len(self.milestones) + 1
+        if len(self.factors) != wanted:
+            reason = f"must be a list of {wanted}: one more than there are milestones"
+            raise Mistake("factors", self.factors, reason)
+
+    def value(self, base: Number, step: Tensor) -> Any:
+        return _stairs(step, self.milestones, [base * factor for factor in self.factors])
+
+
+def _stairs(step: Tensor, milestones: Iterable[Number], levels: Sequence[Number]) -> Tensor:
+    """The first level, and from each milestone on the next.
+
+    What the levels are made of changes with no step, so that a compiled run makes them once.
+    """
+    value = like(levels[0], (step,))
+    for milestone, level in zip(milestones, levels[1:], strict=True):
+        value = torch.where(step >= milestone, level, value)
+    return value
+
+
+def _check_ascending(milestones: Sequence[Number]) -> None:
+    """
+    Raises:
+        Mistake: one of them, of some run, is less than the one before it.
+    """
+    for i, (one, other) in enumerate(pairwise(milestones)):
+        if bool(torch.as_tensor(other < one).any()):
+            raise Mistake(f"milestones[{i + 1}]", other, "must be at least the milestone before it")

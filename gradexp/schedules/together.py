@@ -1,0 +1,48 @@
+"""Two schedules at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gradexp.mistakes import Mistake
+from gradexp.numbers import Number
+from gradexp.schedules.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Together(Schedule):
+    """Two schedules at once, of different hyperparameters. Either may be of two, too.
+
+    Args:
+        first: a schedule.
+        second: another.
+    """
+
+    first: Schedule
+    second: Schedule
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, schedule in self._parts():
+            if not isinstance(schedule, Schedule):
+                raise Mistake(name, schedule, "must be a schedule")
+
+    def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
+        changed: dict[str, Number] = {}
+        for name, schedule in self._parts():
+            try:
+                more = schedule.values(base, step)
+            except Mistake as mistake:
+                raise mistake.under(name) from None
+            both = [hyperparameter for hyperparameter in more if hyperparameter in changed]
+            if both:
+                reason = f"sets {', '.join(both)}, and so does the first; of must be another"
+                raise Mistake(name, schedule.label(), reason)
+            changed |= more
+        return changed
+
+    def _parts(self) -> list[tuple[str, Schedule]]:
+        return [("first", self.first), ("second", self.second)]

@@ -1,0 +1,100 @@
+"""Schedules that begin small: a ramp, alone or before a decay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradexp.mistakes import Mistake
+from gradexp.numbers import NonNegative, Number
+from gradexp.schedules.curves import Length, cosine, linear, progress
+from gradexp.schedules.schedule import Single
+
+
+@dataclass(frozen=True)
+class Linear(Single):
+    """h_k = h (s + (e - s) min(k / T, 1)), as ``torch.optim.lr_scheduler.LinearLR``: a warm-up
+    where s < e, a decay where s > e.
+
+    Args:
+        start_factor: s, at least 0.
+        end_factor: e, at least 0.
+        total_iters: T, at least 0; with 0 the factor is e throughout.
+        of: the hyperparameter h.
+
+    Source: Goyal et al., Accurate, large minibatch SGD: training ImageNet in 1 hour, 2017,
+    arXiv:1706.02677, §2.2 (the warm-up).
+    """
+
+    start_factor: NonNegative = 0.1
+    end_factor: NonNegative = 1.0
+    total_iters: NonNegative = 100.0
+    of: str = "lr"
+
+    def value(self, base: Number, step: Tensor) -> Any:
+        return base * linear(self.start_factor, self.end_factor, progress(step, self.total_iters))
+
+
+@dataclass(frozen=True)
+class WarmupCosine(Single):
+    """On a straight line from s h to h over the first w steps, then on half a cosine wave to η at
+    step T, and η from there on:
+
+    h_k = h (s + (1 - s) k / w)                                  for k < w,
+    h_k = η + (h - η) (1 + cos(π min((k - w) / (T - w), 1))) / 2  else.
+
+    Until step T it is ``torch.optim.lr_scheduler.SequentialLR`` of ``LinearLR`` and
+    ``CosineAnnealingLR``; it is ``optax.warmup_cosine_decay_schedule``.
+
+    Args:
+        total_steps: T, at least 1.
+        warmup_steps: w, in [0, T).
+        start_factor: s, at least 0.
+        eta_min: η, at least 0.
+        of: the hyperparameter h.
+
+    Source: Goyal et al. 2017, see `Linear`; Loshchilov & Hutter 2017, see `Cosine`.
+    """
+
+    total_steps: Length
+    warmup_steps: NonNegative = 10.0
+    start_factor: NonNegative = 0.1
+    eta_min: NonNegative = 0.0
+    of: str = "lr"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(torch.as_tensor(self.warmup_steps >= self.total_steps).any()):
+            raise Mistake("warmup_steps", self.warmup_steps, "must be less than total_steps")
+
+    def value(self, base: Number, step: Tensor) -> Any:
+        rising = base * linear(self.start_factor, 1.0, step / self.warmup_steps)
+        share = progress(step - self.warmup_steps, self.total_steps - self.warmup_steps)
+        falling = cosine(base, self.eta_min, share)
+        return torch.where(step < self.warmup_steps, rising, falling)
+
+
+@dataclass(frozen=True)
+class InverseSquareRoot(Single):
+    """h_k = h min((k + 1) / w, √(w / (k + 1))): on a straight line to h, its peak, in update w,
+    then as the inverse square root of the update's number.
+
+    With h = 1 / √(w d) it is the schedule of the source, of a model of width d.
+
+    Args:
+        warmup_steps: w, at least 1, which is no warm-up.
+        of: the hyperparameter h.
+
+    Source: Vaswani et al., Attention is all you need, NeurIPS 2017, §5.3.
+    """
+
+    warmup_steps: Length = 10.0
+    of: str = "lr"
+
+    def value(self, base: Number, step: Tensor) -> Any:
+        update = step + 1
+        falling = (self.warmup_steps / update).sqrt()
+        return base * torch.minimum(update / self.warmup_steps, falling)

@@ -1,0 +1,197 @@
+"""Every update rule and every schedule, in all engines: what holds of one must hold of each.
+
+New ones are found by their config files.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from gradexp import optimize
+from gradexp.clips import ByNorm, ByValue, Clip, Unclipped
+from gradexp.config_files import CONF
+from gradexp.engine import Batched, Reference, Stop, Trace
+from gradexp.noises import Gaussian, Noise, StudentT
+from gradexp.numbers import numbers, replaced
+from gradexp.optimizers import SGD, Adam, Optimizer
+from gradexp.schedules import Exponential, Linear, Schedule
+from gradexp.surfaces import get
+from gradexp.trust import locate
+from tests.conftest import same
+
+RUNS = 70
+STEPS = 100
+RULES = sorted(path for path in (CONF / "optimizer").glob("*.yaml") if path.stem != "torch")
+SCHEDULES = sorted(
+    path for path in (CONF / "schedule").glob("*.yaml") if path.stem not in ("constant", "together")
+)
+
+
+def built(path: Path, **others: Any) -> Any:
+    """The component of a config file."""
+    settings = yaml.safe_load(path.read_text())
+    made = locate("_target_", settings.pop("_target_"))
+    settings = {key: STEPS if value == "${steps}" else value for key, value in settings.items()}
+    return made.from_settings({**settings, **others})
+
+
+def run(
+    rule: Optimizer,
+    dim: int,
+    compile: Any,
+    schedule: Schedule | None = None,
+    noise: Noise | None = None,
+    clip: Clip | None = None,
+    **options: Any,
+) -> Trace:
+    surface = get("rosenbrock", dim=dim)
+    trace = optimize(
+        surface,
+        surface.start,
+        rule,
+        steps=STEPS,
+        schedule=schedule,
+        noise=noise,
+        clip=clip,
+        stop=Stop(gradient=1e-300),
+        compile=compile,
+        **options,
+    )
+    assert trace.engine == ({"always": "compiled", "never": "eager"}[compile])
+    return trace
+
+
+def part(component: Any, which: int) -> Any:
+    """The component of one run."""
+    mine = {
+        name: number[which : which + 1]
+        for name, number in numbers(component).items()
+        if isinstance(number, torch.Tensor)
+    }
+    return replaced(component, mine)
+
+
+def assert_compiled_is_eager_and_alone_is_among(rule: Any, dim: int, **parts: Any) -> None:
+    traces = {how: run(rule, dim, how, **parts) for how in ("never", "always")}
+    moved = traces["never"].displacement
+    assert bool((moved > 0).all())
+    for name in ("loss", "gradient_norm", "point", "path_length"):
+        one, other = (getattr(trace, name) for trace in traces.values())
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+    for how, together in traces.items():
+        place = RUNS - 3
+        mine = {name: part(component, place) for name, component in parts.items()}
+        alone = run(part(rule, place), dim, how, **mine)
+        among = together.run(place)
+        for name, one, other in zip(among._fields, alone.run(0), among, strict=True):
+            assert same(one, other), (how, name)
+
+
+def rates(top: float) -> torch.Tensor:
+    return torch.logspace(-1, 0, RUNS, dtype=torch.float64) * top
+
+
+@pytest.mark.parametrize("dim", [2, 20])
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+def test_every_rule(path: Path, dim: int) -> None:
+    rule = built(path, lr=rates(1e-3))
+    assert_compiled_is_eager_and_alone_is_among(rule, dim)
+
+
+@pytest.mark.parametrize("path", SCHEDULES, ids=lambda path: path.stem)
+def test_every_schedule(path: Path) -> None:
+    # Numbers that all runs share are worked out once a step; those of one run are not.
+    rule = SGD(lr=rates(1e-4), momentum=0.5)
+    shared = built(path)
+    assert_compiled_is_eager_and_alone_is_among(rule, 2, schedule=shared)
+    name, number = next(iter(numbers(shared).items()))
+    assert isinstance(number, float)
+    spread = torch.full((RUNS,), number, dtype=torch.float64)
+    spread[0] *= 0.9
+    own = replaced(shared, {name: spread})
+    assert_compiled_is_eager_and_alone_is_among(rule, 2, schedule=own)
+    same_numbers = run(rule, 2, "always", own).run(5)
+    for one, other in zip(run(rule, 2, "always", shared).run(5), same_numbers, strict=True):
+        assert same(one, other)
+
+
+@pytest.mark.parametrize("dim", [2, 20])
+@pytest.mark.parametrize(
+    ("noise", "clip"),
+    [
+        (Gaussian(std=1e-2, relative=0.1, seed=torch.arange(RUNS)), ByNorm(max_norm=3.0)),
+        (StudentT(scale=1e-2, seed=torch.arange(RUNS)), ByValue(clip_value=2.0)),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_noise_and_clips(noise: Noise, clip: Clip, dim: int) -> None:
+    rule = Adam(lr=rates(1e-3))
+    assert_compiled_is_eager_and_alone_is_among(rule, dim, noise=noise, clip=clip)
+
+
+def test_bias_corrections_are_the_same_whoever_shares_their_decay() -> None:
+    decays = torch.full((RUNS,), 0.9, dtype=torch.float64)
+    decays[0] = 0.8
+    for dtype in ("float64", "float32"):
+        lone = run(Adam(lr=rates(1e-3)), 2, "always", dtype=dtype)
+        mixed = run(Adam(lr=rates(1e-3), betas=(decays, 0.999)), 2, "always", dtype=dtype)
+        for one, other in zip(lone.run(5), mixed.run(5), strict=True):
+            assert same(one, other)
+
+
+@pytest.mark.parametrize(
+    "rule", [SGD(1e-3, momentum=0.9), Adam(1e-2), built(CONF / "optimizer/polyak.yaml")]
+)
+def test_the_reference_engine_schedules_disturbs_and_clips_as_the_others(rule: Optimizer) -> None:
+    surface = get("himmelblau")
+    traces = [
+        optimize(
+            surface,
+            torch.tensor([[1.0, 2.0, -1.0], [0.5, 1.0, 2.0]]),
+            rule,
+            steps=50,
+            schedule=Exponential(gamma=0.98),
+            noise=Gaussian(std=0.1, seed=torch.arange(3)),
+            clip=ByNorm(max_norm=5.0),
+            stop=Stop(gradient=1e-300),
+            **options,
+        )
+        for options in ({"compile": "never"}, {"engine": Reference()})
+    ]
+    torch.testing.assert_close(traces[0].point, traces[1].point, rtol=1e-10, atol=1e-12)
+    free = optimize(surface, (1.0, 0.5), rule, steps=50)
+    assert not torch.allclose(free.final_point[:, 0], traces[0].final_point[:, 0])
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+def test_every_rule_follows_a_schedule_as_its_reference_does(path: Path) -> None:
+    # A warm-up, which begins with the first step: what a rule makes of its rate then counts, too.
+    rule, surface = built(path, lr=1e-3), get("himmelblau")
+    traces = [
+        optimize(
+            surface, (1.0, 0.5), rule, steps=40, schedule=Linear(0.1, 1.0, 20.0), engine=engine
+        )
+        for engine in (Batched(), Reference())
+    ]
+    torch.testing.assert_close(traces[0].point, traces[1].point, rtol=1e-12, atol=1e-12)
+
+
+def test_clips_are_those_of_torch() -> None:
+    gradients = torch.randn(3, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert Unclipped().clip(gradients) is gradients
+    for ours, theirs in (
+        (ByNorm(max_norm=1.5), lambda p: torch.nn.utils.clip_grad_norm_([p], 1.5)),
+        (ByValue(clip_value=0.7), lambda p: torch.nn.utils.clip_grad_value_([p], 0.7)),
+    ):
+        clipped = ours.clip(gradients)
+        together = torch.stack(ours.clip(tuple(gradients)))
+        assert torch.equal(clipped, together)
+        for gradient, found in zip(gradients.unbind(1), clipped.unbind(1), strict=True):
+            parameter = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+            parameter.grad = gradient.clone()
+            theirs(parameter)
+            torch.testing.assert_close(found, parameter.grad, rtol=1e-15, atol=0)
+        assert 0 < int((clipped != gradients).any(dim=0).sum()) < 50
