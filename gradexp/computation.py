@@ -207,9 +207,8 @@ class Ahead:
         Returns:
             Whether so much is put down that it should be computed now.
         """
-        if not isinstance(run.engine, Reference):  # that one gains nothing
-            self._waiting[_key(settings)] = run
-            self._bytes += trace_bytes(run)
+        self._waiting[_key(settings)] = run
+        self._bytes += trace_bytes(run)
         return self._bytes >= _ROOM or len(self._waiting) >= _MOST
 
     def take_down(self) -> list[dict[str, Experiment]]:

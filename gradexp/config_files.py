@@ -30,6 +30,8 @@ class Choice:
     """The module of its class: a surface's family."""
     settings: dict[str, Any]
     """Its keys with their defaults."""
+    source: str
+    """Where it comes from, as its second line says it; or nothing."""
 
 
 def groups() -> list[str]:
@@ -55,13 +57,15 @@ def choices(folder: Path) -> list[Choice]:
 
 def _read(path: Path) -> Choice:
     text = path.read_text()
+    first, second, *_ = [*text.splitlines(), ""]
     settings = yaml.safe_load(text)
     target = settings.pop("_target_", "").split(".")
     for name in ("defaults", "hydra"):  # of an experiment
         settings.pop(name, None)
     return Choice(
         name=path.stem,
-        description=text.splitlines()[0].lstrip("# "),
+        description=first.lstrip("# "),
         family=target[2] if len(target) > 3 else "",
         settings=settings,
+        source=second.partition("# Source: ")[2],
     )

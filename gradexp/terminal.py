@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -261,11 +262,14 @@ def show_groups(counts: dict[str, int]) -> None:
 def show_choices(choices: Sequence[Choice]) -> None:
     """Prints the choices of a config group with their keys and defaults."""
     families = any(choice.family for choice in choices)
-    table = _table("name", *(["family"] if families else []), "keys and defaults", "what")
+    sources = any(choice.source for choice in choices)
+    heads = ["name", "family", "keys and defaults", "what", "source"]
+    shown = [True, families, True, True, sources]
+    table = _table(*compress(heads, shown))
     for choice in sorted(choices, key=lambda choice: (choice.family or "~", choice.name)):
         keys = ", ".join(f"{key}={as_text(value)}" for key, value in choice.settings.items())
-        row = [choice.name, *([choice.family] if families else []), keys, choice.description]
-        table.add_row(*(escape(cell) for cell in row))
+        row = [choice.name, choice.family, keys, choice.description, choice.source]
+        table.add_row(*map(escape, compress(row, shown)))
     _print(table)
 
 

@@ -145,11 +145,14 @@ def test_time_is_that_of_the_steps_and_of_the_files(dry_run: DryRun) -> None:
     assert " h (steps at most " in out
 
 
-def test_what_is_not_vectorized(dry_run: DryRun) -> None:
+def test_the_reference_engine_has_batches_too(dry_run: DryRun) -> None:
     _, reference, _ = dry_run("-m", *QUICK, "engine=reference", "optimizer.lr=1e-3,1e-4")
     assert reference is not None
-    assert reference.batches == [Batch(1, 50, "reference")] * 2
+    assert reference.batches == [Batch(2, 50, "reference")]
     assert reference.besides is not None
+
+
+def test_what_is_not_vectorized(dry_run: DryRun) -> None:
     _, elsewhere, out = dry_run("-m", *QUICK, "hydra/launcher=basic", "optimizer.lr=1e-3,1e-4")
     assert elsewhere is not None
     assert elsewhere.batches == [Batch(1, 50, "eager")] * 2

@@ -25,6 +25,9 @@ from gradexp.optimizers import External, Optimizer
 from gradexp.optimizers.external import hyperparameters
 from gradexp.surfaces import value_and_gradient
 
+_UPDATE = 20e-6
+"""Seconds that ``torch.optim`` takes for a step of one run, in an optimizer of many (measured)."""
+
 
 @dataclass(frozen=True)
 class Reference(Component):
@@ -34,8 +37,9 @@ class Reference(Component):
         """It can run any optimizer."""
 
     def forecast(self, problem: Problem) -> Forecast:
-        """What `run` is likely to take: a step of one run takes what a batch's eager step takes."""
-        seconds = problem.batch * predict(problem, runs=1).eager
+        """What `run` is likely to take where the optimizer looks at no other points."""
+        updates = _UPDATE * problem.batch * problem.steps
+        seconds = predict(problem, problem.batch).eager + updates
         return Forecast("reference", seconds, building=0.0)
 
     def run(self, problem: Problem) -> Trace:

@@ -22,7 +22,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from gradexp.computation import Ahead, alike, forecast, trace_bytes
-from gradexp.engine import Reference
 from gradexp.experiment import Builder, Experiment, settings_of
 from gradexp.job import Result
 from gradexp.mistakes import one_line
@@ -131,7 +130,7 @@ class Foreseen(Launcher):
             self._failures[job.number] = one_line(error)
             return False
         self._runs.append((job.overrides, run))
-        if self._vectorized and not isinstance(run.engine, Reference):
+        if self._vectorized:
             return ahead.add(settings, run)
         self._add([run])
         return False
@@ -175,17 +174,15 @@ class Foreseen(Launcher):
         composer = Composer(self._context.config_loader, self._config)
         with _unheard():
             launch(self._context, pilot, composer, [overrides for overrides, _ in sample], 0)
-        alone = [run for _, run in sample if isinstance(run.engine, Reference)]
-        steps = sum(forecast([run]).seconds for run in alone) / count
         before = (self._composing + self._checking) / self._jobs
         cut = sum(trace_bytes(run) for _, run in chosen) - sum(
             trace_bytes(run) for _, run in sample
         )
         room = (_room(Path(self._config.hydra.sweep.dir)) + cut) / count
         template = composer.compose(sample[0][0], 0).template
-        in_turn = alone or stops_at_failure(self._config) or not is_free(template)
+        in_turn = stops_at_failure(self._config) or not is_free(template)
         hands = 1 if in_turn else worthwhile(jobs, JOBS_EACH)
-        return before + max(pilot.each() - steps, 0.0) / hands, room
+        return before + pilot.each() / hands, room
 
 
 class _Pilot(Task):
