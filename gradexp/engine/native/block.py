@@ -131,13 +131,13 @@ def _present(problem: Problem) -> Iterator[Any]:
 
 
 def _mark(number: Any, timed: bool = False) -> Any:
-    """What a program has for a number: a place for a real or a whole one, or for a real one that
-    all runs share, or a plain 0."""
+    """What a program has for a number: a place for a real or a whole one, whether all runs share
+    it, or a plain 0."""
     if isinstance(number, Tensor):
-        return "real" if number.is_floating_point() else "whole"
+        return ("real" if number.is_floating_point() else "whole"), False
     if isinstance(number, int):
-        return "whole"
-    return 0.0 if not number else "shared" if timed else "real"
+        return "whole", timed
+    return ("real", timed) if number else 0.0
 
 
 def block_for(problem: Problem, device: torch.device | None = None) -> Block:
@@ -239,7 +239,7 @@ def _block(key: _Key) -> Block:
     if program is None:
         module = trace(step, [*leaves, torch.tensor(0), torch.tensor(1), *lanes])
         marks = [mark for part in key.parts for mark in numbers(part).values() if mark != 0.0]
-        shared = [held + place for place, mark in enumerate(marks) if mark == "shared"]
+        shared = [held + place for place, mark in enumerate(marks) if mark[1]]
         text = write(module, layout, held, seen, key.dim, runs_traced, kind.in_place, shared)
         program = kind.build(text, small, signature)
     sizes = {leaf.buffer: (leaf.first + leaf.rows, leaf.dtype) for leaf in layout}
@@ -260,6 +260,6 @@ def _example(part: Any, runs_traced: int, dtype: torch.dtype) -> Any:
     def lanes(mark: Any, name: str) -> Any:
         if mark == 0.0:
             return mark
-        return torch.ones(runs_traced, dtype=torch.int64 if mark == "whole" else dtype)
+        return torch.ones(runs_traced, dtype=torch.int64 if mark[0] == "whole" else dtype)
 
     return map_numbers(part, lanes)

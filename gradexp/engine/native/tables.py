@@ -30,7 +30,7 @@ class Tables:
     def __init__(
         self, module: GraphModule, lanes: int, clock: Sequence[Node], shared: dict[Node, Value]
     ) -> None:
-        self._emitter = _OverSteps(module, lanes, set())
+        self._emitter = _OverSteps(module, lanes, {*clock, *shared})
         for node, value in shared.items():
             self._emitter.place(node, value)
         step, last = clock
@@ -74,22 +74,33 @@ class Tables:
             f"Room<{kind}> room{i}(iterations + LANES); auto* const table{i} = room{i}.first.get();"
             for i, kind in enumerate(C_TYPES[node.meta["val"].dtype] for node in self.nodes)
         ]
-        step, _ = self._emitter.step.lines({})
         stores = [
             f"store(table{i} + at, {self._emitter.values[node.name].at(())});"
             for i, node in enumerate(self.nodes)
         ]
+        stored = {name: name for name in self._emitter.stored}
+        before, _ = self._emitter.before.lines(stored)
+        step, _ = self._emitter.step.lines(stored)
+        arrays = (f"{kind} {name}[{places}];" for name, (kind, places) in self._arrays())
         return "\n  ".join(
             [
                 *rooms,
                 "const Pack<int64_t> lasts = splat(last);",
                 "for (int64_t at = 0; at < iterations; at += LANES) {",
+                "  constexpr int g = 0;",
+                *(f"  {room}" for room in (*self._emitter.kept, *arrays)),
                 "  const Pack<int64_t> steps = splat(first + at) + count<int64_t>();",
+                f"  {before}",
                 f"  {step}",
                 *(f"  {store}" for store in stores),
                 "}",
             ]
         )
+
+    def _arrays(self) -> list[tuple[str, tuple[str, int]]]:
+        """The arrays that the statements keep, with what and how much each holds."""
+        emitter = self._emitter
+        return [(name, emitter.arrays[name]) for name in emitter.arrays if name in emitter.stored]
 
     @property
     def constants(self) -> list[str]:
@@ -98,10 +109,19 @@ class Tables:
 
 
 class _OverSteps(Emitter):
-    """Writes a graph over packs of steps: what is one number for all runs is one a step."""
+    """Writes a graph over packs of steps: what is made of the step, or of numbers that all runs
+    share, is one number a step."""
+
+    def __init__(self, module: GraphModule, lanes: int, given: set[Node]) -> None:
+        super().__init__(module, lanes, set())
+        self._made = given
+        for node in module.graph.nodes:
+            if not self._made.isdisjoint(node.all_input_nodes):
+                self._made.add(node)
 
     def _shape(self, node: Node) -> tuple[tuple[int, ...], bool]:
-        return super()._shape(node)[0], True
+        shape, lanes = super()._shape(node)
+        return shape, lanes or node in self._made
 
 
 def wanted(nodes: Sequence[Node], given: Sequence[Node]) -> set[Node]:
