@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from inspect import isfunction
@@ -15,7 +15,16 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import Tensor
 
 from gradexp.clips import Clip
-from gradexp.engine import DTYPES, Batched, Record, Reference, Steps, Stop, choose_device
+from gradexp.engine import (
+    DTYPES,
+    Batched,
+    Record,
+    Reference,
+    Steps,
+    Stop,
+    check_fit,
+    choose_device,
+)
 from gradexp.initializations import Initialization, starts
 from gradexp.mistakes import Mistake, nearest
 from gradexp.noises import Noise
@@ -189,6 +198,9 @@ class Builder:
         startable = partial(_check_start, experiment)
         self._once(startable, texts["surface"], texts["init"], experiment.dtype)
         self._once(partial(_check_engine, experiment), texts["engine"], texts["optimizer"])
+        parts_that_fit = ("surface", "optimizer", "schedule")
+        fits = partial(check_fit, *(getattr(experiment, name) for name in parts_that_fit))
+        self._once(fits, *(texts[name] for name in parts_that_fit))
         if experiment.log.trajectory == "always" and experiment.record.what != "trace":
             raise Mistake("log.trajectory", "always", "needs record=trace, for it draws the points")
         return experiment
@@ -229,10 +241,20 @@ def _check_precision(group: str, part: Any, dtype: str) -> None:
         return number if whole else float(torch.tensor(number, dtype=DTYPES[dtype]))
 
     try:
-        map_numbers(part, rounded).__post_init__()
+        for component in _with_parts(map_numbers(part, rounded)):
+            component.__post_init__()
     except Mistake as mistake:
         reason = f"{mistake.reason}, in {dtype}"
         raise Mistake(f"{group}.{mistake.key}", mistake.value, reason) from None
+
+
+def _with_parts(component: Component) -> Iterator[Component]:
+    """A component, and those that it is made of."""
+    yield component
+    for field in fields(component):
+        value = getattr(component, field.name)
+        if isinstance(value, Component):
+            yield from _with_parts(value)
 
 
 def _check_start(experiment: Experiment) -> None:

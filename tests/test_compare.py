@@ -242,3 +242,22 @@ def test_tables_of_one_run(gradexp: Gradexp) -> None:
     status, out, err = gradexp("compare", "r")
     assert (status, err) == (0, "")
     assert "1 run of 1 setting" in out
+
+
+def test_what_an_optimizer_has_at_all_is_no_setting(gradexp: Gradexp, tmp_path: Path) -> None:
+    swept(gradexp, "s", "optimizer=sgd,adam", "optimizer.lr=0.1,0.2", "seed=1,2", "init=uniform")
+    some = gather([tmp_path / "s"])
+    assert some.setting == ("optimizer", "optimizer.lr")
+    assert some.repeats == ("seed",)
+    # Between folders a momentum may differ that no run was told of but one's.
+    swept(
+        gradexp, "m", "optimizer.momentum=0.5", "optimizer.lr=0.1,0.2", "seed=1,2", "init=uniform"
+    )
+    both = gather([tmp_path / "s", tmp_path / "m"])
+    assert set(both.setting) == {"optimizer", "optimizer.lr", "optimizer.momentum"}
+    status, out, _ = gradexp("compare", "s")
+    assert status == 0
+    assert "Optimizers, each at its best learning rate" in out
+    assert "all had the same: 2 learning rates, 2 of seed, at most 100 steps" in " ".join(
+        out.split()
+    )

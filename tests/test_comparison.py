@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ import pytest
 from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, quantiles
 from gradexp.comparison.effects import _middle, differences, explained
 from gradexp.comparison.forgiveness import band, bands
+from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.profiles import profiles, ratios, restarts, targets, times
 from gradexp.comparison.sample import Metric, Sample
 from gradexp.comparison.settings import outcomes, speed, wilson
@@ -376,3 +378,45 @@ def test_theory_stands_beside_measurement() -> None:
     table = escapes(some)
     assert table is not None
     assert table.frame[["predicted", "measured", "left"]].to_numpy().tolist() == [[12.5, 13.0, 1]]
+
+
+def test_optimizers_are_compared_at_their_best_rate_and_over_all() -> None:
+    def rows_of(name: str, steps: Mapping[float, tuple[float | None, ...]]) -> Rows:
+        return [
+            {
+                "surface": "bowl", "optimizer": name, "optimizer.lr": lr, "seed": seed,
+                "steps": 100,
+                GAP: math.nan if step is None else step,
+                "outcome": "budget" if step is None else "converged",
+            }
+            for lr, some in steps.items()
+            for seed, step in enumerate(some)
+        ]  # fmt: skip
+
+    first = {0.01: (None, None, None), 0.1: (40.0, 50.0, 60.0), 1.0: (80.0, None, None)}
+    second = {0.01: (90.0, None, 90.0), 0.1: (70.0, 60.0, 80.0), 1.0: (20.0, 25.0, 30.0)}
+    keys = ("surface", "optimizer", "optimizer.lr")
+    some = sample([*rows_of("a", first), *rows_of("b", second)], keys, ("seed",))
+    table = optimizers(some)
+    assert table is not None
+    frame = table.frame.set_index("optimizer")
+    assert frame.index.tolist() == ["b", "a"]  # the best first
+    assert frame["best"].tolist() == [1.0, 0.1]
+    assert frame["edge"].tolist() == ["≥ ", ""]
+    assert frame["median"].tolist() == [25.0, 50.0]
+    assert frame["times_best"].tolist() == [1.0, 2.0]
+    assert frame["with_restarts"].tolist() == [25.0, 50.0]
+    assert frame["arrived_of_all"].tolist() == pytest.approx([8 / 9, 4 / 9])
+    # All steps made: those until it arrived, or all of them.
+    assert frame["with_restarts_of_all"].tolist() == pytest.approx([565 / 8, 730 / 4])
+    assert "all had the same: 3 learning rates, 3 of seed, at most 100 steps" in table.footer
+    assert optimizers(sample(rows_of("a", first), keys[2:], ("seed",))) is None
+
+    fewer = {lr: second[lr] for lr in (0.1, 1.0)}
+    table = optimizers(sample([*rows_of("a", first), *rows_of("b", fewer)], keys, ("seed",)))
+    assert table is not None
+    assert "not a fair comparison: they were not given the same learning rates" in table.footer
+    longer = [{**row, "steps": 200} for row in rows_of("b", second)]
+    table = optimizers(sample([*rows_of("a", first), *longer], keys, ("seed",)))
+    assert table is not None
+    assert "not given the same budgets" in table.footer

@@ -1,5 +1,6 @@
 """Update rules against ``torch.optim``."""
 
+import functools
 import itertools
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from gradexp import optimize
 from gradexp.config_files import CONF
 from gradexp.engine import Batched, Reference, Stop
 from gradexp.mistakes import Mistake
+from gradexp.numbers import stack
 from gradexp.optimizers import SGD, External, Optimizer
 from gradexp.surfaces import get
 from gradexp.trust import locate
+from tests.conftest import same
 
 NEVER = Stop(gradient=1e-300)
 START = (3.3, -2.4)
@@ -102,6 +105,54 @@ def test_external_optimizers_are_run_as_torch_runs_them(
     for _ in range(20):
         optimizer.step(closure)
     torch.testing.assert_close(trace.final_point[:, 0], parameter.detach(), rtol=1e-12, atol=0)
+
+
+class Counted(torch.optim.SGD):
+    """Of a third party, for all that gradexp knows; says how many of it there are."""
+
+    made = 0
+
+    def __init__(self, parameters: Any, lr: float = 0.1) -> None:
+        super().__init__(parameters, lr=lr)
+        type(self).made += 1
+
+
+@pytest.mark.parametrize(
+    ("factory", "options", "shared"),
+    [
+        (torch.optim.Adam, {"betas": (0.8, 0.99)}, True),
+        (torch.optim.Adagrad, {"initial_accumulator_value": 0.3}, True),
+        (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}, True),
+        (torch.optim.Muon, {"weight_decay": 0.01}, True),
+        (torch.optim.LBFGS, {"max_iter": 3}, False),
+        (Counted, {}, False),
+    ],
+)
+def test_a_batch_is_what_its_runs_are_alone(
+    factory: type[torch.optim.Optimizer],
+    options: dict[str, Any],
+    shared: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Runs share one optimizer, a parameter group each, where that is known to change nothing.
+    steps: list[int] = []
+    step = factory.step
+
+    @functools.wraps(step)
+    def counted(self: torch.optim.Optimizer, *args: Any) -> Any:
+        steps.append(len(self.param_groups))
+        return step(self, *args)
+
+    surface, rates = get("himmelblau"), [0.001, 0.01, 10.0]  # of which the last one diverges
+    one = [External(factory, (("lr", rate), *options.items())) for rate in rates]
+    common: dict[str, Any] = {"steps": 30, "stop": NEVER, "engine": Reference()}
+    alone = [optimize(surface, (1.0, 1.0), rule, **common) for rule in one]
+    monkeypatch.setattr(factory, "step", counted)
+    together = optimize(surface, (1.0, 1.0), stack(one), **common)
+    assert set(steps) == ({3} if shared else {1})
+    for index, trace in enumerate(alone):
+        for mine, theirs in zip(trace.run(0), together.run(index), strict=True):
+            assert same(mine, theirs)
 
 
 def test_external_optimizers_need_the_reference_engine_and_known_options() -> None:

@@ -52,7 +52,7 @@ def test_a_run_leaves_its_folder_and_says_what_it_came_to(gradexp: Gradexp, tmp_
     assert record["outcome"] == "converged"
     assert set(record) == {
         "outcome", "evidence", "metrics", "digest", "identity", "engine", "device", "dtype",
-        "versions", "seconds", "theory", "dim", "minimum",
+        "versions", "seconds", "theory", "dim", "minimum", "clipping",
     }  # fmt: skip
     assert {"steps", "final_loss", "best_loss", "gradient_norm", "distance"} <= set(
         record["metrics"]
@@ -307,3 +307,52 @@ def test_jobs_of_a_large_sweep_get_no_figure_unless_asked(
     sweep = ["run", "-m", f"seed=range({jobs})", "steps=2", "hydra.sweep.dir=s"]
     assert gradexp(*sweep, f"log.trajectory={wish}")[0] == 0
     assert len(list((tmp_path / "s").rglob("trajectory.png"))) == drawn
+
+
+def test_a_schedule_is_recorded_and_shown(gradexp: Gradexp, tmp_path: Path) -> None:
+    status, _, err = gradexp(
+        "run", "surface=himmelblau", "optimizer=adam", "schedule=one_cycle", "steps=50",
+        "optimizer.lr=0.2",
+    )  # fmt: skip
+    assert status == 0, err
+    folder = only_run(tmp_path)
+    trace, _ = read_run(folder)
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.Adam([parameter], lr=0.2)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=50)
+    for step in range(50):
+        (group,) = optimizer.param_groups
+        assert trace["lr"][step] == pytest.approx(group["lr"], rel=1e-12)
+        assert trace["betas[0]"][step] == pytest.approx(group["betas"][0], rel=1e-12)
+        optimizer.step()
+        if step < 49:
+            theirs.step()
+    events = accumulated(folder)
+    for tag, name in (("learning_rate", "lr"), ("betas.0", "betas[0]")):
+        shown = [event.value for event in events.Scalars(tag)]
+        assert shown == pytest.approx(trace[name].tolist(), rel=1e-6)
+
+
+def test_clipping_is_said(gradexp: Gradexp, tmp_path: Path) -> None:
+    records = []
+    for clip in ("none", "norm"):
+        folder = f"hydra.run.dir={clip}"
+        assert gradexp("run", "surface=himmelblau", f"clip={clip}", "steps=20", folder)[0] == 0
+        records.append(read_run(tmp_path / clip)[1])
+    assert [record["clipping"] for record in records] == [None, {"by": "by_norm", "max_norm": 1.0}]
+    assert records[0]["metrics"]["path_length"] > records[1]["metrics"]["path_length"]
+    assert records[1]["metrics"]["path_length"] <= 20 * 1e-3  # of steps no longer than lr
+
+
+def test_a_schedule_of_two_hyperparameters_by_hydra(gradexp: Gradexp, tmp_path: Path) -> None:
+    status, _, err = gradexp(
+        "run", "surface=himmelblau", "optimizer.momentum=0.9", "schedule=together",
+        "schedule@schedule.first=cosine", "schedule@schedule.second=step",
+        "schedule.second.of=momentum", "schedule.second.step_size=10", "steps=30",
+    )  # fmt: skip
+    assert status == 0, err
+    trace, _ = read_run(only_run(tmp_path))
+    assert trace["momentum"].tolist() == pytest.approx(
+        [0.9] * 10 + [0.09] * 10 + [0.009] * 10 + [9e-4]
+    )
+    assert trace["lr"][0] == 1e-3 > trace["lr"][29] > 0

@@ -2,7 +2,7 @@
 
 from gradexp.engine.batched import Batched
 from gradexp.engine.cost import Forecast
-from gradexp.engine.optimize import DTYPES, optimize, pose
+from gradexp.engine.optimize import DTYPES, check_fit, optimize, pose
 from gradexp.engine.problem import Problem, Record, Steps, Stop, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import End, RunTrace, Trace
@@ -19,6 +19,7 @@ __all__ = [
     "Steps",
     "Stop",
     "Trace",
+    "check_fit",
     "choose_device",
     "optimize",
     "pose",

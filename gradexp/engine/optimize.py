@@ -140,7 +140,7 @@ def pose(
     }
     for name, part in parts.items():
         _check_kind(name, part, _KINDS[name])
-    _check_fit(surface, optimizer, schedule)
+    check_fit(surface, optimizer, schedule)
     points = _points(start, surface.dim).to(where, DTYPES[dtype])
     if not all(map(math.isfinite, extremes(points))):
         raise Mistake("start", start, f"must be finite in {dtype}")
@@ -193,7 +193,7 @@ def _check_kind(name: str, part: Any, kind: type | tuple[type, ...]) -> None:
         raise Mistake(name, type(part).__name__, reason)
 
 
-def _check_fit(surface: Surface, optimizer: Optimizer | External, schedule: Schedule) -> None:
+def check_fit(surface: Surface, optimizer: Optimizer | External, schedule: Schedule) -> None:
     """Checks that an optimizer is told what it needs, and has what is scheduled.
 
     Raises:

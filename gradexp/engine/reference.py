@@ -167,9 +167,9 @@ def _is_shareable(optimizer: torch.optim.Optimizer) -> bool:
     """Whether one such optimizer serves many runs, a parameter group each, as if each had its own:
     torch's do, but for those that look at other points on their way. One of a third party may
     combine what is in its groups."""
-    known = type(optimizer).__module__.startswith(("torch.optim.", "gradexp.optimizers."))
-    closure = inspect.signature(type(optimizer).step).parameters["closure"]
-    return known and closure.default is None
+    if not f"{type(optimizer).__module__}.".startswith(("torch.optim.", "gradexp.optimizers.")):
+        return False
+    return inspect.signature(type(optimizer).step).parameters["closure"].default is None
 
 
 def _merged(optimizers: Sequence[torch.optim.Optimizer]) -> torch.optim.Optimizer:

@@ -22,7 +22,7 @@ from gradexp.tensorboard.records import record, scalar_records
 
 Setting = bool | int | float | str
 
-_HYPERPARAMETERS = ("surface", "init", "optimizer", "schedule", "noise", "engine")
+_HYPERPARAMETERS = ("surface", "init", "optimizer", "schedule", "noise", "clip", "engine")
 _PLAIN = ("steps", "seed", "dtype")
 
 _POINTS = 1000

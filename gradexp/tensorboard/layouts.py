@@ -20,12 +20,15 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import (
 
 _RUN = {
     "convergence": {
-        "loss": "loss",
-        "loss gap": "loss_gap",
-        "gradient norm": "gradient_norm",
-        "distance to the nearest minimizer": "distance",
+        "loss": ["loss"],
+        "loss gap": ["loss_gap"],
+        "gradient norm": ["gradient_norm"],
+        "distance to the nearest minimizer": ["distance"],
     },
-    "hyperparameters": {"learning rate": "learning_rate", "momentum": "momentum"},
+    "hyperparameters": {
+        "learning rate": ["learning_rate"],
+        "momentum": ["momentum", "betas.0"],  # which schedules of momentum change in Adam
+    },
 }
 
 
@@ -33,7 +36,7 @@ _RUN = {
 def run_layout() -> Summary:
     """The charts of a run; TensorBoard shows those of several runs together."""
     return _summary(
-        Category(title=category, chart=[_lines(title, [tag]) for title, tag in charts.items()])
+        Category(title=category, chart=[_lines(*one) for one in charts.items()])
         for category, charts in _RUN.items()
     )
 

@@ -1,0 +1,136 @@
+"""The least time that the machine of the engine's benchmark could need: to write what is recorded,
+and for the arithmetic."""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from benchmarks.work import Work
+from gradexp.engine.native.build import build
+from gradexp.engine.native.nvrtc import DriverKernel, architecture, machine_code
+from gradexp.engine.native.program import trace
+from gradexp.surfaces import value_and_gradient
+
+SINE_AND_COSINE = {"float32": 14, "float64": 20}
+"""Multiply-adds of both of one angle: less its quarter turns, and a polynomial each."""
+
+
+def copy_rate(device: str) -> float:
+    """Bytes a nanosecond that a large copy writes."""
+    source = torch.ones(2**26, device=device)
+    target = source.clone()
+
+    def once() -> float:
+        begun = time.perf_counter()
+        target.copy_(source)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begun
+
+    return source.nbytes / statistics.median(once() for _ in range(9)) / 1e9
+
+
+_MULTIPLY_ADD = """
+using real = {real};
+constexpr int GROUPS = 1;
+#include "lanes.hpp"
+static real chains(int64_t count) {{
+  real x[16 * LANES];
+  for (auto& one : x) one = real(0.5);
+  for (int64_t i = 0; i < count; ++i)
+    for (auto& one : x) one = std::fma(one, real(0.999), real(0.001));
+  real sum = 0;
+  for (auto one : x) sum += one;
+  return sum;
+}}
+extern "C" double run(int64_t count, int64_t threads) {{
+  double sum = 0;
+#pragma omp parallel num_threads(int(threads)) reduction(+ : sum)
+  sum += chains(count);
+  return sum + LANES * 0.0;
+}}
+extern "C" int64_t numbers() {{ return 16 * LANES; }}
+"""
+
+
+_MULTIPLY_ADD_CUDA = """
+extern "C" __global__ void run({real}* sums, long long count) {{
+  const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+  {real} x[16];
+  for (auto& one : x) one = {real}(at);
+  for (long long i = 0; i < count; ++i)
+#pragma unroll
+    for (auto& one : x) one = fma(one, {real}(0.999), {real}(0.001));
+  for (int i = 1; i < 16; ++i) x[0] += x[i];
+  sums[at] = x[0];
+}}
+"""
+
+
+def multiply_add_rate_of_cuda(dtype: str) -> float:
+    """The same of a device: threads enough to hide the latency of each."""
+    source = _MULTIPLY_ADD_CUDA.format(real={"float32": "float", "float64": "double"}[dtype])
+    kernel = DriverKernel(machine_code(source, {}, architecture()))
+    threads, count = 2**20, 10**4
+    sums = torch.empty(threads, dtype=getattr(torch, dtype), device="cuda")
+
+    def once() -> float:
+        begun = time.perf_counter()
+        kernel.launch(threads, [sums.data_ptr()], [count])
+        torch.cuda.synchronize()
+        return time.perf_counter() - begun
+
+    once()
+    return 16.0 * threads * count / min(once() for _ in range(5)) / 1e9
+
+
+def multiply_add_rate(dtype: str) -> float:
+    """Fused multiply-adds a nanosecond, on all threads, of chains that fill the registers."""
+    library = build(_MULTIPLY_ADD.format(real={"float32": "float", "float64": "double"}[dtype]))
+    library.run.restype, library.run.argtypes = ctypes.c_double, [ctypes.c_int64] * 2
+    count, threads = 10**7, torch.get_num_threads()
+
+    def once() -> float:
+        begun = time.perf_counter()
+        library.run(count, threads)
+        return time.perf_counter() - begun
+
+    once()
+    best = min(once() for _ in range(5))
+    return float(library.numbers()) * count * threads / best / 1e9
+
+
+def arithmetic(work: Work) -> float:
+    """Operations on numbers in a step of one run: loss, gradient and update. A division or a root is
+    one, which takes longer than a multiply-add: a floor all the same."""
+    surface, rule = work.torch_surface, work.rule(1e-3)
+    start = tuple(torch.ones(131, dtype=torch.float64) for _ in range(work.dim))
+    leaves, form = tree_flatten((start, rule.init(start)))
+
+    def step(*leaves: torch.Tensor) -> Any:
+        points, state = tree_unflatten(leaves, form)
+        loss, gradient = value_and_gradient(surface, points)
+        return loss, *tree_leaves(rule.update(points, gradient, state, 1))
+
+    counted = 0.0
+    for node in trace(step, leaves).graph.nodes:
+        name = str(node.target)
+        moves = any(
+            word in name for word in ("select", "full", "expand", "view", "alias", "unbind")
+        )
+        if node.op == "call_function" and not moves and node.meta["val"].numel() >= 131:
+            wave = "aten.sin" in name or "aten.cos" in name  # both of one angle, as gradients have
+            counted += SINE_AND_COSINE[work.dtype] / 2 if wave else 1
+    return counted
+
+
+def floor(work: Work, copied: float, multiplied: dict[str, float]) -> float:
+    """Nanoseconds a run and step, at these rates of copies and of multiply-adds."""
+    written = work.size / copied if work.record == "loss" else 0.0
+    return max(written, arithmetic(work) / multiplied[work.dtype])

@@ -1,0 +1,77 @@
+"""What the engine's benchmark has every side compute: one case of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradexp import surfaces
+from gradexp.noises import Gaussian
+from gradexp.numbers import Number
+from gradexp.optimizers import SGD, Adam, Optimizer, RMSprop
+from gradexp.schedules import Cosine, WarmupCosine
+from gradexp.surfaces import Surface
+
+LEARNING_RATES = {
+    "sgd": {"rosenbrock": 1e-4, "rastrigin": 1e-4, "quadratic": 1e-5},
+    "adam": {"rosenbrock": 1e-3, "rastrigin": 1e-3, "quadratic": 1e-3},
+    "rmsprop": {"rosenbrock": 1e-3, "rastrigin": 1e-3, "quadratic": 1e-3},
+}
+"""The top of a decade in which no run diverges, nor comes to rest."""
+
+ADDED = ("cosine", "warmup_cosine", "gaussian", "gaussian_common")
+"""What may be added to a step: schedules over all of it, noise of a seed a run, and of one seed."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One case: what every side computes."""
+
+    surface: str
+    dim: int
+    momentum: float
+    dtype: str
+    record: str
+    batch: int
+    steps: int
+    device: str = "cpu"
+    optimizer: str = "sgd"
+    added: str = "none"
+
+    @property
+    def torch_surface(self) -> Surface:
+        sized = self.surface == "quadratic"
+        return surfaces.get(self.surface, **({"dim": self.dim} if sized else {}))
+
+    @property
+    def size(self) -> int:
+        """Bytes of a number."""
+        return 4 if self.dtype == "float32" else 8
+
+    def rule(self, lr: Number) -> Optimizer:
+        if self.optimizer == "sgd":
+            return SGD(lr=lr, momentum=self.momentum)
+        return {"adam": Adam, "rmsprop": RMSprop}[self.optimizer](lr=lr)
+
+    def additions(self) -> dict[str, Any]:
+        """Of a step, as `optimize` takes them."""
+        if self.added == "cosine":
+            return {"schedule": Cosine(T_max=self.steps)}
+        if self.added == "warmup_cosine":
+            return {"schedule": WarmupCosine(self.steps, warmup_steps=self.steps // 10)}
+        if self.added == "gaussian":
+            seeds = torch.arange(self.batch, device=self.device)
+            return {"noise": Gaussian(std=1e-3, seed=seeds)}
+        return {"gaussian_common": {"noise": Gaussian(std=1e-3, seed=0)}, "none": {}}[self.added]
+
+    def rates(self) -> torch.Tensor:
+        """A decade of stable learning rates, one a run."""
+        top = LEARNING_RATES[self.optimizer][self.surface]
+        spread = torch.logspace(-1, 0, self.batch, dtype=torch.float64) * top
+        return spread.to(getattr(torch, self.dtype))
+
+    def starts(self) -> torch.Tensor:
+        start = torch.tensor(self.torch_surface.start, dtype=getattr(torch, self.dtype))
+        return start[:, None].expand(-1, self.batch).contiguous()
