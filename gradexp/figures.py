@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from gradexp.comparison import Sample
 from gradexp.comparison.arrivals import middle, quantiles
+from gradexp.comparison.forgiveness import by_rate
 from gradexp.comparison.profiles import best_first, ratios, times
 from gradexp.comparison.sample import LR, MOMENTUM, Setting, counted, having
 from gradexp.comparison.table import number
@@ -22,6 +23,7 @@ from gradexp.experiment import recorded
 from gradexp.plots.contact_sheet import Picture, draw_contact_sheet
 from gradexp.plots.curves import Band, band, draw_curves
 from gradexp.plots.heat_map import draw_heat_map
+from gradexp.plots.learning_rates import draw_learning_rates
 from gradexp.plots.profile import draw_profile
 from gradexp.plots.race import Runner, animate_race, draw_race
 from gradexp.plots.relief import draw_relief
@@ -62,6 +64,7 @@ def figures(sample: Sample) -> Iterator[tuple[str, Figure]]:
         ("relief", lambda: _relief(one)),
         ("starts", lambda: starts(one)),
         ("profiles", lambda: profile(sample)),
+        ("learning_rates", lambda: learning_rates(sample)),
     )
     for name, make in makers:
         figure = make()
@@ -335,3 +338,27 @@ def profile(sample: Sample) -> Figure | None:
     told = f"{counted(len(some.problems), 'problem')}; {counted(len(sample.runs), 'run')}; "
     told += f"{sample.lacking()}; solved: {sample.metric.label}"
     return draw_profile(rises, "performance profile", told)
+
+
+def learning_rates(sample: Sample) -> Figure | None:
+    """The steps of optimizers by their learning rate, on each surface."""
+    others = [key for key in sample.solver if key != LR]
+    if len(others) == len(sample.solver) or not others or not sample.metric.is_arrival:
+        return None
+    surfaces = sample.groups(sample.problem)[:_CONTENDERS]
+    solvers = [values for values, _ in sample.groups(others)][:_CONTENDERS]
+    names = dict(zip(map(str, solvers), names_of(solvers), strict=True))
+    titles = names_of([values for values, _ in surfaces]) if sample.problem else [""]
+    panels = {
+        title: {
+            names[str(values)]: by_rate(sample, runs)[:2]
+            for values, runs in sample.groups(others, there)
+            if str(values) in names
+        }
+        for title, (_, there) in zip(titles, surfaces, strict=True)
+    }
+    told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}; medians by Kaplan-Meier; "
+    told += "no point where half of the runs did not arrive"
+    return draw_learning_rates(
+        panels, "median steps", f"{sample.metric.label}, by learning rate", told
+    )

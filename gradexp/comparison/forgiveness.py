@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gradexp.comparison.arrivals import median, quantiles
-from gradexp.comparison.sample import LR, MOMENTUM, Sample
+from gradexp.comparison.sample import LR, MOMENTUM, Part, Sample
 from gradexp.comparison.table import Table, number, steps, texts
 
 FACTOR = 2.0
@@ -31,13 +31,8 @@ def bands(sample: Sample) -> Table | None:
     others = [key for key in sample.setting if key != LR]
     rows = []
     for values, runs in sample.groups(others):
-        rates, medians, seen = [], [], []
-        for value, group in sample.groups([LR], runs):
-            some = sample.arrivals.take(group.rows)
-            rates.append(float(value[LR]))
-            medians.append(quantiles(some, (0.5,))[0])
-            seen.append(float(some.known[np.isinf(some.at)].min(initial=math.inf)))
-        found = band(np.array(rates), np.array(medians), np.array(seen))
+        rates, medians, seen = by_rate(sample, runs)
+        found = band(rates, medians, seen)
         row = {**values, "rates": len(rates), **found}
         one = MOMENTUM in sample.runs and MOMENTUM not in sample.repeats
         momentum = runs[MOMENTUM][0] if one else None
@@ -71,6 +66,18 @@ def bands(sample: Sample) -> Table | None:
     return Table(
         "bands", "How forgiving: the band of learning rates", frame, pd.DataFrame(shown), told
     )
+
+
+def by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The learning rates of runs, ascending; the median steps at each; and up to which step it is
+    known that those did not arrive that did not: see `band`."""
+    rates, medians, seen = [], [], []
+    for value, group in sample.groups([LR], runs):
+        some = sample.arrivals.take(group.rows)
+        rates.append(float(value[LR]))
+        medians.append(quantiles(some, (0.5,))[0])
+        seen.append(float(some.known[np.isinf(some.at)].min(initial=math.inf)))
+    return np.array(rates), np.array(medians), np.array(seen)
 
 
 def _ends(values: pd.Series, is_open: pd.Series, sign: str, digits: int = 4) -> list[str]:
