@@ -107,19 +107,19 @@ def multiply_add_rate(dtype: str) -> float:
 
 
 def arithmetic(work: Work) -> float:
-    """Operations on numbers in a step of one run: loss, gradient and update. A division or a root is
-    one, which takes longer than a multiply-add: a floor all the same."""
+    """Operations on numbers in a step of one run: loss, gradient and update. A division or
+    a root is one, which takes longer than a multiply-add: a floor all the same."""
     surface, rule = work.torch_surface, work.rule(1e-3)
-    start = tuple(torch.ones(131, dtype=torch.float64) for _ in range(work.dim))
-    leaves, form = tree_flatten((start, rule.init(start)))
+    start = torch.ones(work.dim, 131, dtype=torch.float64)
+    arrays, form = tree_flatten((start, rule.init(start)))
 
-    def step(*leaves: torch.Tensor) -> Any:
-        points, state = tree_unflatten(leaves, form)
+    def step(*arrays: torch.Tensor) -> Any:
+        points, state = tree_unflatten([tuple(array.unbind(0)) for array in arrays], form)
         loss, gradient = value_and_gradient(surface, points)
         return loss, *tree_leaves(rule.update(points, gradient, state, 1))
 
     counted = 0.0
-    for node in trace(step, leaves).graph.nodes:
+    for node in trace(step, arrays).graph.nodes:
         name = str(node.target)
         moves = any(
             word in name for word in ("select", "full", "expand", "view", "alias", "unbind")

@@ -51,20 +51,30 @@ class Work:
         return 4 if self.dtype == "float32" else 8
 
     def rule(self, lr: Number) -> Optimizer:
-        if self.optimizer == "sgd":
-            return SGD(lr=lr, momentum=self.momentum)
-        return {"adam": Adam, "rmsprop": RMSprop}[self.optimizer](lr=lr)
+        match self.optimizer:
+            case "sgd":
+                return SGD(lr=lr, momentum=self.momentum)
+            case "adam":
+                return Adam(lr=lr)
+            case "rmsprop":
+                return RMSprop(lr=lr)
+        raise ValueError(f"no rule is known as {self.optimizer}")
 
     def additions(self) -> dict[str, Any]:
         """Of a step, as `optimize` takes them."""
-        if self.added == "cosine":
-            return {"schedule": Cosine(T_max=self.steps)}
-        if self.added == "warmup_cosine":
-            return {"schedule": WarmupCosine(self.steps, warmup_steps=self.steps // 10)}
-        if self.added == "gaussian":
-            seeds = torch.arange(self.batch, device=self.device)
-            return {"noise": Gaussian(std=1e-3, seed=seeds)}
-        return {"gaussian_common": {"noise": Gaussian(std=1e-3, seed=0)}, "none": {}}[self.added]
+        match self.added:
+            case "none":
+                return {}
+            case "cosine":
+                return {"schedule": Cosine(T_max=self.steps)}
+            case "warmup_cosine":
+                return {"schedule": WarmupCosine(self.steps, warmup_steps=self.steps // 10)}
+            case "gaussian":
+                seeds = torch.arange(self.batch, device=self.device)
+                return {"noise": Gaussian(std=1e-3, seed=seeds)}
+            case "gaussian_common":
+                return {"noise": Gaussian(std=1e-3, seed=0)}
+        raise ValueError(f"nothing is known as {self.added}")
 
     def rates(self) -> torch.Tensor:
         """A decade of stable learning rates, one a run."""

@@ -19,6 +19,14 @@ extern "C" void run(const real* angle, real* sine, real* cosine, int64_t count) 
   }}
 }}
 """
+_LOGARITHM = """
+using real = {real};
+constexpr int GROUPS = 1;
+#include "lanes.hpp"
+extern "C" void run(const real* number, real* logarithm, int64_t count) {{
+  for (int64_t at = 0; at < count; at += LANES) store(logarithm + at, log(load(number + at)));
+}}
+"""
 _REALS = {"float32": "float", "float64": "double"}
 
 
@@ -73,3 +81,31 @@ def test_an_angle_is_not_changed_by_those_beside_it(dtype: str) -> None:
             for one, many in zip(alone, together, strict=True):
                 np.testing.assert_array_equal(one[0], many[angle == sign * size])
     assert np.isnan(together[0][~np.isfinite(angle)]).all()
+
+
+def logarithm(number: np.ndarray) -> np.ndarray:
+    run = build(_LOGARITHM.format(real=_REALS[str(number.dtype)])).run
+    run.argtypes, run.restype = [*[ctypes.c_void_p] * 2, ctypes.c_int64], None
+    found = np.empty_like(number)
+    run(number.ctypes.data, found.ctypes.data, len(number))
+    return found
+
+
+@pytest.mark.parametrize("dtype", _REALS)
+def test_logarithms_are_right_to_a_unit_in_the_last_place(dtype: str) -> None:
+    limits = np.finfo(dtype)
+    random = np.random.default_rng(1)
+    exponents = random.uniform(np.log2(limits.smallest_subnormal), np.log2(limits.max), 2**17)
+    near = 1 + random.uniform(-0.5, 1.0, 2**17)
+    closest = 1 + limits.eps * np.arange(-1024, 1024) / 2
+    number = np.concatenate([2.0**exponents, near, closest]).astype(dtype)
+    exact = np.log(number.astype(np.longdouble))
+    unit = np.spacing(np.abs(exact).astype(dtype)).astype(np.longdouble)
+    assert float(np.max(np.abs(logarithm(number) - exact) / unit)) <= 1.0
+
+
+@pytest.mark.parametrize("dtype", _REALS)
+def test_logarithms_of_what_has_none(dtype: str) -> None:
+    number = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, -1.0, -1e-40, 1.0] * 8, dtype)
+    expected = [-np.inf, -np.inf, np.inf, np.nan, np.nan, np.nan, np.nan, 0.0] * 8
+    np.testing.assert_array_equal(logarithm(number), np.array(expected, dtype))

@@ -19,6 +19,9 @@ from gradexp.engine.native.moves import Moves
 from gradexp.engine.native.operations import CALLS, COMPARISONS, INFIX, LOGIC, literal, power
 from gradexp.engine.native.values import C_TYPES, Index, Unsupported, Value
 
+_FAR = 39_000
+"""From this angle on sine and cosine take more care: see ``circle.hpp``."""
+
 
 class Emitter(Moves):
     """Walks a graph, and writes its arithmetic."""
@@ -144,9 +147,11 @@ class Emitter(Moves):
             )
         pair = self._pairs.get(angle.name)
         if pair is None:
+            near = self._sizes.at_most(angle) < _FAR
+            name = "sincos_of_near" if near else "sincos"
 
             def text(index: Index) -> str:
-                return f"sincos(pack({self._read(source, node, index, dtype)}))"
+                return f"{name}(pack({self._read(source, node, index, dtype)}))"
 
             pair = self._compute(node, dtype, True, text, f"SinCos<{C_TYPES[dtype]}>")
             self._pairs[angle.name] = pair

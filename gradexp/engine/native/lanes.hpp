@@ -260,7 +260,7 @@ template <class T> inline Pack<T> sqrt(Pack<T> x) {
 UNARY(asin, u10) UNARY(acos, u10)
 UNARY(atan, u10) UNARY(sinh, u10) UNARY(cosh, u10) UNARY(tanh, u10) UNARY(asinh, u10)
 UNARY(acosh, u10) UNARY(atanh, u10) UNARY(exp, u10) UNARY(exp2, u10) UNARY(expm1, u10)
-UNARY(log, u10) UNARY(log2, u10) UNARY(log10, u10) UNARY(log1p, u10) UNARY(erf, u10)
+UNARY(log2, u10) UNARY(log10, u10) UNARY(log1p, u10) UNARY(erf, u10)
 UNARY(lgamma, u10) BINARY(pow, u10) BINARY(atan2, u10) BINARY(hypot, u05)
 
 // The vector form of the tangent reduces small, large and huge angles in three ways, and takes the
@@ -299,3 +299,8 @@ template <class T> inline Pack<T> pow(Pack<T> x, typename Plain<T>::type y) {
 }
 
 #include "sincos.hpp"
+#if defined(__AVX2__)
+#include "logarithm.hpp"
+#else
+LANE_BY_LANE(log)
+#endif

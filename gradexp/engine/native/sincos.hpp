@@ -52,4 +52,5 @@ template <class T> struct SinCos { Pack<T> sin, cos; };
 template <class T> inline SinCos<T> sincos(Pack<T> x) {
   return {each(x, [](T a) { return std::sin(a); }), each(x, [](T a) { return std::cos(a); })};
 }
+template <class T> inline SinCos<T> sincos_of_near(Pack<T> x) { return sincos(x); }
 #endif

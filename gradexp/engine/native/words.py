@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch.fx import Graph, Node
 
+from gradexp.engine.native.sizes import Sizes, name_of
+
 _WORD = 32
 
 _BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor", "__and__", "__or__", "__xor__")
@@ -20,11 +22,11 @@ class Words:
     Args:
         graph: of a step.
         lanes: the length of the example's last axis.
+        sizes: of its numbers.
     """
 
-    def __init__(self, graph: Graph, lanes: int) -> None:
-        self._bits: dict[Node, int] = {}
-        """how many of the lowest bits of a number that is not negative may not be 0"""
+    def __init__(self, graph: Graph, lanes: int, sizes: Sizes) -> None:
+        self._sizes = sizes
         self.products: set[Node] = set()
         """of two words"""
         self.high: dict[Node, Node] = {}
@@ -36,8 +38,8 @@ class Words:
             for node in graph.nodes
             if node.op == "call_function" and getattr(node.meta["val"], "dtype", 0) == torch.int64
         ]
+        self._whole = set(whole)
         for node in whole:
-            self._bits[node] = self._bits_of(node)
             if node.meta["val"].shape[-1:] == (lanes,):
                 self._note(node)
         for node in reversed(whole):
@@ -48,41 +50,29 @@ class Words:
 
     def _note(self, node: Node) -> None:
         """Notes a node that is a product of words, or an upper word."""
-        if _name(node) == "mul" and all(self._at_most(part) <= _WORD for part in node.args):
+        if name_of(node) == "mul" and all(map(self._is_word, node.args)):
             self.products.add(node)
         shift = _masked(node)
-        if shift and _name(shift) in ("__rshift__", "bitwise_right_shift"):
+        if shift and name_of(shift) in ("__rshift__", "bitwise_right_shift"):
             source, by = shift.args
             if by == _WORD and isinstance(source, Node):
                 self.high[node] = source
 
     def _reads_low(self, user: Node) -> bool:
         """Whether a node reads lower words alone."""
-        if user in self.high or user not in self._bits:
+        if user in self.high or user not in self._whole:
             return False
         if user in self.products or _masked(user):
             return True
-        return _name(user) in _BITWISE and all(map(self._reads_low, user.users))
+        return name_of(user) in _BITWISE and all(map(self._reads_low, user.users))
 
-    def _bits_of(self, node: Node) -> int:
-        sizes = [self._at_most(argument) for argument in node.args]
-        if _name(node) in ("bitwise_and", "__and__"):
-            return min(sizes)
-        return max(sizes) if _name(node) in _BITWISE else 64
-
-    def _at_most(self, argument: object) -> int:
-        if isinstance(argument, Node):
-            return self._bits.get(argument, 64)
-        return argument.bit_length() if isinstance(argument, int) and argument >= 0 else 64
-
-
-def _name(node: Node) -> str:
-    schema = getattr(node.target, "_schema", None)
-    return schema.name.removeprefix("aten::") if schema else ""
+    def _is_word(self, value: object) -> bool:
+        """Whether a number has no upper word."""
+        return bool(self._sizes.at_most(value) < 2**_WORD)
 
 
 def _masked(node: Node) -> Node | None:
     """What a node is the lower word of, if it is one."""
-    if _name(node) in ("bitwise_and", "__and__") and node.args[1] == 2**_WORD - 1:
+    if name_of(node) in ("bitwise_and", "__and__") and node.args[1] == 2**_WORD - 1:
         return node.args[0] if isinstance(node.args[0], Node) else None
     return None

@@ -11,6 +11,7 @@ from torch.fx import GraphModule, Node
 
 from gradexp.engine.native.operations import literal
 from gradexp.engine.native.section import Section
+from gradexp.engine.native.sizes import Sizes
 from gradexp.engine.native.values import C_TYPES, Index, Value, flat, unravelled
 from gradexp.engine.native.words import Words
 
@@ -29,7 +30,8 @@ class Writer:
     def __init__(self, module: GraphModule, lanes: int, invariant: set[str]) -> None:
         self._module = module
         self._lanes = lanes
-        self._words = Words(module.graph, lanes)
+        self._sizes = Sizes(module.graph)
+        self._words = Words(module.graph, lanes, self._sizes)
         self._invariant = set(invariant)
         self.before, self.step = Section(), Section()
         self.values: dict[str, Value] = {}
