@@ -74,20 +74,26 @@ def uniforms(
 
 
 def _pairs(
-    seed: Tensor, stream: Stream, blocks: int, step: Tensor | int, dtype: torch.dtype
+    seed: Tensor,
+    stream: Stream,
+    blocks: int,
+    step: Tensor | int,
+    dtype: torch.dtype,
+    turn: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Two uniform random numbers a block, each ``(blocks, B)``; see `uniforms`."""
+    """Two uniform random numbers a block, in [0, 1) and in [0, turn), each ``(blocks, B)``; see
+    `uniforms`."""
     step = like(step, (seed,))
     block = torch.arange(blocks, device=seed.device).reshape(-1, *[1] * seed.dim())
     use, rest = torch.full_like(step, int(stream)), torch.zeros_like(step)
     words = philox((step, block, use, rest), (seed & _MASK, (seed >> 32) & _MASK))
 
-    def uniform(high: Tensor, low: Tensor) -> Tensor:
+    def uniform(high: Tensor, low: Tensor, end: float) -> Tensor:
         if dtype == torch.float32:
-            return (high >> 8).to(dtype) * 2.0**-24
-        return ((high >> 5) * 2**26 + (low >> 6)).to(dtype) * 2.0**-53
+            return (high >> 8).to(dtype) * (end * 2.0**-24)
+        return ((high >> 5) * 2**26 + (low >> 6)).to(dtype) * (end * 2.0**-53)
 
-    return uniform(*words[:2]), uniform(*words[2:])
+    return uniform(*words[:2], 1.0), uniform(*words[2:], turn)
 
 
 def normals(
@@ -102,9 +108,8 @@ def normals(
     Args and returns as `uniforms`; the batch should be padded, for `log` and `cos` have a vector
     and a scalar form.
     """
-    first, second = _pairs(seed, stream, (dim + 1) // 2, step, dtype)
+    first, angle = _pairs(seed, stream, (dim + 1) // 2, step, dtype, 2.0 * math.pi)
     radius = (-2.0 * (1.0 - first).log()).sqrt()
-    angle = 2.0 * math.pi * second
     pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
     return pairs.flatten(0, 1)[:dim]
 
@@ -125,7 +130,7 @@ def students(
         degrees_of_freedom: ν, positive.
         seed, stream, dim, step, dtype: as for `normals`.
     """
-    first, second = _pairs(seed, stream, dim, step, dtype)
+    first, angle = _pairs(seed, stream, dim, step, dtype, 2.0 * math.pi)
     log = (1.0 - first).log()
     square = degrees_of_freedom * (-2.0 / degrees_of_freedom * log).expm1()
-    return square.sqrt() * (2.0 * math.pi * second).cos()
+    return square.sqrt() * angle.cos()

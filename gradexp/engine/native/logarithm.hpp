@@ -26,25 +26,32 @@ template <> struct Logarithm<double> {
   }
 };
 
-template <class T> INLINE Pack<T> log(Pack<T> x) {
-  WHOLE(T);
+// Of a number that was made larger by so many binary digits.
+template <class T> INLINE Pack<T> log_of_normal(Pack<T> x, T lifted = 0) {
   using L = Logarithm<T>;
   using Whole = typename L::Whole;
-  const Mask tiny = x < std::numeric_limits<T>::min();
-  const Pack<T> lifted = where(tiny, x * L::LIFT, x);
   Pack<Whole> bits;
-  std::memcpy(&bits, &lifted, sizeof bits);
+  std::memcpy(&bits, &x, sizeof bits);
   bits = bits + (L::ONE - L::ROOT);
-  const Pack<Whole> exponent = (bits >> L::DIGITS) - L::BIAS;
+  const Pack<T> k = to<T>((bits >> L::DIGITS) - L::BIAS) - lifted;
   const Pack<Whole> digits = (bits & ((Whole(1) << L::DIGITS) - 1)) + L::ROOT;
   Pack<T> m;
   std::memcpy(&m, &digits, sizeof m);
-  const Pack<T> k = to<T>(exponent) - where(tiny, splat<T>(L::DIGITS), splat<T>(0));
   const Pack<T> f = m - T(1), s = f / (f + T(2)), z = s * s, half = f * f * T(0.5);
   const Pack<T> inner = fma(s, fma(z, L::series(z), half), k * L::REST);
-  const Pack<T> result = fma(k, splat<T>(L::LOG_2), f - (half - inner));
-  constexpr T infinity = std::numeric_limits<T>::infinity();
-  constexpr T nothing = std::numeric_limits<T>::quiet_NaN();
-  const Pack<T> below = where(x == splat<T>(0), splat<T>(-infinity), splat<T>(nothing));
-  return where(x < infinity, where(x > T(0), result, below), x + x);  // NaN stays NaN
+  return fma(k, splat<T>(L::LOG_2), f - (half - inner));
+}
+template <class T> INLINE Pack<T> log(Pack<T> x) {
+  WHOLE(T);
+  using L = Logarithm<T>;
+  using Limits = std::numeric_limits<T>;
+  Pack<T> result = log_of_normal<T>(x);
+  const Mask normal = (x >= splat<T>(Limits::min())) & (x <= splat<T>(Limits::max()));
+  if (__builtin_expect(any(~normal), 0)) {
+    const Pack<T> tiny = log_of_normal<T>(x * L::LIFT, L::DIGITS), zero = splat<T>(0);
+    const Pack<T> below = where(x == zero, splat<T>(-Limits::infinity()), x + Limits::quiet_NaN());
+    const Pack<T> rest = where(x > zero, where(x < splat<T>(1), tiny, x), below);
+    result = where(normal, result, rest);
+  }
+  return result;
 }
