@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gradexp.analysis import PREDICTIONS, Outcome, judge, metrics, predictions
+from gradexp.clips import Unclipped
 from gradexp.engine import DTYPES, Batched, Forecast, Problem, Reference, Trace, pose
 from gradexp.experiment import Experiment, Log
 from gradexp.initializations import starts
@@ -165,7 +166,11 @@ def _theory(run: Experiment, outcome: Outcome, points: Tensor | None) -> dict[st
         outcome: how it ended.
         points: ``(R, dim)``, the first one the start; None where they were not recorded.
     """
-    alike = isinstance(run.schedule, Constant) and isinstance(run.noise, Noiseless)
+    alike = (
+        isinstance(run.schedule, Constant)
+        and isinstance(run.noise, Noiseless)
+        and isinstance(run.clip, Unclipped)
+    )
     if not alike or not isinstance(run.optimizer, Optimizer):
         return dict.fromkeys(PREDICTIONS)
     rests = outcome.word == "converged"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from inspect import isfunction
@@ -28,7 +28,15 @@ from gradexp.engine import (
 from gradexp.initializations import Initialization, starts
 from gradexp.mistakes import Mistake, nearest
 from gradexp.noises import Noise
-from gradexp.numbers import Component, Whole, in_lanes, map_numbers, padded, snake_case
+from gradexp.numbers import (
+    Component,
+    Whole,
+    in_lanes,
+    map_numbers,
+    padded,
+    snake_case,
+    with_parts,
+)
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
 from gradexp.surfaces import Surface, from_function, value_and_gradient
@@ -241,20 +249,11 @@ def _check_precision(group: str, part: Any, dtype: str) -> None:
         return number if whole else float(torch.tensor(number, dtype=DTYPES[dtype]))
 
     try:
-        for component in _with_parts(map_numbers(part, rounded)):
+        for component in with_parts(map_numbers(part, rounded)):
             component.__post_init__()
     except Mistake as mistake:
         reason = f"{mistake.reason}, in {dtype}"
         raise Mistake(f"{group}.{mistake.key}", mistake.value, reason) from None
-
-
-def _with_parts(component: Component) -> Iterator[Component]:
-    """A component, and those that it is made of."""
-    yield component
-    for field in fields(component):
-        value = getattr(component, field.name)
-        if isinstance(value, Component):
-            yield from _with_parts(value)
 
 
 def _check_start(experiment: Experiment) -> None:

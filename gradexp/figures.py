@@ -357,6 +357,9 @@ def learning_rates(sample: Sample) -> Figure | None:
         }
         for title, (_, there) in zip(titles, surfaces, strict=True)
     }
+    every = [steps for lines in panels.values() for _, steps in lines.values()]
+    if not np.isfinite(np.concatenate(every)).any():
+        return None
     told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}; medians by Kaplan-Meier; "
     told += "no point where half of the runs did not arrive"
     return draw_learning_rates(

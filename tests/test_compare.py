@@ -10,6 +10,7 @@ import pytest
 
 from gradexp import terminal
 from gradexp.comparison.gathering import gather
+from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.theories import escapes
 from gradexp.results import TABLE, write_table
 from tests.conftest import Gradexp
@@ -261,3 +262,30 @@ def test_what_an_optimizer_has_at_all_is_no_setting(gradexp: Gradexp, tmp_path: 
     assert "all had the same: 2 learning rates, 2 of seed, at most 100 steps" in " ".join(
         out.split()
     )
+
+
+def test_optimizers_of_different_budgets_are_not_called_alike(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    axes = ["optimizer.lr=0.1,0.2,0.4", "seed=1,2", "init=uniform"]
+    swept(gradexp, "short", "optimizer=sgd", "steps=100", *axes)
+    swept(gradexp, "long", "optimizer=adam", "steps=300", *axes)
+    both = gather([tmp_path / "short", tmp_path / "long"])
+    assert both.setting == ("optimizer", "steps", "optimizer.lr")
+    assert both.repeats == ("seed",)
+    table = optimizers(both)
+    assert table is not None
+    assert "not a fair comparison: they were not given the same budgets" in table.footer
+    # Where both had both, each budget is compared for itself.
+    swept(gradexp, "grid", "optimizer=sgd,adam", "steps=100,300", *axes)
+    table = optimizers(gather([tmp_path / "grid"]))
+    assert table is not None
+    assert table.frame["steps"].tolist() == [100, 100, 300, 300]
+    assert "all had the same: 3 learning rates, 2 of seed" in table.footer
+
+
+def test_where_no_run_arrives_there_are_no_steps_to_draw(gradexp: Gradexp) -> None:
+    swept(gradexp, "s", "optimizer=sgd,adam", "optimizer.lr=1e-9,2e-9,3e-9")
+    status, _, err = gradexp("compare", "s", "--metric", "steps_to_gap.1e-09", "--save", "f")
+    assert status == 0, err
+    assert not Path("f/learning_rates.png").exists()

@@ -24,7 +24,7 @@ from gradexp.mistakes import Mistake
 from gradexp.noises import Gaussian, Noiseless
 from gradexp.numbers import each
 from gradexp.optimizers import SGD
-from gradexp.schedules import Constant, Exponential
+from gradexp.schedules import Constant, Exponential, Linear, Schedule, Together
 from gradexp.surfaces import Surface, get, names
 from gradexp.surfaces.convex import Sphere
 from tests.conftest import Undecorated
@@ -270,6 +270,24 @@ print(trace.engine, trace.final_loss.item(), "sympy" if "sympy" in sys.modules e
     assert len(built) == 2  # by its source, and by what it is made of
     assert answer() == first.replace("sympy", "no sympy")  # which tracing imports
     assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == built
+
+
+@dataclass(frozen=True)
+class Halving(Schedule):
+    """A person's own, within one of gradexp's."""
+
+    def values(self, base: Any, step: Tensor) -> Any:
+        return {"lr": base["lr"] * (1 - step / 100).clamp(min=0) ** 2}
+
+
+def test_a_schedule_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADEXP_CACHE", str(tmp_path))
+    schedule = Together(first=Halving(), second=Linear(0.5, 1.0, 50.0, of="momentum"))
+    rule = SGD(lr=RATES * 100, momentum=0.9)
+    eager, compiled = both(get("rosenbrock"), rule, steps=80, schedule=schedule)
+    torch.testing.assert_close(eager.point, compiled.point, rtol=1e-12, atol=1e-14)
+    # It may be another one in the next process: it is found by its text alone.
+    assert len(list(tmp_path.glob("*.program"))) == 1
 
 
 def test_a_damaged_program_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The engine: recording, stopping, batches; against closed forms and the reference engine."""
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from gradexp.noises import Gaussian
 from gradexp.numbers import normals
 from gradexp.numbers.philox import Stream
 from gradexp.optimizers import SGD
-from gradexp.schedules import Exponential
+from gradexp.schedules import Exponential, Schedule
 from gradexp.surfaces import get, names
 from tests.conftest import Undecorated, same
 
@@ -333,3 +334,13 @@ def test_what_is_no_number_is_a_mistake_in_one_line(lr: Any) -> None:
     with pytest.raises(Mistake, match=r"^lr=.*: must be a number in [^\n]*$") as caught:
         SGD(lr=lr)
     assert len(str(caught.value)) < 150
+
+
+def test_what_a_schedule_of_ones_own_names_must_be_there() -> None:
+    @dataclass(frozen=True)
+    class Misspelt(Schedule):
+        def values(self, base: Any, step: Tensor) -> Any:
+            return {"learning_rate": step}
+
+    with pytest.raises(Mistake, match="schedule=learning_rate: is no number of the optimizer"):
+        optimize(get("sphere"), (1.0, 1.0), SGD(0.1), steps=1, schedule=Misspelt())

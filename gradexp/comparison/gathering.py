@@ -58,7 +58,11 @@ def gather(
         unknown, ended = int((~known).sum()), ended[known]
         if ended.empty:
             raise Mistake("--metric", metric or "", "no minimum is known of any of these surfaces")
-    swept = [k for k in swept_keys(ended) if k not in untold or not _follows(ended, k)]
+    swept = [
+        key
+        for key in swept_keys(ended)
+        if key not in untold or not (key == BUDGET or _follows(ended, key))
+    ]
     for key in by:
         if key not in ended.columns or not is_override(key):
             raise Mistake("--by", key, f"no run was told it; {nearest(key, swept)}")

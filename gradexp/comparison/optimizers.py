@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,13 @@ def optimizers(sample: Sample) -> Table | None:
     swept = "optimizer" in sample.setting and LR in sample.setting
     if not swept or not sample.metric.is_arrival:
         return None
-    solver = [key for key in sample.solver if key != LR]
+    solver = [key for key in sample.solver if key not in (LR, BUDGET)]
+    problem = list(sample.problem)
+    if BUDGET in sample.setting and not _differ(sample, problem, solver, [BUDGET]):
+        problem.append(BUDGET)
     rows: list[dict[str, Any]] = []
-    for problem, there in sample.groups(sample.problem):
-        some = [_row(sample, setting, problem) for setting in sample.groups(solver, there)]
+    for place, there in sample.groups(problem):
+        some = [_row(sample, setting, place) for setting in sample.groups(solver, there)]
         fewest = min(row["median"] for row in some)
         for row in sorted(some, key=lambda row: (row["median"], row["with_restarts"])):
             known = math.isfinite(fewest) and fewest > 0
@@ -35,7 +39,7 @@ def optimizers(sample: Sample) -> Table | None:
     frame = pd.DataFrame(rows)
     arrived = zip(frame["arrived"], frame["runs"], strict=True)
     shown: dict[str, Any] = {
-        **texts(frame, [*sample.problem, *solver]),
+        **texts(frame, [*problem, *solver]),
         "best lr": [
             f"{edge}{number(rate)}" for edge, rate in zip(frame["edge"], frame["best"], strict=True)
         ],
@@ -47,10 +51,10 @@ def optimizers(sample: Sample) -> Table | None:
         "all lr: with restarts": frame["with_restarts_of_all"].map(steps),
     }
     told = (
-        f"{sample.behind()}; {_conditions(sample, solver)}; best lr: of the fewest median steps, "
+        f"{sample.behind()}; {_conditions(sample, problem, solver)}; best lr: of the fewest median "
+        "steps of these runs, ≤ and ≥ where it is the last one tried; with restarts: all steps "
+        "made ÷ runs that arrived, at the best learning rate, and at all that were tried"
     )
-    told += "≤ and ≥ where it is the last one tried; with restarts: all steps made ÷ runs that "
-    told += "arrived, at the best learning rate, and at all that were tried"
     title = f"Optimizers, each at its best learning rate and at all: {sample.metric.label}"
     return Table("optimizers", title, frame, pd.DataFrame(shown), told)
 
@@ -86,32 +90,31 @@ def _row(sample: Sample, setting: Setting, problem: dict[str, Any]) -> dict[str,
     }
 
 
-def _conditions(sample: Sample, solver: list[str]) -> str:
+def _conditions(sample: Sample, problem: list[str], solver: list[str]) -> str:
     """Whether all optimizers had the same learning rates, starts and steps on each surface."""
-    unlike = []
-    groups = [
-        [runs for _, runs in sample.groups(solver, there)]
-        for _, there in sample.groups(sample.problem)
-    ]
-
-    def differ(keys: tuple[str, ...]) -> bool:
-        def given(runs: Part) -> set[tuple[Any, ...]]:
-            return set(zip(*(map(str, runs[key]) for key in keys), strict=True))
-
-        return any(given(one) != given(others[0]) for others in groups for one in others)
-
-    if differ((LR,)):
-        unlike.append("learning rates")
-    if sample.repeats and differ(sample.repeats):
-        unlike.append(", ".join(sample.repeats))
-    budgets = sample.runs.get(BUDGET)
-    if budgets is not None and BUDGET not in sample.setting and budgets.nunique() > 1:
-        unlike.append("budgets")
+    what = {"learning rates": [LR], ", ".join(sample.repeats): list(sample.repeats)}
+    what["budgets"] = [BUDGET] if BUDGET in sample.runs else []
+    unlike = [name for name, keys in what.items() if _differ(sample, problem, solver, keys)]
     if unlike:
         return f"not a fair comparison: they were not given the same {' and '.join(unlike)}"
     rates = len(np.unique(sample.every[LR].astype(float)))
     alike = [counted(rates, "learning rate")]
     alike += [f"{sample.runs[key].nunique(dropna=False)} of {key}" for key in sample.repeats]
-    if budgets is not None:
-        alike.append(f"at most {int(budgets.max()):,} steps")
+    if BUDGET in sample.runs:
+        alike.append(f"at most {int(sample.runs[BUDGET].max()):,} steps")
     return f"all had the same: {', '.join(alike)}"
+
+
+def _differ(
+    sample: Sample, problem: Sequence[str], solver: Sequence[str], keys: Sequence[str]
+) -> bool:
+    """Whether on some problem not all solvers had the same values of keys."""
+
+    def given(runs: Part) -> set[tuple[str, ...]]:
+        return set(zip(*(map(str, runs[key]) for key in keys), strict=True))
+
+    def differ(there: Part) -> bool:
+        first, *others = (given(runs) for _, runs in sample.groups(solver, there))
+        return any(one != first for one in others)
+
+    return any(differ(there) for _, there in sample.groups(problem))

@@ -204,8 +204,11 @@ def check_fit(surface: Surface, optimizer: Optimizer | External, schedule: Sched
         raise Mistake("optimizer", optimizer.label(), reason)
     if not isinstance(schedule, Constant):
         try:
-            one = select(optimizer, 0).hyperparameters()
-            select(schedule, 0).values(one, torch.zeros((), dtype=torch.float64))
+            known = select(optimizer, 0).hyperparameters()
+            values = select(schedule, 0).values(known, torch.zeros((), dtype=torch.float64))
+            for name in values:
+                if name not in known or "." in name:
+                    raise Mistake("", name, "is no number of the optimizer that can be scheduled")
         except Mistake as mistake:
             raise mistake.under("schedule") from None
 

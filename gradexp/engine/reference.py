@@ -95,8 +95,9 @@ class _Lanes:
         """The hyperparameters that the schedule changes, one a run."""
         start = self._problem.start
         values = self._problem.schedule.values(base, start.new_tensor(step))
+        every = start.new_empty(start.shape[1])
         return {
-            name: torch.as_tensor(value).expand(start.shape[1])[: self._count].tolist()
+            name: torch.as_tensor(value, dtype=start.dtype).expand_as(every)[: self._count].tolist()
             for name, value in values.items()
         }
 

@@ -16,6 +16,7 @@ from gradexp.numbers.component import (
     stack,
     structure,
     substitute,
+    with_parts,
 )
 from gradexp.numbers.coordinates import (
     Point,
@@ -87,4 +88,5 @@ __all__ = [
     "substitute",
     "total",
     "uniforms",
+    "with_parts",
 ]

@@ -107,6 +107,16 @@ def map_numbers(component: C, function: Callable[[Any, str], Any], name: str = "
     return copy
 
 
+def with_parts(component: Component) -> Iterator[Component]:
+    """A component, and those that it is made of."""
+    yield component
+    for name, _, _ in _fields(type(component)):  # type: ignore[arg-type]
+        value = getattr(component, name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Component):
+                yield from with_parts(part)
+
+
 def numbers(component: Component) -> dict[str, Any]:
     """The numbers of a component, by their path in it."""
     found: dict[str, Any] = {}

@@ -105,7 +105,20 @@ def _option(option: Any) -> Component:
         return Amount(name, value)
     if isinstance(value, tuple | list) and value and all(isinstance(v, float) for v in value):
         return Amounts(name, tuple(value))
-    return Setting(name, value)
+    return Setting(name, _frozen(name, value))
+
+
+def _frozen(name: str, value: Any) -> Any:
+    """A value that can be compared with those of other runs.
+
+    Raises:
+        Mistake: it is none.
+    """
+    if isinstance(value, dict):
+        raise Mistake(name, value, "must be a number, a word, true or false, or a list")
+    if isinstance(value, tuple | list):
+        return tuple(_frozen(name, part) for part in value)
+    return value
 
 
 def _slope(point: Tensor) -> float:

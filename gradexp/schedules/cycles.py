@@ -103,7 +103,7 @@ class OneCycle(Schedule):
             raise Mistake("pct_start", self.pct_start, "must be at most 0.5 with three_phase")
 
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
-        peak = base["lr"]
+        peak = base[named("lr", base)]
         start = peak / self.div_factor
         rates = [start, peak, start / self.final_div_factor]
         momenta = [self.max_momentum, self.base_momentum, self.max_momentum]
@@ -175,7 +175,7 @@ class Cyclic(Schedule):
             height = height * 0.5**cycle
         elif self.mode == "exp_range":
             height = height * self.gamma**step
-        lr = base["lr"]
+        lr = base[named("lr", base)]
         changed: dict[str, Number] = {"lr": lr + (self.max_factor - 1) * lr * height}
         if self.cycle_momentum:
             momentum = self.max_momentum - (self.max_momentum - self.base_momentum) * height

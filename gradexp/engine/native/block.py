@@ -20,7 +20,7 @@ from gradexp.engine.native.values import Unsupported
 from gradexp.engine.problem import PARTS, Problem, Record
 from gradexp.engine.rows import Recording
 from gradexp.engine.runs import NEVER, Notes, begin, step_once
-from gradexp.numbers import in_lanes, map_numbers, numbers
+from gradexp.numbers import in_lanes, map_numbers, numbers, with_parts
 
 COORDINATES = 16
 """Points of up to so many dimensions are held as a tuple of coordinates, in registers."""
@@ -182,13 +182,14 @@ class _Key:
 def _signature(key: _Key) -> str | None:
     """What names a program in every process: None where it is made of what is not gradexp's, which
     may have changed since."""
-    for part in key.parts:
-        module = sys.modules[type(part).__module__]
+    components = [one for part in key.parts for one in with_parts(part)]
+    for component in components:
+        module = sys.modules[type(component).__module__]
         if not module.__name__.startswith("gradexp."):
             return None
-        if getattr(module, type(part).__qualname__, None) is not type(part):
+        if getattr(module, type(component).__qualname__, None) is not type(component):
             return None
-    names = [type(part).__module__ for part in key.parts]
+    names = [type(component).__module__ for component in components]
     return f"{names} {key}"
 
 

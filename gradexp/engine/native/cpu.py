@@ -44,12 +44,17 @@ class CpuProgram:
         Raises:
             CannotCompile: there is no compiler, it failed, or its result cannot be kept or loaded.
         """
-        rooms = (
-            f"Room<{kind}> {name}_room({places}); {kind}* const {name} = {name}_room.first.get();"
-            for name, kind, places in text.rooms
-        )
+        rooms, views = [], []
+        for name, kind, places, apart in text.rooms:
+            whole = f"{name}_all" if apart else name
+            size = f"GROUPS * {places}" if apart else places
+            rooms.append(f"Room<{kind}> {name}_room({size});")
+            rooms.append(f"{kind}* const {whole} = {name}_room.first.get();")
+            if apart:
+                views.append(f"{kind}* const {name} = {whole} + g * {places};")
         groups = _GROUPS if tuple_of_coordinates else 1
-        source = _FRAME.substitute(text.parts, groups=groups, rooms="\n  ".join(rooms))
+        parts = {"rooms": "\n  ".join(rooms), "views": "\n      ".join(views)}
+        source = _FRAME.substitute(text.parts, groups=groups, **parts)
         return cls(build(source, signature))
 
     def run(self, work: int, pointers: Sequence[int | None], *numbers: Any) -> None:
@@ -88,6 +93,7 @@ static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, i
 #pragma GCC unroll $groups
     for (int g = 0; g < GROUPS; ++g) {
       const int64_t at = lane + g * LANES;
+      $views
       $loads
       $before
     }
@@ -107,6 +113,7 @@ static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, i
       bool moved = !look;
 #pragma GCC unroll $groups
       for (int g = 0; g < GROUPS; ++g) {
+        $views
         $step
         if (recorded) record(g, $loss, $square);
         $rest

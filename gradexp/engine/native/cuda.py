@@ -112,7 +112,7 @@ def source_of(text: Text) -> tuple[str, int]:
         for name, kind, buffer, first in text.columns
     ]
     used = 0
-    for name, kind, places in text.rooms:
+    for name, kind, places, _ in text.rooms:
         there = f"({kind}*)(scratch + int64_t({used}) * width) + at"
         arrays.append(f"const Column<{kind}> {name}{{{there}, width}};")
         used += _size(kind) * places

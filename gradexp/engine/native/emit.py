@@ -165,15 +165,20 @@ class Emitter(Moves):
             None if a is None else self._operand(a, dtype) for a in (*node.args, None)[:3]
         )
         assert x is not None
+        lanes = self._shape(node)[1]
 
         def text(index: Index) -> str:
-            result = f"pack({self._read(x, node, index, dtype)})"
+            def read(value: Value) -> str:
+                told = self._read(value, node, index, dtype)
+                return f"pack({told})" if lanes else told
+
+            result = read(x)
             for bound, name in ((low, "maximum"), (high, "minimum")):
                 if bound is not None:
-                    result = f"{name}({result}, pack({self._read(bound, node, index, dtype)}))"
+                    result = f"{name}({result}, {read(bound)})"
             return result
 
-        return self._compute(node, dtype, True, text)
+        return self._compute(node, dtype, lanes, text)
 
     def _where(self, node: Node) -> Value:
         dtype: torch.dtype = node.meta["val"].dtype

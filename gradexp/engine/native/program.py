@@ -104,6 +104,8 @@ class Room(NamedTuple):
     kind: str
     """of its elements"""
     places: int
+    apart: bool
+    """whether each group of runs has one of its own, to the end of its steps"""
 
 
 class Column(NamedTuple):
@@ -193,7 +195,7 @@ def write(
     taken, following = _following(results, leaves, emitter, {f"s{point}": shown})
     own = {column.name for column in columns} | taken.keys()
     rooms = [
-        Room(name, *emitter.arrays[name])
+        Room(name, *emitter.arrays[name], name in emitter.apart)
         for name in emitter.arrays
         if name in emitter.stored and name not in own
     ]

@@ -38,6 +38,8 @@ class Writer:
         self.arrays: dict[str, tuple[str, int]] = {}
         self.stored: set[str] = set()
         """the arrays that are read outside of the loop that fills them"""
+        self.apart: set[str] = set()
+        """the arrays that are computed before the first step, of each group of runs"""
         self.constants: list[str] = []
         self.kept: list[str] = []
         self._pairs: dict[str, Value] = {}
@@ -69,6 +71,8 @@ class Writer:
             return f"{name}[{place}]"
 
         self.arrays[name] = (value_type, math.prod(shape))
+        if self._section is self.before:
+            self.apart.add(name)
         return at
 
     def _compute(
