@@ -18,7 +18,7 @@ from gradexp.comparison.arrivals import middle, quantiles
 from gradexp.comparison.forgiveness import by_rate
 from gradexp.comparison.profiles import best_first, ratios, times
 from gradexp.comparison.sample import LR, MOMENTUM, Setting, counted, having
-from gradexp.comparison.table import number
+from gradexp.comparison.table import last_part, number
 from gradexp.experiment import recorded
 from gradexp.plots.contact_sheet import Picture, draw_contact_sheet
 from gradexp.plots.curves import Band, band, draw_curves
@@ -118,7 +118,7 @@ def names_of(settings: Sequence[dict[str, Any]]) -> list[str]:
     differ = [key for key in keys if len({str(values[key]) for values in settings}) > 1] or keys
     for digits in (3, 6, 17):
         names = [
-            ", ".join(f"{key.rpartition('.')[2]} {number(values[key], digits)}" for key in differ)
+            ", ".join(f"{last_part(key)} {number(values[key], digits)}" for key in differ)
             for values in settings
         ]
         if len(set(names)) == len(names):
@@ -358,8 +358,8 @@ def learning_rates(sample: Sample) -> Figure | None:
         for title, (_, there) in zip(titles, surfaces, strict=True)
     }
     every = [steps for lines in panels.values() for _, steps in lines.values()]
-    if not np.isfinite(np.concatenate(every)).any():
-        return None
+    if max(np.count_nonzero(np.isfinite(steps)) for steps in every) < 2:
+        return None  # there is no line to draw
     told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}; medians by Kaplan-Meier; "
     told += "no point where half of the runs did not arrive"
     return draw_learning_rates(

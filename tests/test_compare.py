@@ -259,9 +259,7 @@ def test_what_an_optimizer_has_at_all_is_no_setting(gradexp: Gradexp, tmp_path: 
     status, out, _ = gradexp("compare", "s")
     assert status == 0
     assert "Optimizers, each at its best learning rate" in out
-    assert "all had the same: 2 learning rates, 2 of seed, at most 100 steps" in " ".join(
-        out.split()
-    )
+    assert "all had the same: 2 learning rates, 2 seeds, at most 100 steps" in " ".join(out.split())
 
 
 def test_optimizers_of_different_budgets_are_not_called_alike(
@@ -281,7 +279,7 @@ def test_optimizers_of_different_budgets_are_not_called_alike(
     table = optimizers(gather([tmp_path / "grid"]))
     assert table is not None
     assert table.frame["steps"].tolist() == [100, 100, 300, 300]
-    assert "all had the same: 3 learning rates, 2 of seed" in table.footer
+    assert "all had the same: 3 learning rates, 2 seeds" in table.footer
 
 
 def test_where_no_run_arrives_there_are_no_steps_to_draw(gradexp: Gradexp) -> None:

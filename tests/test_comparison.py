@@ -409,7 +409,7 @@ def test_optimizers_are_compared_at_their_best_rate_and_over_all() -> None:
     assert frame["arrived_of_all"].tolist() == pytest.approx([8 / 9, 4 / 9])
     # All steps made: those until it arrived, or all of them.
     assert frame["with_restarts_of_all"].tolist() == pytest.approx([565 / 8, 730 / 4])
-    assert "all had the same: 3 learning rates, 3 of seed, at most 100 steps" in table.footer
+    assert "all had the same: 3 learning rates, 3 seeds, at most 100 steps" in table.footer
     assert optimizers(sample(rows_of("a", first), keys[2:], ("seed",))) is None
 
     fewer = {lr: second[lr] for lr in (0.1, 1.0)}

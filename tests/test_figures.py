@@ -210,7 +210,10 @@ def test_a_comparison_is_drawn_on_the_surface_of_the_best(gradexp: Gradexp, tmp_
     assert "surface" in marginal.repeats
     assert on_one_surface(marginal).runs["surface"].nunique() == 1
     drawn = dict(figures(sample))
-    assert set(drawn) == {"heat_map", "curves", "trajectories", "relief", "starts", "profiles"}
+    assert set(drawn) == {
+        *("heat_map", "curves", "trajectories", "relief", "starts", "profiles", "learning_rates")
+    }
+    assert "144 runs; none failed; medians" in texts(drawn["learning_rates"])
     assert "72 runs" in texts(drawn["heat_map"])
     assert "8 runs" in texts(drawn["curves"])
     assert "3 of 72 runs, one of each setting, from one start (seed 0)" in texts(

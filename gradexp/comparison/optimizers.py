@@ -11,7 +11,7 @@ import pandas as pd
 
 from gradexp.comparison.arrivals import expected_steps, quantiles
 from gradexp.comparison.sample import BUDGET, LR, Part, Sample, Setting, counted
-from gradexp.comparison.table import Table, number, percent, steps, texts
+from gradexp.comparison.table import Table, last_part, number, percent, steps, texts
 
 
 def optimizers(sample: Sample) -> Table | None:
@@ -22,8 +22,8 @@ def optimizers(sample: Sample) -> Table | None:
         None where optimizers, or their learning rates, were not swept, or runs are not compared by
         steps.
     """
-    swept = "optimizer" in sample.setting and LR in sample.setting
-    if not swept or not sample.metric.is_arrival:
+    named = any(key in sample.setting for key in ("optimizer", "optimizer._target_"))
+    if not named or LR not in sample.setting or not sample.metric.is_arrival:
         return None
     solver = [key for key in sample.solver if key not in (LR, BUDGET)]
     problem = list(sample.problem)
@@ -99,7 +99,9 @@ def _conditions(sample: Sample, problem: list[str], solver: list[str]) -> str:
         return f"not a fair comparison: they were not given the same {' and '.join(unlike)}"
     rates = len(np.unique(sample.every[LR].astype(float)))
     alike = [counted(rates, "learning rate")]
-    alike += [f"{sample.runs[key].nunique(dropna=False)} of {key}" for key in sample.repeats]
+    alike += [
+        counted(sample.runs[key].nunique(dropna=False), last_part(key)) for key in sample.repeats
+    ]
     if BUDGET in sample.runs:
         alike.append(f"at most {int(sample.runs[BUDGET].max()):,} steps")
     return f"all had the same: {', '.join(alike)}"

@@ -40,11 +40,17 @@ class Table:
 
 def texts(frame: pd.DataFrame, keys: Sequence[str]) -> dict[str, list[str]]:
     """The values of config keys as texts, by the last part of the key where that says which."""
-    last = [key.rpartition(".")[2] for key in keys]
+    last = [last_part(key) for key in keys]
     return {
         short if last.count(short) == 1 else key: [number(value) for value in frame[key]]
         for key, short in zip(keys, last, strict=True)
     }
+
+
+def last_part(key: str) -> str:
+    """What a config key is called in tables and legends: its last part; of a class, its group."""
+    *groups, last = key.split(".")
+    return groups[-1] if last == "_target_" and groups else last
 
 
 def number(value: Any, digits: int = 4) -> str:

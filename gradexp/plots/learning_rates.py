@@ -21,7 +21,7 @@ def draw_learning_rates(
 
     Args:
         panels: by surface and by optimizer, at most six of each: learning rates and steps ``(N,)``,
-            infinite where half of the runs did not arrive.
+            infinite where half of the runs did not arrive; some are finite.
         label: what the steps are.
         title: of the figure.
         caption: what stands behind it.
@@ -32,13 +32,21 @@ def draw_learning_rates(
     with style.drawing(1.2 + 2.6 * columns, 1.3 + 2.3 * rows) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         figure.subplots_adjust(left=0.09, right=0.98, top=0.86, wspace=0.08, hspace=0.25)
+        rates, steps = (
+            np.concatenate([line[part] for lines in panels.values() for line in lines.values()])
+            for part in (0, 1)
+        )
+        powers = np.log10(np.maximum(steps[np.isfinite(steps)], 1.0))
+        low = np.floor(powers.min())
+        ends = 10**low, 10 ** max(np.ceil(powers.max() + 0.02), low + 1)
         looks = dict(zip(names, zip(style.CYCLE, style.DASHES, strict=True), strict=False))
         for axes, (surface, lines) in zip(grid.flat, panels.items(), strict=False):
-            for name, (rates, steps) in lines.items():
+            for name, (tried, taken) in lines.items():
                 colour, dash = looks[name]
-                shown = np.where(np.isfinite(steps), steps, np.nan)
-                axes.plot(rates, shown, color=colour, linestyle=dash, marker=".", markersize=4)
+                shown = np.where(np.isfinite(taken), taken, np.nan)
+                axes.plot(tried, shown, color=colour, linestyle=dash, marker=".", markersize=4)
             axes.set(xscale="log", yscale="log", title=surface)
+            axes.set(xlim=(rates.min() / 1.5, rates.max() * 1.5), ylim=ends)
             axes.grid(True, linewidth=0.3, color="#cccccc")
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
