@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 _ROOM = 2**27
 """Bytes of recorded traces that are computed ahead."""
 
-_MOST = 1024
-"""Runs that are computed ahead: a sweep that is killed has computed so many in vain."""
+_MOST, _FEW = 1024, 32
+"""Runs that are computed ahead, and of those that the reference engine makes: a sweep that is
+killed has computed so many in vain."""
 
 
 class Computed(NamedTuple):
@@ -214,7 +215,8 @@ class Ahead:
         """
         self._waiting[_key(settings)] = run
         self._bytes += trace_bytes(run)
-        return self._bytes >= _ROOM or len(self._waiting) >= _MOST
+        most = _FEW if isinstance(run.engine, Reference) else _MOST
+        return self._bytes >= _ROOM or len(self._waiting) >= most
 
     def take_down(self) -> list[dict[str, Experiment]]:
         """What was put down since: the runs of each batch, by their settings."""

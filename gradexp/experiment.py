@@ -206,7 +206,7 @@ class Builder:
         startable = partial(_check_start, experiment)
         self._once(startable, texts["surface"], texts["init"], experiment.dtype)
         self._once(partial(_check_engine, experiment), texts["engine"], texts["optimizer"])
-        parts_that_fit = ("surface", "optimizer", "schedule")
+        parts_that_fit = ("surface", "optimizer", "schedule", "steps")
         fits = partial(check_fit, *(getattr(experiment, name) for name in parts_that_fit))
         self._once(fits, *(texts[name] for name in parts_that_fit))
         if experiment.log.trajectory == "always" and experiment.record.what != "trace":

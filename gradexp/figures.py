@@ -94,13 +94,16 @@ def on_one_surface(sample: Sample) -> Sample:
 
 def contenders(sample: Sample) -> list[Setting]:
     """The settings that are drawn together: for each value of the other keys that at the best
-    learning rate, or, where nothing but the learning rate differs, for learning rates; spread over
-    all where those are many."""
+    learning rate, or, where nothing but the learning rate differs, for learning rates. Where those
+    are many, they are spread over all if they are numbers; else they are the best."""
     others = [key for key in sample.setting if key != LR] or list(sample.setting)
     best: dict[tuple[Any, ...], Setting] = {}
     for values, runs in sample.settings:
         best.setdefault(tuple(values[key] for key in others), (values, runs))
-    ordered = sorted(best.items(), key=lambda item: [_order(value) for value in item[0]])
+    found = list(best.items())  # the best first
+    if not all(_is_numeric(sample.runs[key]) for key in others):
+        found = found[:_CONTENDERS]
+    ordered = sorted(found, key=lambda item: [_order(value) for value in item[0]])
     chosen = np.linspace(0, len(ordered) - 1, min(_CONTENDERS, len(ordered))).round()
     return [ordered[int(index)][1] for index in chosen]
 

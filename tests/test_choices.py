@@ -34,6 +34,7 @@ CHOICES = sorted(
 )
 NEEDS = {
     "torch": ["engine=reference", "optimizer._target_=torch.optim.Adam"],
+    "own": ["optimizer._target_=gradexp.optimizers.Adam"],
     "point": ["init.point=[0.5,0.5]"],
 }
 

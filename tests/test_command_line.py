@@ -16,7 +16,7 @@ from tests.conftest import Gradexp, left_behind
 
 ROOT = Path(__file__).parent.parent
 GROUPS = [
-    "surface", "init", "optimizer", "schedule", "noise", "engine", "record", "stop", "log",
+    "surface", "init", "optimizer", "schedule", "noise", "clip", "engine", "record", "stop", "log",
 ]  # fmt: skip
 
 
@@ -163,9 +163,11 @@ def test_experiments_run_by_name(path: Path, gradexp: Gradexp, tmp_path: Path) -
     assert text.startswith("# ")
     for key in ("surface", "init", "optimizer"):  # complete in itself
         assert f"override {key}:" in text
-    status, out, err = gradexp("run", "-cn", path.stem, "steps=3", "log=none", "hydra.sweep.dir=s")
+    less = ["seed=0", "optimizer.lr=0.1"] if path.stem == "optimizers" else []
+    given = ("-cn", path.stem, "steps=3", "log=none", "hydra.sweep.dir=s", *less)
+    status, out, err = gradexp("run", *given)
     assert status == 0, err
-    jobs = {"learning_rate": 9, "initialization": 16, "saddle": 12}[path.stem]
+    jobs = {"learning_rate": 9, "initialization": 16, "saddle": 12, "optimizers": 15}[path.stem]
     assert sum(is_whole(tmp_path / "s" / str(number)) for number in range(jobs + 1)) == jobs
     assert len(re.findall(r"^ +\d+ ", out, re.MULTILINE)) == jobs
 

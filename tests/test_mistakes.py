@@ -61,6 +61,11 @@ MISTAKES = [
         ["run", "schedule=cosine", "schedule.of=momentun"],
         ["schedule.of=momentun", "did you mean momentum?"],
     ),
+    (
+        ["run", "schedule=linear", "schedule.of=momentum", "schedule.start_factor=2",
+         "optimizer.momentum=0.9"],
+        ["schedule.momentum=1.8", "a number in [0, 1), which it is not at step 0"],
+    ),
     (["run", "schedule=cosine", "schedule.T_max=0"], ["schedule.T_max=0", "a number in"]),
     (
         ["run", "schedule=piecewise", "schedule.milestones=[9,3]"],

@@ -25,6 +25,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "from dataclasses import dataclass\n"
         "import os\n"
         "from gradexp.numbers import Number\n"
+        "from gradexp.optimizers import SGD\n"
         "from gradexp.surfaces import Surface\n"
         "def bowl(point, depth=2.0):\n"
         "    x, y = point\n"
@@ -55,6 +56,17 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "    domain: tuple[tuple[float, float], ...] = ((-2.0, 2.0),)\n"
         "    def value(self, point):\n"
         "        return self.slope * point[0] ** 3\n"
+        "@dataclass(frozen=True)\n"
+        "class Loose(SGD):\n"
+        "    def update(self, point, gradient, state, step):\n"
+        "        return tuple(x - g for x, g in zip(point, gradient)), state\n"
+        "@dataclass(frozen=True)\n"
+        "class Lost(SGD):\n"
+        "    def update(self, point, gradient, state, step):\n"
+        "        return None\n"
+        "@dataclass(frozen=True)\n"
+        "class Plain(SGD):\n"
+        "    lr: float = 0.1\n"
     )
     return name
 
@@ -146,3 +158,45 @@ def test_the_readme_example_of_a_surface_of_ones_own(
     status, out, err = gradexp("run", *bowl.split())
     assert status == 0, err
     assert "declared minimizer (0, 0)" in out
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "part"),
+    [
+        ("Loose", ("+optimizer.lr=0.1",), "in the form of the one that it is given"),
+        ("Lost", ("+optimizer.lr=0.1",), "a step of it failed: TypeError"),
+        ("Plain", (), "has no number lr: annotate it"),
+    ],
+)
+def test_mistakes_in_optimizers(
+    target: str,
+    more: tuple[str, ...],
+    part: str,
+    module: str,
+    gradexp: Gradexp,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRADEXP_TRUST", module)
+    chosen = ("optimizer=own", f"optimizer._target_={module}.{target}", *more)
+    status, _, err = gradexp("run", *chosen)
+    assert status == 2
+    assert part in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_readme_example_of_an_optimizer_of_ones_own(
+    gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = README.split("An optimizer of your own")[1]
+    (tmp_path / "myrules.py").write_text(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0])
+    (command,) = re.findall(r"^GRADEXP_TRUST=myrules gradexp (.*)$", section, re.MULTILINE)
+    monkeypatch.setenv("GRADEXP_TRUST", "myrules")
+    losses = []
+    for how in ("never", "always"):
+        given = (*command.split(), f"engine.compile={how}", f"hydra.sweep.dir={how}")
+        status, _, err = gradexp(*given)
+        assert status == 0, err
+        losses.append([read_run(tmp_path / how / job)[1]["metrics"]["final_loss"] for job in "01"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)

@@ -58,15 +58,19 @@ def explained(sample: Sample) -> Table | None:
     for key in factors:
         row: dict[str, Any] = {"factor": key, "and": None, "values": runs[key].nunique()}
         for name, (kept, target) in targets.items():
-            row[name] = _share(target, [levels[key][kept]])
+            level = levels[key][kept]
+            enough = len(level) >= 2 * len(np.unique(level))  # of a value a run, all is explained
+            row[name] = _share(target, [level]) if enough else math.nan
         rows.append(row)
     rows.sort(key=lambda row: -np.nan_to_num([row["speed"], row["outcome"]]).sum())
-    for one, other in combinations([row["factor"] for row in rows[:_FACTORS]], 2):
+    for pair in combinations([row["factor"] for row in rows[:_FACTORS]], 2):
+        one, other = pair
         row = {"factor": one, "and": other, "values": None}
         for name, (kept, target) in targets.items():
             both = [levels[one][kept], levels[other][kept]]
             cells = both[0] * (both[1].max(initial=0) + 1) + both[1]
-            beyond = _share(target, [cells]) - _share(target, both)
+            alone = [row[name] for row in rows if row["and"] is None and row["factor"] in pair]
+            beyond = _share(target, [cells]) - _share(target, both) + 0 * sum(alone)
             row[name] = beyond if math.isnan(beyond) else max(0.0, beyond)
         rows.append(row)
     frame = pd.DataFrame(rows)

@@ -32,10 +32,10 @@ def optimizers(sample: Sample) -> Table | None:
     rows: list[dict[str, Any]] = []
     for place, there in sample.groups(problem):
         some = [_row(sample, setting, place) for setting in sample.groups(solver, there)]
-        fewest = min(row["median"] for row in some)
-        for row in sorted(some, key=lambda row: (row["median"], row["with_restarts"])):
+        fewest = min(row["with_restarts"] for row in some)
+        for row in sorted(some, key=lambda row: (row["with_restarts"], row["median"])):
             known = math.isfinite(fewest) and fewest > 0
-            rows.append({**row, "times_best": row["median"] / fewest if known else math.nan})
+            rows.append({**row, "times_best": row["with_restarts"] / fewest if known else math.nan})
     frame = pd.DataFrame(rows)
     arrived = zip(frame["arrived"], frame["runs"], strict=True)
     shown: dict[str, Any] = {
@@ -45,15 +45,15 @@ def optimizers(sample: Sample) -> Table | None:
         ],
         "arrived": [f"{some}/{count}" for some, count in arrived],
         "median steps": frame["median"].map(steps),
-        "÷ best": ["" if math.isnan(v) else steps(v) for v in frame["times_best"]],
         "with restarts": frame["with_restarts"].map(steps),
+        "÷ best": ["" if math.isnan(v) else steps(v) for v in frame["times_best"]],
         "all lr: arrived %": frame["arrived_of_all"].map(percent),
         "all lr: with restarts": frame["with_restarts_of_all"].map(steps),
     }
     told = (
-        f"{sample.behind()}; {_conditions(sample, problem, solver)}; best lr: of the fewest median "
-        "steps of these runs, ≤ and ≥ where it is the last one tried; with restarts: all steps "
-        "made ÷ runs that arrived, at the best learning rate, and at all that were tried"
+        f"{sample.behind()}; {_conditions(sample, problem, solver)}; with restarts: all steps made "
+        "÷ runs that arrived; best lr: of the fewest of these, ≤ and ≥ where it is the last one "
+        "tried; all lr: of the runs at all that were tried"
     )
     title = f"Optimizers, each at its best learning rate and at all: {sample.metric.label}"
     return Table("optimizers", title, frame, pd.DataFrame(shown), told)
@@ -66,10 +66,10 @@ def _row(sample: Sample, setting: Setting, problem: dict[str, Any]) -> dict[str,
 
     def score(one: tuple[float, Part]) -> tuple[float, float]:
         some = sample.arrivals.take(one[1].rows)
-        return quantiles(some, (0.5,))[0], expected_steps(some)
+        return expected_steps(some), quantiles(some, (0.5,))[0]
 
     best, part = min(by_rate, key=score)
-    median, with_restarts = score((best, part))
+    with_restarts, median = score((best, part))
     tried = [rate for rate, _ in by_rate]
     edge = ""
     if len(tried) > 1 and math.isfinite(with_restarts):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gradexp.comparison.arrivals import arrivals, expected_steps
-from gradexp.comparison.sample import Metric, Sample, Setting
+from gradexp.comparison.sample import Metric, Sample, Setting, counted
 from gradexp.comparison.table import Table, number, percent, steps, texts
 
 _RATIOS = (1, 2, 4, 8, 16, 32)
@@ -27,6 +27,9 @@ class Times(NamedTuple):
     """``(problems, solvers)``, infinite where it did not arrive, NaN where it was not run"""
     dims: np.ndarray
     """``(problems,)``, of the surface; NaN where it is not known"""
+    left_out: int
+    """problems that not all solvers were run on, where there are others: nothing is compared on
+    them"""
 
 
 def problem_keys(sample: Sample) -> list[str]:
@@ -50,7 +53,12 @@ def times(sample: Sample, metric: Metric) -> Times:
     problems = runs.iloc[first][keys].reset_index(drop=True)
     dims = runs.iloc[first]["run.dim"].to_numpy(float) if "run.dim" in runs else None
     dims = np.full(count, np.nan) if dims is None else dims
-    return Times(solvers, problems, np.column_stack(columns), dims)
+    taken = np.column_stack(columns)
+    common = ~np.isnan(taken).any(axis=1)
+    if not common.any():
+        common[:] = True
+    problems = problems[common].reset_index(drop=True)
+    return Times(solvers, problems, taken[common], dims[common], int((~common).sum()))
 
 
 def solvers(sample: Sample) -> list[Setting]:
@@ -107,7 +115,7 @@ def profiles(sample: Sample) -> Table | None:
         shown[head] = frame[f"within_{ratio}"].map(percent)
     shown["solved %"] = frame["solved"].map(percent)
     keys = ", ".join(problem_keys(sample))
-    told = f"{sample.behind()}; {len(some.problems):,} problems ({keys}); "
+    told = f"{sample.behind()}; {len(some.problems):,} problems ({keys}); {_left_out(some)}"
     told += f"solved: {sample.metric.label}; ≤ 2×: share solved within twice the steps of the best"
     return Table(
         "profiles", "Across surfaces: performance profiles", frame, pd.DataFrame(shown), told
@@ -147,11 +155,16 @@ def targets(sample: Sample) -> Table | None:
     for budget in budgets:
         shown[f"by step {budget:,}"] = frame[f"by_{budget}"].map(percent)
     tolerances = ", ".join(column.removeprefix(f"{prefix}{kind}.") for column in columns)
-    told = (
-        f"{sample.behind()}; % of problems × tolerances ({tolerances}) reached; saved besides: the "
-    )
+    told = f"{sample.behind()}; {_left_out(reached[0])}"
+    told += f"% of problems × tolerances ({tolerances}) reached; saved besides: the "
     told += "same by steps ÷ (dim + 1), the data profile of Moré and Wild (2009)"
     return Table("targets", "Across surfaces: targets reached", frame, pd.DataFrame(shown), told)
+
+
+def _left_out(some: Times) -> str:
+    """How many problems are left out, if any are."""
+    what = counted(some.left_out, "problem")
+    return f"{what} that not all were run on left out; " if some.left_out else ""
 
 
 def restarts(sample: Sample) -> Table | None:

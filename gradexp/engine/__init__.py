@@ -2,7 +2,8 @@
 
 from gradexp.engine.batched import Batched
 from gradexp.engine.cost import Forecast
-from gradexp.engine.optimize import DTYPES, check_fit, optimize, pose
+from gradexp.engine.fit import check_fit
+from gradexp.engine.optimize import DTYPES, optimize, pose
 from gradexp.engine.problem import Problem, Record, Steps, Stop, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import End, RunTrace, Trace

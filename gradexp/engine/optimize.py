@@ -12,12 +12,13 @@ from torch import Tensor
 
 from gradexp.clips import Clip, Unclipped
 from gradexp.engine.batched import Batched
+from gradexp.engine.fit import check_fit
 from gradexp.engine.problem import Least, Problem, Record, Steps, Stop, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
 from gradexp.noises import Noise, Noiseless
-from gradexp.numbers import Number, batch_size, checked, columns, extremes, select
+from gradexp.numbers import Number, batch_size, checked, columns, extremes
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Constant, Schedule
 from gradexp.surfaces import Surface
@@ -140,7 +141,7 @@ def pose(
     }
     for name, part in parts.items():
         _check_kind(name, part, _KINDS[name])
-    check_fit(surface, optimizer, schedule)
+    check_fit(surface, optimizer, schedule, steps)
     points = _points(start, surface.dim).to(where, DTYPES[dtype])
     if not all(map(math.isfinite, extremes(points))):
         raise Mistake("start", start, f"must be finite in {dtype}")
@@ -191,26 +192,6 @@ def _check_kind(name: str, part: Any, kind: type | tuple[type, ...]) -> None:
     if not is_dataclass(part):
         reason = "must be a dataclass: put @dataclass(frozen=True) before its class"
         raise Mistake(name, type(part).__name__, reason)
-
-
-def check_fit(surface: Surface, optimizer: Optimizer | External, schedule: Schedule) -> None:
-    """Checks that an optimizer is told what it needs, and has what is scheduled.
-
-    Raises:
-        Mistake: not so.
-    """
-    if isinstance(optimizer, Optimizer) and optimizer.needs_gap and surface.minimum is None:
-        reason = f"needs a surface whose least value is known, which {surface.label()}'s is not"
-        raise Mistake("optimizer", optimizer.label(), reason)
-    if not isinstance(schedule, Constant):
-        try:
-            known = select(optimizer, 0).hyperparameters()
-            values = select(schedule, 0).values(known, torch.zeros((), dtype=torch.float64))
-            for name in values:
-                if name not in known or "." in name:
-                    raise Mistake("", name, "is no number of the optimizer that can be scheduled")
-        except Mistake as mistake:
-            raise mistake.under("schedule") from None
 
 
 def _recorded(what: Any) -> Record:

@@ -66,10 +66,10 @@ class Rprop(TorchRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        shorter, longer = map(torch.as_tensor, self.etas)
+        shorter, longer = (torch.as_tensor(eta, dtype=torch.float64) for eta in self.etas)
         if bool((shorter >= 1).any() | (longer <= 1).any()):
             raise Mistake("etas", self.etas, "must be a number below 1 and one above 1")
-        least, most = map(torch.as_tensor, self.step_sizes)
+        least, most = (torch.as_tensor(s, dtype=torch.float64) for s in self.step_sizes)
         if bool((least > most).any()):
             raise Mistake("step_sizes", self.step_sizes, "must be the least and the largest")
 

@@ -62,7 +62,8 @@ class SGD(TorchRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        momentum, dampening = torch.as_tensor(self.momentum), torch.as_tensor(self.dampening)
+        momentum = torch.as_tensor(self.momentum, dtype=torch.float64)
+        dampening = torch.as_tensor(self.dampening, dtype=torch.float64)
         if self.nesterov and bool((momentum == 0).any() | (dampening != 0).any()):
             raise Mistake("nesterov", "true", "needs a momentum above 0 and a dampening of 0")
 

@@ -55,13 +55,15 @@ class Single(Schedule):
 
 def named(of: str, base: Mapping[str, Number]) -> str:
     """The name of a hyperparameter among an optimizer's: ``momentum`` is ``betas[0]`` where there
-    is none of that name, as in ``torch.optim.lr_scheduler``.
+    is none of that name, as in ``torch.optim.lr_scheduler``; and so is ``betas.0``, which is easier
+    to type.
 
     Raises:
         Mistake: there is no such hyperparameter.
     """
-    if of not in base and of == "momentum" and "betas[0]" in base:
-        return "betas[0]"
-    if of not in base:
-        raise Mistake("of", of, f"the optimizer has no such number; {nearest(of, list(base))}")
-    return of
+    typed = {name.replace("[", ".").rstrip("]"): name for name in base}
+    if "betas[0]" in base:
+        typed.setdefault("momentum", "betas[0]")
+    if of not in base and of not in typed:
+        raise Mistake("of", of, f"the optimizer has no such number; {nearest(of, list(typed))}")
+    return of if of in base else typed[of]
