@@ -98,6 +98,22 @@ class Experiment(Component):
             for group, part in parts.items()
         }
 
+    def in_words(self) -> str:
+        """What is run, as far as a figure's title says it."""
+        labels = self.labels()
+        numbers = self.optimizer.hyperparameters()
+        told = [
+            f"{name} {float(numbers[name]):g}" for name in ("lr", "momentum") if numbers.get(name)
+        ]
+        words = [labels["surface"].replace("_", " "), " ".join([labels["optimizer"], *told])]
+        plain = {"schedule": "constant", "noise": "noiseless", "clip": "unclipped"}
+        words += [
+            labels[group].replace("_", " ")
+            for group, usual in plain.items()
+            if labels[group] != usual
+        ]
+        return ", ".join(words)
+
     def decisive(self) -> dict[str, Any]:
         """What decides the run's numbers: classes and their fields, as plain values."""
         chosen = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -67,8 +67,7 @@ def perform(settings: dict[str, Any], folder: Path, jobs: int | None, ahead: Ahe
 
     images = {}
     if "point" in arrays and _wants_figure(experiment, jobs):
-        name = experiment.surface.label()
-        title = f"{name}: {outcome.word} after {run.figures['steps']} steps"
+        title = f"{experiment.in_words()}: {outcome.word} after {run.figures['steps']} steps"
         images["trajectory"] = _drawn(experiment, arrays, title, folder)
     if experiment.log.tensorboard:
         from gradexp.tensorboard import hyperparameters, write_events

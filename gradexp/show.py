@@ -59,8 +59,9 @@ def _of_run(folder: Path) -> tuple[str, dict[str, Figure]]:
     trace, record = read_run(folder)
     if "point" not in trace:
         raise Mistake("", folder, f"{folder}: its points were not recorded (record=trace)")
-    surface = recorded(folder).surface
-    title = f"{surface.label()}: {record['outcome']} after {record['metrics']['steps']} steps"
+    run = recorded(folder)
+    surface, steps = run.surface, record["metrics"]["steps"]
+    title = f"{run.in_words()}: {record['outcome']} after {steps} steps"
     figures = {"run": draw_trajectory(surface, trace, title)}
     if surface.dim > 1:
         figures["relief"] = draw_relief(surface, trace["point"], title)

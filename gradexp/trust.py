@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from gradexp.mistakes import Mistake
+from gradexp.mistakes import Mistake, nearest
 
 _RESERVED = ("_partial_", "_args_", "_recursive_", "_convert_")
 _LOGGING = (
@@ -91,7 +91,9 @@ def _import(key: str, target: str) -> Any:
             for attribute in (*parents[length:], name):
                 found = getattr(found, attribute)
         except AttributeError:
-            raise Mistake(key, target, f"{module} has no {attribute}") from None
+            known = [n for n, what in vars(found).items() if callable(what) and n[:1] != "_"]
+            reason = f"{module} has no {attribute}; {nearest(attribute, known)}"
+            raise Mistake(key, target, reason) from None
         return found
     raise Mistake(key, target, f"there is no package {parents[0] if parents else name}")
 

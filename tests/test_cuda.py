@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from gradexp import optimize
-from gradexp.clips import Unclipped
+from gradexp.clips import ByNorm, ByValue, Unclipped
 from gradexp.engine import Record, Stop, Trace
 from gradexp.engine.chunks import run_in_chunks
 from gradexp.engine.eager import EagerChunk
@@ -25,10 +25,21 @@ from gradexp.engine.native.build import build
 from gradexp.engine.native.nvrtc import CudaError, machine_code
 from gradexp.engine.native.program import Text
 from gradexp.engine.problem import PARTS, Least, Problem
-from gradexp.noises import Gaussian, Noiseless
+from gradexp.noises import Gaussian, Noiseless, StudentT
 from gradexp.numbers import numbers
-from gradexp.optimizers import SGD
-from gradexp.schedules import Constant, Exponential
+from gradexp.optimizers import ASGD, SGD, Adam, NAdam, Polyak, RAdam, Rprop
+from gradexp.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    InverseSquareRoot,
+    OneCycle,
+    Piecewise,
+    Step,
+    Together,
+    WarmRestarts,
+    WarmupCosine,
+)
 from gradexp.surfaces import Surface, get, names
 from tests.conftest import same
 
@@ -139,6 +150,41 @@ def test_programs_for_cuda_make_the_steps_of_those_for_the_cpu(
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11, equal_nan=True)
     for part in ("steps", "end", "best_step", "gradient_steps", "gap_steps"):
         assert same(getattr(expected, part), getattr(found, part)), part
+
+
+RATES = torch.logspace(-4, -2, 40, dtype=torch.float64)
+SEEDS = torch.arange(40)
+OTHERS: list[dict[str, Any]] = [
+    {
+        "optimizer": Adam(lr=RATES, amsgrad=True, weight_decay=0.01),
+        "schedule": WarmupCosine(100.0),
+        "noise": StudentT(0.1, seed=SEEDS),
+        "clip": ByNorm(5.0),
+    },
+    {
+        "optimizer": RAdam(lr=RATES),
+        "schedule": Together(Cosine(50.0), Step(20.0, of="momentum")),
+        "noise": Gaussian(0.1, 0.1, seed=SEEDS),
+        "clip": ByValue(3.0),
+    },
+    {"optimizer": NAdam(lr=RATES), "schedule": OneCycle(100.0)},
+    {"optimizer": Rprop(lr=RATES), "schedule": WarmRestarts(10.0, 2.0)},
+    {"optimizer": ASGD(lr=RATES / 10), "schedule": InverseSquareRoot(10.0)},
+    {"optimizer": Polyak(lr=RATES), "schedule": Piecewise((10.0,), (0.1, 1.0))},
+]
+
+
+@pytest.mark.parametrize("dim", [2, 5, 30])
+@pytest.mark.parametrize("others", OTHERS, ids=lambda others: others["optimizer"].label())
+def test_rules_schedules_noise_and_clips_are_on_cuda_what_they_are_on_the_cpu(
+    others: dict[str, Any], dim: int, on_host: Callable[[Problem], Trace]
+) -> None:
+    given = replace(problem(get("rosenbrock", dim=dim), noisy=False), **others).plain()
+    expected, found = on_cpu(given), on_host(given)
+    assert bool((expected.displacement > 0).all())
+    for part in ("loss", "gradient_norm", "point", "path_length"):
+        one, other = getattr(expected, part), getattr(found, part)
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10, equal_nan=True)
 
 
 @pytest.mark.parametrize("record", ["trace", "loss", "metrics"])
@@ -301,6 +347,32 @@ def test_a_run_of_a_device_does_not_depend_on_who_shares_its_batch(
         alone = on_device(surface, order[place : place + 1], "cuda", compile, dtype=dtype).cpu()
         for one, other in zip(alone.run(0), together.run(place), strict=True):
             assert same(one, other)
+
+
+@pytest.mark.cuda
+@NEEDS_CUDA
+@BOTH
+@pytest.mark.parametrize("dim", [2, 30])
+@pytest.mark.parametrize("others", OTHERS, ids=lambda others: others["optimizer"].label())
+def test_a_device_knows_rules_schedules_noise_and_clips(
+    others: dict[str, Any], dim: int, compile: Any
+) -> None:
+    surface = get("rosenbrock", dim=dim)
+    on_cpu, on_cuda = (
+        optimize(
+            surface,
+            surface.start,
+            steps=100,
+            stop=Stop(gradient=1e-300),
+            device=device,
+            compile=compile,
+            **others,
+        ).cpu()
+        for device in ("cpu", "cuda")
+    )
+    for part in ("loss", "gradient_norm", "point", "path_length"):
+        one, other = getattr(on_cpu, part), getattr(on_cuda, part)
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10, equal_nan=True)
 
 
 @pytest.mark.cuda

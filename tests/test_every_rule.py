@@ -17,7 +17,7 @@ from gradexp.engine import Batched, Reference, Stop, Trace
 from gradexp.noises import Gaussian, Noise, StudentT
 from gradexp.numbers import numbers, replaced
 from gradexp.optimizers import SGD, Adam, Optimizer
-from gradexp.schedules import Exponential, Linear, Schedule
+from gradexp.schedules import Exponential, Linear, OneCycle, Schedule
 from gradexp.surfaces import get
 from gradexp.trust import locate
 from tests.conftest import same
@@ -184,6 +184,15 @@ def test_every_rule_follows_a_schedule_as_its_reference_does(path: Path) -> None
         for engine in (Batched(), Reference())
     ]
     torch.testing.assert_close(traces[0].point, traces[1].point, rtol=1e-12, atol=1e-12)
+
+
+def test_schedules_of_momentum_reach_the_first_of_the_betas_in_both_engines() -> None:
+    rule, schedule = Adam(lr=0.05), OneCycle(40.0)
+    traces = [
+        optimize(get("himmelblau"), (1.0, 0.5), rule, steps=40, schedule=schedule, engine=engine)
+        for engine in (Batched(), Reference())
+    ]
+    torch.testing.assert_close(traces[0].point, traces[1].point, rtol=1e-11, atol=1e-12)
 
 
 def test_clips_are_those_of_torch() -> None:

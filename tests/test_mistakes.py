@@ -78,6 +78,15 @@ MISTAKES = [
     (["run", "schedule=together", "schedule.second.of=lr"], ["schedule.second", "lr"]),
     (["run", "clip=norm", "clip.max_norm=0"], ["clip.max_norm=0", "a number in (0, ∞)"]),
     (["run", "noise=student_t", "noise.degrees_of_freedom=0"], ["degrees_of_freedom=0", "(0, ∞)"]),
+    (
+        ["run", "optimizer=torch", "optimizer._target_=torch.optim.Adamm", "engine=reference"],
+        ["optimizer._target_=torch.optim.Adamm", "did you mean Adam?"],
+    ),
+    (
+        ["run", "optimizer=torch", "optimizer._target_=torch.optim.Adam", "engine=reference",
+         "+optimizer.lr=abc"],
+        ["optimizer._target_=Adam", "cannot make a step with lr=abc"],
+    ),
     (["run", "surface.dim=1"], ["surface.dim=1", "at least 2"]),
     (["run", "surface=sphere", "surface.dim=0"], ["surface.dim=0", "at least 1"]),
     (["run", "surface.b=0"], ["surface.b=0", "a number in (0, ∞)"]),

@@ -10,11 +10,14 @@ import torch
 import yaml
 
 from gradexp import optimize
+from gradexp.clips import ByNorm
 from gradexp.config_files import CONF
 from gradexp.engine import Batched, Reference, Stop
 from gradexp.mistakes import Mistake
+from gradexp.noises import Gaussian
 from gradexp.numbers import stack
 from gradexp.optimizers import SGD, External, Optimizer
+from gradexp.schedules import Cosine
 from gradexp.surfaces import get
 from gradexp.trust import locate
 from tests.conftest import same
@@ -153,6 +156,25 @@ def test_a_batch_is_what_its_runs_are_alone(
     for index, trace in enumerate(alone):
         for mine, theirs in zip(trace.run(0), together.run(index), strict=True):
             assert same(mine, theirs)
+
+
+@pytest.mark.parametrize("factory", [torch.optim.SGD, Counted])
+def test_schedules_noise_and_clips_reach_external_optimizers(
+    factory: type[torch.optim.Optimizer],
+) -> None:
+    # Shared by the runs, or one for each, they are the batched rule of the same name.
+    rates = torch.tensor([1e-3, 3e-3], dtype=torch.float64)
+    others: dict[str, Any] = {
+        "steps": 40,
+        "schedule": Cosine(30.0),
+        "noise": Gaussian(1.0, seed=torch.arange(2)),
+        "clip": ByNorm(20.0),
+        "stop": NEVER,
+    }
+    theirs = stack([External(factory, (("lr", rate),)) for rate in rates.tolist()])
+    one = optimize(get("himmelblau"), (1.0, 1.0), theirs, engine=Reference(), **others)
+    other = optimize(get("himmelblau"), (1.0, 1.0), SGD(rates), **others)
+    torch.testing.assert_close(one.point, other.point, rtol=1e-12, atol=1e-13)
 
 
 def test_external_optimizers_need_the_reference_engine_and_known_options() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gradexp import optimizers
 from gradexp.mistakes import Mistake
 from gradexp.numbers import LANES, in_lanes, map_numbers, stack
 from gradexp.optimizers import (
@@ -310,3 +311,9 @@ def test_a_centered_mean_square_below_zero_is_zero() -> None:
     for step in range(200):
         point, state = rule.update(point, gradient, state, step)
     assert bool(point.isfinite().all())
+
+
+def test_every_rule_that_torch_has_is_in_the_grid() -> None:
+    rules = [getattr(optimizers, name) for name in optimizers.__all__]
+    theirs = {rule for rule in rules if hasattr(rule, "twin")}
+    assert theirs == {SGD, *(grid.rule for grid in GRIDS)}  # SGD's is in test_optimizers

@@ -23,7 +23,7 @@ class AdadeltaState(NamedTuple):
 
 @dataclass(frozen=True)
 class Adadelta(TorchRule):
-    """Steps by the gradient over its mean square, times that of the steps before, as
+    """Steps by the gradient over the root of its mean square, times that of the steps before, as
     ``torch.optim.Adadelta``.
 
     With gradient g at x, averages v and u (0 at first)::

@@ -42,7 +42,7 @@ class ASGD(TorchRule):
         maximize: go uphill.
 
     torch's own class keeps η in its default type, float32: in float64 they agree to seven digits,
-    and to all where ``torch.set_default_dtype(torch.float64)`` was called.
+    and to all where ``torch.set_default_dtype(torch.float64)`` was called, as `reference` does.
 
     Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (SIAM
     Journal on Control and Optimization 1992); the step: Bottou, "Large-scale machine learning with

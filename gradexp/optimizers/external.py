@@ -62,7 +62,9 @@ class External(Component):
             (point,) = points = self.parameters(torch.ones(2, 1))
             self.reference(points).step(lambda: _slope(point))
         except Exception as error:
-            raise Mistake("", "", f"{name} cannot make a step: {error}") from error
+            told = ", ".join(f"{option.name}={option.value}" for option in self.options)
+            reason = f"cannot make a step with {told or 'its defaults'}: {error or repr(error)}"
+            raise Mistake("_target_", name, reason) from error
 
     def hyperparameters(self) -> dict[str, Number]:
         """Its numbers by name, of one run: ``lr``, ``betas[0]``, …"""

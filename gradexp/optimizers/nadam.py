@@ -44,7 +44,7 @@ class NAdam(TorchRule):
         maximize: go uphill.
 
     torch's own class keeps Π in its default type, float32: in float64 they agree to seven digits,
-    and to all where ``torch.set_default_dtype(torch.float64)`` was called.
+    and to all where ``torch.set_default_dtype(torch.float64)`` was called, as `reference` does.
 
     Source: Dozat, "Incorporating Nesterov momentum into Adam" (ICLR workshop 2016).
 

@@ -104,7 +104,7 @@ class NesterovStronglyConvex(Optimizer):
         y ← x⁺ + b (x⁺ - x),  x ← x⁺
 
     On an m-strongly convex surface whose gradient has Lipschitz constant L, with α = 1/L, the gap
-    of x's loss shrinks by 1 - √(m/L) a step, or faster.
+    of x's loss after k steps is at most (1 - √(m/L))ᵏ times that at the start and m/2 ‖x₀ - x*‖².
 
     Args:
         lr: learning rate α, positive.

@@ -54,6 +54,8 @@ class Optimizer(Component):
             gradient: of the surface there, of the same form.
             state: what `init` or the last `update` gave.
             step: the number of updates before this one.
+
+        A rule with `needs_gap` takes `gap` besides.
         """
 
     def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:

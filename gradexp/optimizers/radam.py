@@ -36,6 +36,9 @@ class RAdam(TorchRule):
         r = √((ρ - 4)(ρ - 2) ρ∞ / ((ρ∞ - 4)(ρ∞ - 2) ρ))
         x ← x - α r m̂ √(1 - β₂ᵗ)/(√v + ε) where ρ > 5, else x - α m̂
 
+    Where a schedule changes β₂, ρ is that of the weights that the squares in v have; torch has that
+    of t steps with the β₂ of now.
+
     Args:
         lr: learning rate α, positive.
         betas: β₁ and β₂, in [0, 1).

@@ -29,6 +29,8 @@ class SGD(TorchRule):
         v ← μ v + (1 - d) g
         x ← x - α (g + μ v) if nesterov, else x - α v
 
+    Where a schedule makes μ 0 for a while this holds on; torch leaves its v as it was then.
+
     Args:
         lr: learning rate α, positive.
         momentum: μ, in [0, 1).

@@ -34,11 +34,6 @@ def half_wave(share: Tensor) -> Tensor:
     return wave * wave
 
 
-def toward(start: Any, end: Any, left: Tensor) -> Any:
-    """Between `start` and `end`, where the share `left` of the way is still to go."""
-    return end + (start - end) * left
-
-
 def cosine(start: Any, end: Any, share: Tensor) -> Any:
     """From `start`, at share 0, on half a cosine wave to `end`, at share 1."""
-    return toward(start, end, half_wave(share))
+    return linear(end, start, half_wave(share))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradexp.mistakes import Mistake
 from gradexp.numbers import Interval, NonNegative, Number, Positive, UnitInterval, like
-from gradexp.schedules.curves import Length, Shrinking, cosine, half_wave, toward
+from gradexp.schedules.curves import Length, Shrinking, cosine, half_wave, linear
 from gradexp.schedules.schedule import Schedule, Single, named
 
 
@@ -119,7 +119,7 @@ class OneCycle(Schedule):
         left = half_wave(share) if self.anneal_strategy == "cos" else 1 - share
 
         def along(levels: Sequence[Number]) -> Tensor:
-            return _pieces(step, turns, [toward(a, b, left) for a, b in pairwise(levels)])
+            return _pieces(step, turns, [linear(b, a, left) for a, b in pairwise(levels)])
 
         changed: dict[str, Number] = {"lr": along(rates)}
         if self.cycle_momentum:
