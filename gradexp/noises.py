@@ -19,8 +19,8 @@ from gradexp.numbers import (
     each,
     is_zero,
     norm,
-    normals,
-    students,
+    normals_of_step,
+    students_of_step,
 )
 from gradexp.numbers.philox import Stream
 
@@ -67,7 +67,7 @@ class Gaussian(Noise):
     seed: Seed = 0
 
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
-        draws = normals(*_place(self.seed, gradient, step))
+        draws = normals_of_step(*_place(self.seed, gradient, step))
         return _added(gradient, _size(gradient, self.std, self.relative), draws)
 
 
@@ -96,12 +96,12 @@ class StudentT(Noise):
     seed: Seed = 0
 
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
-        draws = students(self.degrees_of_freedom, *_place(self.seed, gradient, step))
+        draws = students_of_step(self.degrees_of_freedom, *_place(self.seed, gradient, step))
         return _added(gradient, _size(gradient, self.scale, self.relative), draws)
 
 
 def _place(seed: Seed, gradient: Point, step: int | Tensor) -> tuple[Any, ...]:
-    """What random numbers for a gradient are made from: the arguments of `normals`."""
+    """What random numbers for a gradient are made from: the arguments of `normals_of_step`."""
     device, dtype = gradient[0].device, gradient[0].dtype
     seeds = torch.as_tensor(seed, device=device)
     return seeds, Stream.NOISE, len(gradient), step, dtype

@@ -14,7 +14,7 @@ from gradexp import optimize
 from gradexp.engine import Batched, End, Record, Reference, Stop
 from gradexp.mistakes import Mistake
 from gradexp.noises import Gaussian
-from gradexp.numbers import normals
+from gradexp.numbers import normals_of_step
 from gradexp.numbers.philox import Stream
 from gradexp.optimizers import SGD
 from gradexp.schedules import Exponential, Schedule
@@ -127,7 +127,7 @@ def test_the_noise_is_that_of_its_seed_and_step(engine: Batched | Reference) -> 
     path = recorded(trace.point)[:, :, 0]
     drawn = -(path[1:] + path[:-1]) / 0.3
     seeds = torch.full((400,), 5)
-    expected = normals(seeds, Stream.NOISE, 2, torch.arange(400)).T
+    expected = normals_of_step(seeds, Stream.NOISE, 2, torch.arange(400), torch.float64).T
     torch.testing.assert_close(drawn, expected, rtol=1e-9, atol=1e-9)
     assert float(drawn.std()) == pytest.approx(1.0, rel=0.1)
     assert abs(float(torch.corrcoef(drawn.T)[0, 1])) < 0.2

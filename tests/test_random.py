@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from gradexp.numbers import normals, philox, uniforms
+from gradexp.numbers import normals, normals_of_step, philox, uniforms
 from gradexp.numbers.philox import Stream
 
 # Random123's file kat_vectors, philox4x32 with 10 rounds: counter, key, result.
@@ -53,10 +53,11 @@ def test_draws_do_not_depend_on_who_else_draws(draw: object) -> None:
 
 def test_seeds_steps_streams_and_coordinates_have_numbers_of_their_own() -> None:
     seeds = torch.tensor([0, 1, 2**32, 2**63 - 1])
-    drawn = [
-        uniforms(seeds, stream, 4, step)
+    drawn = [uniforms(seeds, stream, 4) for stream in (Stream.START, Stream.NOISE)]
+    drawn += [
+        normals_of_step(seeds, stream, 4, step, torch.float64)
         for stream in (Stream.START, Stream.NOISE)
-        for step in (0, 1, 2**32 - 1)
+        for step in (0, 1, 2, 3, 2**31, 2**32 - 1)
     ]
     values = torch.stack(drawn).flatten().tolist()
     assert len(set(values)) == len(values)
@@ -68,8 +69,10 @@ def test_distributions() -> None:
     assert bool(((uniform >= 0) & (uniform < 1)).all())
     for row in uniform:
         assert stats.kstest(row.numpy(), "uniform").pvalue > 1e-3
-    normal = normals(seeds, Stream.NOISE, 3)
-    for row in normal:
+    normal = [normals(seeds, Stream.NOISE, 3)]
+    for step, dtype in ((6, torch.float64), (7, torch.float64), (8, torch.float32)):
+        normal.append(normals_of_step(seeds, Stream.NOISE, 3, step, dtype).double())
+    for row in torch.cat(normal):
         assert stats.kstest(row.numpy(), "norm").pvalue > 1e-3
-    correlation = torch.corrcoef(torch.cat([uniform, normal])).fill_diagonal_(0)
+    correlation = torch.corrcoef(torch.cat([uniform, *normal])).fill_diagonal_(0)
     assert float(correlation.abs().max()) < 5 / math.sqrt(len(seeds))

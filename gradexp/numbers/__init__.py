@@ -44,7 +44,13 @@ from gradexp.numbers.fields import (
     checked,
     extremes,
 )
-from gradexp.numbers.philox import normals, philox, students, uniforms
+from gradexp.numbers.philox import (
+    normals,
+    normals_of_step,
+    philox,
+    students_of_step,
+    uniforms,
+)
 
 __all__ = [
     "LANES",
@@ -72,6 +78,7 @@ __all__ = [
     "map_numbers",
     "norm",
     "normals",
+    "normals_of_step",
     "numbers",
     "padded",
     "philox",
@@ -84,7 +91,7 @@ __all__ = [
     "snake_case",
     "stack",
     "structure",
-    "students",
+    "students_of_step",
     "substitute",
     "total",
     "uniforms",

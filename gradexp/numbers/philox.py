@@ -49,78 +49,60 @@ def philox(counter: Words, key: tuple[Tensor, Tensor]) -> Words:
     return c0, c1, c2, c3
 
 
-def uniforms(
-    seed: Tensor,
-    stream: Stream,
-    dim: int,
-    step: Tensor | int = 0,
-    dtype: torch.dtype = torch.float64,
-) -> Tensor:
-    """Uniform random numbers in [0, 1), multiples of 2^-53; in float32 the same cut to multiples
-    of 2^-24.
+def uniforms(seed: Tensor, stream: Stream, dim: int) -> Tensor:
+    """Uniform random numbers in [0, 1), multiples of 2^-53.
 
     Args:
         seed: int64, of shape ``(B,)``.
         stream: what they are for.
         dim: how many for each run.
-        step: the step they are for, 0 to 2^32 - 1.
-        dtype: of the numbers.
 
     Returns:
-        of shape ``(dim, B)``.
+        float64, of shape ``(dim, B)``.
     """
-    pairs = _pairs(seed, stream, (dim + 1) // 2, step, dtype)
-    return torch.stack(pairs, dim=1).flatten(0, 1)[:dim]
+    words = _words(seed, stream, (dim + 1) // 2, 0)
+    draws = [
+        ((high >> 5) * 2**26 + (low >> 6)).double() * 2.0**-53
+        for high, low in (words[:2], words[2:])
+    ]
+    return torch.stack(draws, dim=1).flatten(0, 1)[:dim]
 
 
-def _pairs(
-    seed: Tensor,
-    stream: Stream,
-    blocks: int,
-    step: Tensor | int,
-    dtype: torch.dtype,
-    turn: float = 1.0,
-) -> tuple[Tensor, Tensor]:
-    """Two uniform random numbers a block, in [0, 1) and in [0, turn), each ``(blocks, B)``; see
-    `uniforms`."""
-    step = like(step, (seed,))
-    block = torch.arange(blocks, device=seed.device).reshape(-1, *[1] * seed.dim())
-    use, rest = torch.full_like(step, int(stream)), torch.zeros_like(step)
-    words = philox((step, block, use, rest), (seed & _MASK, (seed >> 32) & _MASK))
-
-    def uniform(high: Tensor, low: Tensor, end: float) -> Tensor:
-        if dtype == torch.float32:
-            return (high >> 8).to(dtype) * (end * 2.0**-24)
-        return ((high >> 5) * 2**26 + (low >> 6)).to(dtype) * (end * 2.0**-53)
-
-    return uniform(*words[:2], 1.0), uniform(*words[2:], turn)
-
-
-def normals(
-    seed: Tensor,
-    stream: Stream,
-    dim: int,
-    step: Tensor | int = 0,
-    dtype: torch.dtype = torch.float64,
-) -> Tensor:
+def normals(seed: Tensor, stream: Stream, dim: int) -> Tensor:
     """Standard normal random numbers, from pairs of `uniforms` (Box and Muller, 1958).
 
     Args and returns as `uniforms`; the batch should be padded, for `log` and `cos` have a vector
     and a scalar form.
     """
-    first, angle = _pairs(seed, stream, (dim + 1) // 2, step, dtype, 2.0 * math.pi)
-    radius = (-2.0 * (1.0 - first).log()).sqrt()
-    pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
-    return pairs.flatten(0, 1)[:dim]
+    draws = uniforms(seed, stream, 2 * ((dim + 1) // 2))
+    return _normals(draws[0::2], 2.0 * math.pi * draws[1::2], dim)
 
 
-def students(
+def normals_of_step(
+    seed: Tensor, stream: Stream, dim: int, step: Tensor | int, dtype: torch.dtype
+) -> Tensor:
+    """Standard normal random numbers for a step, from pairs of uniform ones of 32 bits, or 24 in
+    float32: none is larger than 6.7 in size.
+
+    Args:
+        seed, stream, dim: as for `normals`.
+        step: which, 0 to 2^32 - 1.
+        dtype: of the numbers.
+
+    Returns:
+        of shape ``(dim, B)``.
+    """
+    first, angle = _pairs_of_step(seed, stream, (dim + 1) // 2, step, dtype)
+    return _normals(first, angle, dim)
+
+
+def students_of_step(
     degrees_of_freedom: Number,
     seed: Tensor,
     stream: Stream,
     dim: int,
-    step: Tensor | int = 0,
-    dtype: torch.dtype = torch.float64,
+    step: Tensor | int,
+    dtype: torch.dtype,
 ) -> Tensor:
     """Random numbers of Student's distribution with ν degrees of freedom, from pairs of uniform
     ones: √(ν (u^(-2/ν) - 1)) cos 2πv (Bailey, "Polar generation of random variates with the
@@ -128,9 +110,44 @@ def students(
 
     Args:
         degrees_of_freedom: ν, positive.
-        seed, stream, dim, step, dtype: as for `normals`.
+        seed, stream, dim, step, dtype: as for `normals_of_step`.
     """
-    first, angle = _pairs(seed, stream, dim, step, dtype, 2.0 * math.pi)
+    first, angle = _pairs_of_step(seed, stream, dim, step, dtype)
     log = (1.0 - first).log()
     square = degrees_of_freedom * (-2.0 / degrees_of_freedom * log).expm1()
     return square.sqrt() * angle.cos()
+
+
+def _normals(first: Tensor, angle: Tensor, dim: int) -> Tensor:
+    """From uniform numbers in [0, 1), and in [0, 2π), each ``(blocks, B)``."""
+    radius = (-2.0 * (1.0 - first).log()).sqrt()
+    pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+    return pairs.flatten(0, 1)[:dim]
+
+
+def _words(seed: Tensor, stream: Stream, blocks: int, count: Tensor | int) -> Words:
+    """Four words a block, each ``(blocks, B)``, for the first word of the counter."""
+    count = like(count, (seed,))
+    block = torch.arange(blocks, device=seed.device).reshape(-1, *[1] * seed.dim())
+    use, rest = torch.full_like(count, int(stream)), torch.zeros_like(count)
+    return philox((count, block, use, rest), (seed & _MASK, (seed >> 32) & _MASK))
+
+
+def _pairs_of_step(
+    seed: Tensor, stream: Stream, blocks: int, step: Tensor | int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Two uniform random numbers a block, in [0, 1) and in [0, 2π), each ``(blocks, B)``.
+
+    A step takes two of the four words that are made for it and the one beside it: a compiled
+    program makes them every second step.
+    """
+    step = like(step, (seed,))
+    words, even = _words(seed, stream, blocks, step >> 1), (step & 1) == 0
+
+    def uniform(one: Tensor, other: Tensor, end: float) -> Tensor:
+        word = torch.where(even, one, other)
+        if dtype == torch.float32:
+            return (word >> 8).to(dtype) * (end * 2.0**-24)
+        return word.to(dtype) * (end * 2.0**-32)
+
+    return uniform(words[0], words[2], 1.0), uniform(words[1], words[3], 2.0 * math.pi)

@@ -17,6 +17,8 @@ from torch.fx import Graph, Node
 
 from gradexp.engine.native.moves import Moves
 from gradexp.engine.native.operations import CALLS, COMPARISONS, INFIX, LOGIC, literal, power
+from gradexp.engine.native.section import Section
+from gradexp.engine.native.sizes import name_of
 from gradexp.engine.native.values import C_TYPES, Index, Unsupported, Value
 
 _FAR = 39_000
@@ -35,12 +37,27 @@ class Emitter(Moves):
                 self.values[node.name] = self._constant(node)
                 self._invariant.add(node.name)
             elif node.op == "call_function":
-                if all(n.name in self._invariant for n in node.all_input_nodes):
-                    self._invariant.add(node.name)
-                self._section = self.before if node.name in self._invariant else self.step
+                self._section = self._section_of(node)
                 self.values[node.name] = self._emit(node)
             elif node.op not in ("placeholder", "output"):
                 raise Unsupported(f"{node.op} {node.target}")
+
+    def _section_of(self, node: Node) -> Section:
+        """Where a node is computed, for what it is made of."""
+        inputs = {source.name for source in node.all_input_nodes}
+        if inputs <= self._invariant:
+            self._invariant.add(node.name)
+            return self.before
+        if self._is_half(node) or (inputs & self._slow and inputs <= self._slow | self._invariant):
+            self._slow.add(node.name)
+            return self.slow
+        return self.step
+
+    def _is_half(self, node: Node) -> bool:
+        """Whether a node is half the number of the step."""
+        if name_of(node) not in ("__rshift__", "bitwise_right_shift") or node.args[1] != 1:
+            return False
+        return self.clock is not None and node.args[0] is self.clock
 
     def _emit(self, node: Node) -> Value:
         target: Any = node.target

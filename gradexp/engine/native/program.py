@@ -146,6 +146,7 @@ def write(
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
     held = [*inputs[:state], *inputs[state + 2 :]]
     emitter = Emitter(module, lanes, {node.name for node in inputs[state + 1 :]})
+    emitter.clock = inputs[state]
     common: dict[Node, Value] = {}
     packs: list[str] = []
     splats: list[str] = []
@@ -201,7 +202,10 @@ def write(
     ]
     stored = {name: name for name in emitter.stored} | taken
     before, _ = emitter.before.lines(stored)
+    slow, _ = emitter.slow.lines(stored)
     step, rest = emitter.step.lines(stored, [*shown, goes_on] if in_place else shown)
+    if slow:  # what a block begins with is made there, too
+        step = f"if (step == first || !(step & 1)) {{\n        {slow}\n        }}\n        {step}"
     parts = {
         "real": C_TYPES[leaves[loss].dtype],
         "constants": "\n".join(dict.fromkeys([*emitter.constants, *tables.constants])),

@@ -47,6 +47,8 @@ class Sizes:
         parts = first if name == "stack" and isinstance(first, Sequence) else [first]
         sizes = [self.at_most(part) for part in parts]
         other = self.at_most(others[0])
+        if name == "where":
+            return max(map(self.at_most, others[:2]))
         if name == "_to_copy" or name in _KEPT:
             return max(sizes)
         if name == "mul":

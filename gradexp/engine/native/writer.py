@@ -24,8 +24,8 @@ _SHORT = ("aten.mul.Tensor", "aten.add.Tensor", "aten.sub.Tensor", "aten.neg.def
 
 
 class Writer:
-    """Collects the statements of a graph's values, in two sections: before the first step, and of
-    every step."""
+    """Collects the statements of a graph's values, in three sections: before the first step, of
+    every second step, and of every step."""
 
     def __init__(self, module: GraphModule, lanes: int, invariant: set[str]) -> None:
         self._module = module
@@ -33,7 +33,11 @@ class Writer:
         self._sizes = Sizes(module.graph)
         self._words = Words(module.graph, lanes, self._sizes)
         self._invariant = set(invariant)
-        self.before, self.step = Section(), Section()
+        self._slow: set[str] = set()
+        """what depends on the half of the step's number, and on nothing else of the step"""
+        self.before, self.slow, self.step = Section(), Section(), Section()
+        self.clock: Node | None = None
+        """the placeholder of the step's number, where every second step is one of its own"""
         self.values: dict[str, Value] = {}
         self.arrays: dict[str, tuple[str, int]] = {}
         self.stored: set[str] = set()
@@ -71,7 +75,7 @@ class Writer:
             return f"{name}[{place}]"
 
         self.arrays[name] = (value_type, math.prod(shape))
-        if self._section is self.before:
+        if self._section is not self.step:
             self.apart.add(name)
         return at
 
@@ -93,7 +97,7 @@ class Writer:
         name = f"v_{node.name}"
         if places == 1:
             to = ""
-            if section is self.before:
+            if section is self.before or self._is_read_outside(node):
                 self.kept.append(f"{kind} {name}[GROUPS];")
                 to = f"{name}[g]"
             nothing = ("0",) * len(shape)
@@ -112,6 +116,11 @@ class Writer:
         reads = self.read_by(text, index)
         section.add(name, kind, places, lambda: text(index), reads)
         return Value(dtype, shape, lanes, at)
+
+    def _is_read_outside(self, node: Node) -> bool:
+        """Whether a value of every second step is read in the others."""
+        slow = self._section is self.slow
+        return slow and any(user.name not in self._slow for user in node.users)
 
     def _is_short(self, node: Node, text: Callable[[Index], str]) -> bool:
         """Whether an array is better written where it is read than kept.
