@@ -9,6 +9,7 @@ run: .venv/run
 
 test: lint
 	$(BIN)/pytest
+	$(BIN)/pytest tests/apart
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Schedules against ``torch.optim.lr_scheduler``, optax, and their formulas."""
+"""Schedules against ``torch.optim.lr_scheduler`` and their formulas."""
 
 import math
 from collections.abc import Callable
@@ -313,35 +313,6 @@ def test_float32_is_close_and_stays_float32(ours: Schedule) -> None:
             assert value.dtype == torch.float32
             expected = pytest.approx(float(wide[name]), rel=5e-5, abs=1e-7 * BASE[name])
             assert float(value) == expected, step
-
-
-def test_schedules_are_those_of_optax() -> None:
-    optax = pytest.importorskip("optax")
-    pairs = [
-        (Cosine(350.0), optax.cosine_decay_schedule(LR, 350), 351),
-        (
-            WarmupCosine(300.0, 30.0, 0.1, 1e-3),
-            optax.warmup_cosine_decay_schedule(0.1 * LR, LR, 30, 300, 1e-3),
-            STEPS,
-        ),
-        (
-            WarmupCosine(300.0, 30.0, 0.0),
-            optax.warmup_cosine_decay_schedule(0.0, LR, 30, 300),
-            STEPS,
-        ),
-        (Step(30.0, 0.5), optax.exponential_decay(LR, 30, 0.5, staircase=True), STEPS),
-        (Polynomial(300.0, 2.0), optax.polynomial_schedule(LR, 0.0, 2.0, 300), STEPS),
-        (Linear(0.0, 1.0, 60.0), optax.linear_schedule(0.0, LR, 60), STEPS),
-        (
-            Piecewise((50.0, 200.0), (1.0, 0.5, 0.05)),
-            optax.piecewise_constant_schedule(LR, {50: 0.5, 200: 0.1}),
-            STEPS,
-        ),
-    ]
-    for ours, theirs, steps in pairs:
-        expected = [float(theirs(step)) for step in range(steps)]
-        values = at(ours, "lr", steps).tolist()
-        assert values == pytest.approx(expected, rel=2e-5, abs=1e-7), ours
 
 
 STEP = torch.tensor(0.0, dtype=torch.float64)
