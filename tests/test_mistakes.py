@@ -146,9 +146,10 @@ MISTAKES = [
     (["run", "log.trajectory=always", "record=loss"], ["log.trajectory=always", "record=trace"]),
     # torch.optim's own mistakes
     (["run", "engine=reference", "optimizer=torch", "optimizer._target_=torch.optim.SparseAdam"],
-     ["optimizer", "SparseAdam cannot make a step"]),
+     ["optimizer._target_=SparseAdam", "cannot make a step with its defaults"]),
     (["run", "engine=reference", "optimizer=torch", "optimizer._target_=torch.optim.Adam",
-      "+optimizer.betas=[0.9]"], ["optimizer", "Adam cannot make a step"]),
+      "+optimizer.betas=[0.9]"],
+     ["optimizer._target_=Adam", "cannot make a step with betas=(0.9,)"]),
     # no pickles
     (["run", "--experimental-rerun", "x"], ["--experimental-rerun", "pickles"]),
 ]  # fmt: skip
