@@ -63,14 +63,17 @@ def explained(sample: Sample) -> Table | None:
             row[name] = _share(target, [level]) if enough else math.nan
         rows.append(row)
     rows.sort(key=lambda row: -np.nan_to_num([row["speed"], row["outcome"]]).sum())
+    alone = {row["factor"]: row for row in rows}
     for pair in combinations([row["factor"] for row in rows[:_FACTORS]], 2):
         one, other = pair
         row = {"factor": one, "and": other, "values": None}
         for name, (kept, target) in targets.items():
             both = [levels[one][kept], levels[other][kept]]
             cells = both[0] * (both[1].max(initial=0) + 1) + both[1]
-            alone = [row[name] for row in rows if row["and"] is None and row["factor"] in pair]
-            beyond = _share(target, [cells]) - _share(target, both) + 0 * sum(alone)
+            if any(math.isnan(alone[key][name]) for key in pair):
+                row[name] = math.nan
+                continue
+            beyond = _share(target, [cells]) - _share(target, both)
             row[name] = beyond if math.isnan(beyond) else max(0.0, beyond)
         rows.append(row)
     frame = pd.DataFrame(rows)

@@ -38,7 +38,8 @@ class NativeChunk:
 
     def _choose_lengths(self) -> None:
         """Blocks long enough for what surrounds them not to matter, the first ones shorter, where
-        many runs may end at once, and none so long that Ctrl-C is not heard."""
+        many runs may end at once, and none so long that Ctrl-C is not heard, or that the tables of
+        its steps do not fit a cache."""
         work = self._buffers["reals"].shape[1] * self._block.places.point.rows
         if self._block.device.type == "cpu":
             self.shortest, self.longest = max(32, 2**17 // work), min(2**16, max(64, 2**27 // work))

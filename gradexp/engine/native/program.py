@@ -202,16 +202,16 @@ def write(
     ]
     stored = {name: name for name in emitter.stored} | taken
     before, _ = emitter.before.lines(stored)
-    slow, _ = emitter.slow.lines(stored)
     step, rest = emitter.step.lines(stored, [*shown, goes_on] if in_place else shown)
-    if slow:  # what a block begins with is made there, too
-        step = f"if (step == first || !(step & 1)) {{\n        {slow}\n        }}\n        {step}"
+    read = [name for result in results for name, _ in _reads(emitter, result)]
+    slow, held_slow = _every_second_step(emitter, stored, read)
+    step = f"{slow}\n        {step}"
     parts = {
         "real": C_TYPES[leaves[loss].dtype],
         "constants": "\n".join(dict.fromkeys([*emitter.constants, *tables.constants])),
         "shared": "\n  ".join(splats),
         "tables": tables.text(),
-        "packs": "\n    ".join([*packs, *emitter.kept]),
+        "packs": "\n    ".join([*packs, *emitter.kept, *held_slow]),
         "loads": "\n      ".join(loads),
         "before": before,
         "step": _renamed(step, taken),
@@ -228,6 +228,34 @@ def write(
         "look": _LOOK - 1,
     }
     return Text(parts, rooms, columns)
+
+
+def _reads(emitter: Emitter, value: Value) -> list[tuple[str, str]]:
+    """What a result reads."""
+    return emitter.read_by(value.at, unravelled(value.shape, "r"))
+
+
+def _every_second_step(
+    emitter: Emitter, stored: dict[str, str], results: Sequence[str]
+) -> tuple[str, list[str]]:
+    """Statements that make the values of every second step, at the beginning of a block and in
+    those steps, and the declarations of those that the others read.
+
+    Args:
+        emitter: of the step.
+        stored: the arrays that are read outside of their loop.
+        results: the values that the step's results read.
+    """
+    lines, _ = emitter.slow.lines(stored)
+    if not lines:
+        return "", []
+    read = {name for statement in emitter.step.statements for name, _ in statement.reads}
+    shown = [name for name in emitter.kinds if name in read or name in results]
+    held = [f"{emitter.kinds[name]} {name}_held[GROUPS];" for name in shown]
+    keep = "\n        ".join(f"{name}_held[g] = {name};" for name in shown)
+    again = "\n        ".join(f"const auto& {name} = {name}_held[g];" for name in shown)
+    made = f"if (step == first || !(step & 1)) {{\n        {lines}\n        {keep}\n        }}"
+    return f"{made}\n        {again}", held
 
 
 def _condition(steps: Node) -> Node:
@@ -273,11 +301,7 @@ def _following(
     reads: list[str] = []
     writes: list[str] = []
     taken: dict[str, str] = {}
-    read = {
-        name
-        for value in results
-        for name, _ in emitter.read_by(value.at, unravelled(value.shape, "r"))
-    }
+    read = {name for value in results for name, _ in _reads(emitter, value)}
     for i, (value, leaf) in enumerate(zip(results, leaves, strict=False)):
         kind = f"Pack<{C_TYPES[leaf.dtype]}>"
         if not value.shape:

@@ -30,7 +30,9 @@ class Sizes:
             value = node.meta.get("val")
             if node.op == "call_function" and isinstance(value, torch.Tensor):
                 whole = not value.is_floating_point()
-                self._known[node] = self._bound(node, whole)
+                bound = self._bound(node, whole)
+                # A product that is too long may come out negative.
+                self._known[node] = math.inf if whole and bound >= 2**63 else bound
 
     def at_most(self, value: object) -> float:
         """The bound of a node, or of a number; infinite where nothing is known."""
@@ -49,11 +51,13 @@ class Sizes:
         other = self.at_most(others[0])
         if name == "where":
             return max(map(self.at_most, others[:2]))
+        if whole and isinstance(first, Node) and first.meta["val"].is_floating_point():
+            return math.inf  # it may be negative
         if name == "_to_copy" or name in _KEPT:
             return max(sizes)
         if name == "mul":
             return math.inf if math.inf in (sizes[0], other) else sizes[0] * other
-        if name in _SUMS and not (whole and name == "sub"):
+        if name in _SUMS and not (whole and (name == "sub" or node.kwargs)):
             alpha: Any = node.kwargs.get("alpha", 1)
             return sizes[0] + other * float(abs(alpha))
         if whole:

@@ -44,6 +44,8 @@ class Writer:
         """the arrays that are read outside of the loop that fills them"""
         self.apart: set[str] = set()
         """the arrays that are computed before the first step, of each group of runs"""
+        self.kinds: dict[str, str] = {}
+        """the types of the single values of every second step"""
         self.constants: list[str] = []
         self.kept: list[str] = []
         self._pairs: dict[str, Value] = {}
@@ -97,7 +99,9 @@ class Writer:
         name = f"v_{node.name}"
         if places == 1:
             to = ""
-            if section is self.before or self._is_read_outside(node):
+            if section is self.slow:
+                self.kinds[name] = kind
+            if section is self.before:
                 self.kept.append(f"{kind} {name}[GROUPS];")
                 to = f"{name}[g]"
             nothing = ("0",) * len(shape)
@@ -116,11 +120,6 @@ class Writer:
         reads = self.read_by(text, index)
         section.add(name, kind, places, lambda: text(index), reads)
         return Value(dtype, shape, lanes, at)
-
-    def _is_read_outside(self, node: Node) -> bool:
-        """Whether a value of every second step is read in the others."""
-        slow = self._section is self.slow
-        return slow and any(user.name not in self._slow for user in node.users)
 
     def _is_short(self, node: Node, text: Callable[[Index], str]) -> bool:
         """Whether an array is better written where it is read than kept.
