@@ -1,0 +1,109 @@
+"""Figures of what the tables say: no trace is read for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gradexp.comparison import Sample
+from gradexp.comparison.arrivals import middle, quantiles
+from gradexp.comparison.forgiveness import by_rate
+from gradexp.comparison.profiles import best_first, ratios, times
+from gradexp.comparison.sample import LR, MOMENTUM, counted, having
+from gradexp.figures.choosing import CONTENDERS, is_numeric, names_of, surface_of
+from gradexp.plots.heat_map import draw_heat_map
+from gradexp.plots.learning_rates import draw_learning_rates
+from gradexp.plots.profile import draw_profile
+
+
+def heat_map(sample: Sample) -> Figure | None:
+    """The metric over learning rate and momentum, or the first two swept numbers."""
+    numeric = [
+        key
+        for key in sample.setting
+        if sample.runs[key].nunique() > 1 and is_numeric(sample.runs[key])
+    ]
+    numeric.sort(key=lambda key: (key != LR, key != MOMENTUM))
+    if len(numeric) < 2 or all(sample.runs[key].nunique() < 3 for key in numeric[:2]):
+        return None
+    across, up = numeric[:2]
+    rest = [key for key in sample.setting if key not in (across, up)]
+    fixed = {key: sample.settings[0][0][key] for key in rest}
+    runs = having(sample.runs, fixed)
+    some = replace(sample, runs=runs)
+    x, y = (np.sort(runs[key].unique()).astype(float) for key in (across, up))
+    values = np.full((len(y), len(x)), np.nan)
+    words = np.full(values.shape, "", dtype=object)
+    figure = some.every[sample.metric.column].astype(float)
+    for cell, part in some.groups([across, up]):
+        at = int(np.flatnonzero(y == cell[up])[0]), int(np.flatnonzero(x == cell[across])[0])
+        if sample.metric.is_arrival:
+            values[at] = quantiles(some.arrivals.take(part.rows), (0.5,))[0]
+        else:
+            values[at] = middle(figure[part.rows])[1]
+        words[at] = Counter(part["outcome"]).most_common(1)[0][0]
+    values[np.isinf(values)] = np.nan
+    chosen = f"{names_of([fixed])[0]}; " if rest else ""
+    over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
+    how = "medians by Kaplan-Meier" if sample.metric.is_arrival else "medians"
+    told = f"{chosen}{counted(len(runs), 'run')}{over}; {sample.lacking()}; {how}"
+    label = "steps" if sample.metric.is_arrival else sample.metric.label
+    label = f"median {label}" if sample.repeats else label
+    return draw_heat_map(
+        x, y, values, words, names=(across, up), label=label,
+        title=f"{surface_of(sample)}: {sample.metric.label}",
+        caption=told, edge=_edge(runs, across, up),
+    )  # fmt: skip
+
+
+def _edge(runs: pd.DataFrame, across: str, up: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The predicted edge of stability by the other number, where that can be drawn."""
+    if across != LR:
+        return None
+    known = runs.dropna(subset=["theory.edge"]).groupby(up)["theory.edge"].median()
+    return (known.to_numpy(), known.index.to_numpy(float)) if len(known) > 1 else None
+
+
+def profile(sample: Sample) -> Figure | None:
+    """The performance profile of solvers across surfaces."""
+    if not sample.spans_surfaces:
+        return None
+    some = times(sample, sample.metric)
+    found = ratios(some)
+    best = best_first(found)[:CONTENDERS]
+    names = names_of([some.solvers[index] for index in best])
+    rises = {name: found[:, index] for name, index in zip(names, best, strict=True)}
+    told = f"{counted(len(some.problems), 'problem')}; {counted(len(sample.runs), 'run')}; "
+    told += f"{sample.lacking()}; solved: {sample.metric.label}"
+    return draw_profile(rises, "performance profile", told)
+
+
+def learning_rates(sample: Sample) -> Figure | None:
+    """The steps of optimizers by their learning rate, on each surface."""
+    others = [key for key in sample.solver if key != LR]
+    if len(others) == len(sample.solver) or not others or not sample.metric.is_arrival:
+        return None
+    surfaces = sample.groups(sample.problem)[:CONTENDERS]
+    solvers = [values for values, _ in sample.groups(others)][:CONTENDERS]
+    names = dict(zip(map(str, solvers), names_of(solvers), strict=True))
+    titles = names_of([values for values, _ in surfaces]) if sample.problem else [""]
+    panels = {
+        title: {
+            names[str(values)]: by_rate(sample, runs)[:2]
+            for values, runs in sample.groups(others, there)
+            if str(values) in names
+        }
+        for title, (_, there) in zip(titles, surfaces, strict=True)
+    }
+    every = [steps for lines in panels.values() for _, steps in lines.values()]
+    if max(np.count_nonzero(np.isfinite(steps)) for steps in every) < 2:
+        return None  # there is no line to draw
+    told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}; medians by Kaplan-Meier; "
+    told += "no point where half of the runs did not arrive"
+    return draw_learning_rates(
+        panels, "median steps", f"{sample.metric.label}, by learning rate", told
+    )

@@ -1,0 +1,142 @@
+"""Comparisons across surfaces and of optimizers, against hand-worked answers."""
+
+import math
+from collections.abc import Mapping
+
+import pytest
+
+from gradexp.comparison.effects import differences
+from gradexp.comparison.forgiveness import bands
+from gradexp.comparison.optimizers import optimizers
+from gradexp.comparison.profiles import profiles, ratios, restarts, targets, times
+from gradexp.comparison.sample import Sample
+from gradexp.comparison.settings import speed
+from tests.test_comparison import GAP, Rows, sample
+
+SURFACES: dict[str, list[float | None]] = {
+    # steps by solver on four surfaces of two dimensions; None where it does not arrive
+    "a": [10.0, 20.0, 30.0, None],
+    "b": [20.0, 10.0, 30.0, 40.0],
+    "c": [None, None, 90.0, 400.0],
+}
+
+
+def across() -> Sample:
+    rows = [
+        {
+            "surface": f"s{index}",
+            "optimizer": solver,
+            "run.dim": 4,
+            "outcome": "budget" if step is None else "converged",
+            GAP: math.nan if step is None else step,
+            "metrics.steps_to_gap.0.001": 5.0,
+        }
+        for solver, steps in SURFACES.items()
+        for index, step in enumerate(steps)
+    ]
+    return sample(rows, ("surface", "optimizer"))
+
+
+def test_across_surfaces_pairs_share_their_surface() -> None:
+    table = differences(across())
+    assert table is not None
+    best, *rivals = SURFACES  # in whose order the ratios of `test_performance_profiles` are
+    best, rivals = rivals[0], [best, *rivals[1:]]
+    assert table.title == f"Beside the best, optimizer={best}"
+    assert table.footer.startswith("pairs share surface;")
+    told = table.frame[["optimizer", "pairs", "slower", "faster", "median"]]
+    assert told.to_numpy().tolist() == [[rivals[0], 4, 2, 1, 1.5], [rivals[1], 4, 4, 0, math.inf]]
+
+
+def test_performance_profiles() -> None:
+    some = across()
+    found = ratios(times(some, some.metric))
+    assert found.T.tolist() == [
+        [1.0, 2.0, 1.0, math.inf],
+        [2.0, 1.0, 1.0, 1.0],
+        [math.inf, math.inf, 3.0, 10.0],
+    ]
+    table = profiles(some)
+    assert table is not None
+    frame = table.frame.set_index("optimizer")
+    assert frame.index.tolist() == ["b", "a", "c"]
+    assert frame["within_1"].to_dict() == {"a": 0.5, "b": 0.75, "c": 0.0}
+    assert frame["within_2"].to_dict() == {"a": 0.75, "b": 1.0, "c": 0.0}
+    assert frame["within_4"].to_dict() == {"a": 0.75, "b": 1.0, "c": 0.25}
+    assert frame["solved"].to_dict() == {"a": 0.75, "b": 1.0, "c": 0.5}
+
+
+def test_targets_reached_and_data_profiles() -> None:
+    table = targets(across())
+    assert table is not None
+    frame = table.frame.set_index("optimizer")
+    # Each reaches the easy tolerance on all surfaces by step 5, and the other as above.
+    assert frame["by_10"].to_dict() == {"a": (1 + 0.25) / 2, "b": (1 + 0.25) / 2, "c": 0.5}
+    assert frame["by_100"].to_dict() == {"a": (1 + 0.75) / 2, "b": 1.0, "c": (1 + 0.25) / 2}
+    # In units of five evaluations, of which step 40 is the eighth.
+    assert frame["by_10_per_dim"].to_dict()["b"] == 1.0
+    assert frame["by_10_per_dim"].to_dict()["a"] == (1 + 0.75) / 2
+
+
+def test_expected_steps_with_restarts() -> None:
+    table = restarts(across())
+    assert table is not None
+    frame = table.frame.set_index("optimizer")
+    assert frame["s0"].to_dict() == {"a": 10.0, "b": 20.0, "c": math.inf}
+    assert frame["s3"].to_dict() == {"a": math.inf, "b": 40.0, "c": 400.0}
+
+
+def test_swept_steps_are_told_apart_from_steps_taken() -> None:
+    rows: Rows = [
+        {"steps": budget, "optimizer.lr": lr, GAP: 5 / lr, "metrics.steps": budget}
+        for budget in (100, 1000)
+        for lr in (0.1, 0.2, 0.4)
+    ]
+    some = sample(rows, ("steps", "optimizer.lr"))
+    assert set(speed(some).shown["steps"]) == {"100", "1000"}
+    table = bands(some)
+    assert table is not None
+    assert table.frame["steps"].tolist() == [100, 1000]
+    assert table.shown["steps"].tolist() == ["100", "1000"]
+
+
+def test_optimizers_are_compared_at_their_best_rate_and_over_all() -> None:
+    def rows_of(name: str, steps: Mapping[float, tuple[float | None, ...]]) -> Rows:
+        return [
+            {
+                "surface": "bowl", "optimizer": name, "optimizer.lr": lr, "seed": seed,
+                "steps": 100,
+                GAP: math.nan if step is None else step,
+                "outcome": "budget" if step is None else "converged",
+            }
+            for lr, some in steps.items()
+            for seed, step in enumerate(some)
+        ]  # fmt: skip
+
+    first = {0.01: (None, None, None), 0.1: (40.0, 50.0, 60.0), 1.0: (80.0, None, None)}
+    second = {0.01: (90.0, None, 90.0), 0.1: (70.0, 60.0, 80.0), 1.0: (20.0, 25.0, 30.0)}
+    keys = ("surface", "optimizer", "optimizer.lr")
+    some = sample([*rows_of("a", first), *rows_of("b", second)], keys, ("seed",))
+    table = optimizers(some)
+    assert table is not None
+    frame = table.frame.set_index("optimizer")
+    assert frame.index.tolist() == ["b", "a"]  # the best first
+    assert frame["best"].tolist() == [1.0, 0.1]
+    assert frame["edge"].tolist() == ["≥ ", ""]
+    assert frame["median"].tolist() == [25.0, 50.0]
+    assert frame["times_best"].tolist() == [1.0, 2.0]
+    assert frame["with_restarts"].tolist() == [25.0, 50.0]
+    assert frame["arrived_of_all"].tolist() == pytest.approx([8 / 9, 4 / 9])
+    # All steps made: those until it arrived, or all of them.
+    assert frame["with_restarts_of_all"].tolist() == pytest.approx([565 / 8, 730 / 4])
+    assert "all had the same: 3 learning rates, 3 seeds, at most 100 steps" in table.footer
+    assert optimizers(sample(rows_of("a", first), keys[2:], ("seed",))) is None
+
+    fewer = {lr: second[lr] for lr in (0.1, 1.0)}
+    table = optimizers(sample([*rows_of("a", first), *rows_of("b", fewer)], keys, ("seed",)))
+    assert table is not None
+    assert "not a fair comparison: they were not given the same learning rates" in table.footer
+    longer = [{**row, "steps": 200} for row in rows_of("b", second)]
+    table = optimizers(sample([*rows_of("a", first), *longer], keys, ("seed",)))
+    assert table is not None
+    assert "not given the same budgets" in table.footer
