@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.mistakes import Mistake
 from gradexp.numbers import NonNegative, Number
-from gradexp.schedules.curves import Length, cosine, linear, progress
+from gradexp.schedules.curves import Length, half_wave, linear, progress
 from gradexp.schedules.schedule import Single
 
 
@@ -71,10 +71,11 @@ class WarmupCosine(Single):
             raise Mistake("warmup_steps", self.warmup_steps, "must be less than total_steps")
 
     def value(self, base: Number, step: Tensor) -> Any:
-        rising = base * linear(self.start_factor, 1.0, step / self.warmup_steps)
-        share = progress(step - self.warmup_steps, self.total_steps - self.warmup_steps)
-        falling = cosine(base, self.eta_min, share)
-        return torch.where(step < self.warmup_steps, rising, falling)
+        rises = step < self.warmup_steps
+        decayed = progress(step - self.warmup_steps, self.total_steps - self.warmup_steps)
+        risen = linear(self.start_factor, 1.0, step / self.warmup_steps)
+        lowest = torch.where(rises, torch.zeros_like(step), self.eta_min)
+        return linear(lowest, base, torch.where(rises, risen, half_wave(decayed)))
 
 
 @dataclass(frozen=True)
