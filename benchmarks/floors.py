@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import torch
+from torch.fx import Node
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from benchmarks.work import Work
@@ -16,6 +17,8 @@ from gradexp.engine.native.build import build
 from gradexp.engine.native.nvrtc import DriverKernel, architecture, machine_code
 from gradexp.engine.native.program import trace
 from gradexp.surfaces import value_and_gradient
+
+aten = torch.ops.aten
 
 SINE_AND_COSINE = {"float32": 14, "float64": 20}
 """Multiply-adds of both of one angle: less its quarter turns, and a polynomial each."""
@@ -107,8 +110,8 @@ def multiply_add_rate(dtype: str) -> float:
 
 
 def arithmetic(work: Work) -> float:
-    """Operations on numbers in a step of one run: loss, gradient and update. A division or
-    a root is one, which takes longer than a multiply-add: a floor all the same."""
+    """Multiply-adds in a step of one run: loss, gradient and update. A division or a root is one,
+    which takes longer: a floor all the same."""
     surface, rule = work.torch_surface, work.rule(1e-3)
     start = torch.ones(work.dim, 131, dtype=torch.float64)
     arrays, form = tree_flatten((start, rule.init(start)))
@@ -118,16 +121,43 @@ def arithmetic(work: Work) -> float:
         loss, gradient = value_and_gradient(surface, points)
         return loss, *tree_leaves(rule.update(points, gradient, state, 1))
 
-    counted = 0.0
+    counted, moving = 0.0, set()
     for node in trace(step, arrays).graph.nodes:
-        name = str(node.target)
-        moves = any(
-            word in name for word in ("select", "full", "expand", "view", "alias", "unbind")
-        )
-        if node.op == "call_function" and not moves and node.meta["val"].numel() >= 131:
-            wave = "aten.sin" in name or "aten.cos" in name  # both of one angle, as gradients have
-            counted += SINE_AND_COSINE[work.dtype] / 2 if wave else 1
+        if node.op == "placeholder":
+            moving.add(node)
+        elif node.op == "call_function" and not moving.isdisjoint(node.all_input_nodes):
+            moving.add(node)
+            counted += _multiply_adds(node, work.dtype)
     return counted
+
+
+def _multiply_adds(node: Node, dtype: str) -> float:
+    """Of an operation on numbers; none of a product that a sum takes in, of a sign, of what leaves
+    a number as it is, and of what is not pointwise."""
+    name, users = _packet(node), list(node.users)
+    if torch.Tag.pointwise not in getattr(node.target, "tags", ()) or name == aten.neg:
+        return 0.0
+    if name in (aten.sin, aten.cos):  # both of one angle, as gradients have
+        return SINE_AND_COSINE[dtype] / 2
+    unchanged = name == aten.pow and node.args[1] == 1
+    unchanged = unchanged or (name == aten.mul and any(map(_is_one, node.args)))
+    sums = (aten.add, aten.sub)
+    fused = name == aten.mul and len(users) == 1 and _packet(users[0]) in sums
+    return 0.0 if unchanged or fused else 1.0
+
+
+def _packet(node: Node) -> Any:
+    """What operation a node is, of whatever kinds of arguments."""
+    return getattr(node.target, "overloadpacket", None)
+
+
+def _is_one(operand: Any) -> bool:
+    """Whether it is the number one at every place."""
+    while isinstance(operand, Node) and operand.target == aten.expand.default:
+        operand = operand.args[0]
+    if isinstance(operand, Node) and operand.target == aten.full.default:
+        operand = operand.args[1]
+    return not isinstance(operand, Node) and operand == 1
 
 
 def floor(work: Work, copied: float, multiplied: dict[str, float]) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from gradexp.comparison.effects import differences
 from gradexp.comparison.forgiveness import bands
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.profiles import profiles, ratios, restarts, targets, times
-from gradexp.comparison.sample import Sample
+from gradexp.comparison.sample import Metric, Sample
 from gradexp.comparison.settings import speed
 from tests.test_comparison import GAP, Rows, sample
 
@@ -126,7 +127,7 @@ def test_optimizers_are_compared_at_their_best_rate_and_over_all() -> None:
     assert frame["median"].tolist() == [25.0, 50.0]
     assert frame["times_best"].tolist() == [1.0, 2.0]
     assert frame["with_restarts"].tolist() == [25.0, 50.0]
-    assert frame["arrived_of_all"].tolist() == pytest.approx([8 / 9, 4 / 9])
+    assert frame["arrived_of_all"].tolist() == [8, 4]
     # All steps made: those until it arrived, or all of them.
     assert frame["with_restarts_of_all"].tolist() == pytest.approx([565 / 8, 730 / 4])
     assert "all had the same: 3 learning rates, 3 seeds, at most 100 steps" in table.footer
@@ -140,3 +141,36 @@ def test_optimizers_are_compared_at_their_best_rate_and_over_all() -> None:
     table = optimizers(sample([*rows_of("a", first), *longer], keys, ("seed",)))
     assert table is not None
     assert "not given the same budgets" in table.footer
+
+
+def test_optimizers_are_compared_by_other_figures_too() -> None:
+    loss = "metrics.final_loss"
+    given: dict[str, dict[float, tuple[float, ...]]] = {
+        "a": {0.01: (5.0, 6.0, 7.0), 0.1: (1.0, 3.0, 2.0), 1.0: (9.0, math.nan, 0.5)},
+        "b": {0.01: (4.0, 4.0, 4.0), 0.1: (2.0, 2.5, 2.5), 1.0: (1.5, 1.5, 1.5)},
+        "c": {0.01: (1.0, 1.0, 1.0), 0.1: (1.0, 1.0, 1.0), 1.0: (1.0, 1.0, 1.0)},
+    }
+    rows = [
+        {
+            "optimizer": name, "optimizer.lr": lr, "seed": seed, "steps": 100, loss: value,
+            "outcome": "diverged" if name == "c" or (value == 0.5) else "budget",
+        }
+        for name, rates in given.items()
+        for lr, values in rates.items()
+        for seed, value in enumerate(values)
+    ]  # fmt: skip
+    some = sample(rows, ("optimizer", "optimizer.lr"), ("seed",))
+    table = optimizers(replace(some, metric=Metric(loss)))
+    assert table is not None
+    frame = table.frame.set_index("optimizer")
+    # What diverged, and what is not known, is worse than all else, however low its last loss.
+    assert frame.index.tolist() == ["b", "a", "c"]
+    assert frame["best"].tolist() == pytest.approx([1.0, 0.1, math.nan], nan_ok=True)
+    assert frame["edge"].tolist() == ["≥ ", "", ""]
+    assert frame["median"].tolist() == pytest.approx([1.5, 2.0, math.nan], nan_ok=True)
+    assert frame["first_quartile"].tolist() == pytest.approx([1.5, 1.0, math.nan], nan_ok=True)
+    assert frame["diverged_of_all"].tolist() == [0, 1, 9]
+    assert frame["median_of_all"].tolist() == pytest.approx([2.5, 6.0, math.nan], nan_ok=True)
+    assert table.shown["final loss"].tolist()[2] == "∞"
+    assert table.shown["all lr: diverged %"].tolist() == ["0", "11", "100"]
+    assert "all had the same: 3 learning rates, 3 seeds" in table.footer

@@ -184,7 +184,7 @@ def differences(sample: Sample) -> Table | None:
 
 
 def _ratio(value: float) -> str:
-    return "∞" if math.isinf(value) else number(value, 3)
+    return number(value, 3)
 
 
 def _middle(values: np.ndarray) -> float:

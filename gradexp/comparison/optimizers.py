@@ -4,14 +4,102 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import expected_steps, quantiles
+from gradexp.comparison.arrivals import expected_steps, middle, quantiles
 from gradexp.comparison.sample import BUDGET, LR, Part, Sample, Setting, counted
-from gradexp.comparison.table import Table, last_part, number, percent, steps, texts
+from gradexp.comparison.table import Table, last_part, number, percent, spread, steps, texts
+
+
+class _Judged(NamedTuple):
+    """How well some runs did."""
+
+    score: tuple[float, float]
+    """less is better; infinite where none did"""
+    figures: dict[str, Any]
+
+
+class _BySteps:
+    """Judges runs by the steps until one arrives, with restarts."""
+
+    told = (
+        "with restarts: all steps made ÷ runs that arrived; best lr: of the fewest of these, ≤ and "
+        "≥ where it is the last one tried; all lr: of the runs at all that were tried"
+    )
+
+    def __init__(self, sample: Sample) -> None:
+        self._arrivals = sample.arrivals
+
+    def judged(self, runs: Part) -> _Judged:
+        some = self._arrivals.take(runs.rows)
+        figures = {
+            "runs": len(runs),
+            "arrived": some.arrived,
+            "median": quantiles(some, (0.5,))[0],
+            "with_restarts": expected_steps(some),
+        }
+        return _Judged((figures["with_restarts"], figures["median"]), figures)
+
+    def compare(self, frame: pd.DataFrame, problem: list[str]) -> dict[str, list[str]]:
+        """Adds how many times the fewest steps on the same problem they are; gives the texts."""
+        taken = frame["with_restarts"]
+        same = frame.groupby(problem or (lambda row: 0), dropna=False)
+        fewest = same["with_restarts"].transform("min")
+        frame["times_best"] = (taken / fewest).where(np.isfinite(fewest) & (fewest > 0))
+        shares = frame["arrived_of_all"] / frame["runs_of_all"]
+        return {
+            "arrived": [
+                f"{some}/{count}"
+                for some, count in zip(frame["arrived"], frame["runs"], strict=True)
+            ],
+            "median steps": list(frame["median"].map(steps)),
+            "with restarts": list(taken.map(steps)),
+            "÷ best": ["" if math.isnan(v) else steps(v) for v in frame["times_best"]],
+            "all lr: arrived %": list(shares.map(percent)),
+            "all lr: with restarts": list(frame["with_restarts_of_all"].map(steps)),
+        }
+
+
+class _ByFigure:
+    """Judges runs by the median of a figure, in which those that diverged count as worse than all
+    others."""
+
+    told = (
+        "medians and quartiles, in which runs that diverged are worse than all others; best lr: of "
+        "the least median, ≤ and ≥ where it is the last one tried; all lr: of the runs at all that "
+        "were tried"
+    )
+
+    def __init__(self, sample: Sample) -> None:
+        self._label = sample.metric.label
+        self._values = sample.bounded(sample.metric.column)
+
+    def judged(self, runs: Part) -> _Judged:
+        low, half, high = middle(self._values[runs.rows])
+        figures = {
+            "runs": len(runs),
+            "diverged": int(np.count_nonzero(runs["outcome"] == "diverged")),
+            "median": half,
+            "first_quartile": low,
+            "third_quartile": high,
+        }
+        score = (math.inf, math.inf) if math.isnan(half) else (half, high)
+        return _Judged(score, figures)
+
+    def compare(self, frame: pd.DataFrame, problem: list[str]) -> dict[str, list[str]]:
+        """Gives the texts."""
+        found = {}
+        for of, head in (("", ""), ("_of_all", "all lr: ")):
+            ends = (f"{part}{of}" for part in ("median", "first_quartile", "third_quartile"))
+            found[f"{head}{self._label}"] = [
+                spread(*parts) or "∞" for parts in zip(*(frame[end] for end in ends), strict=True)
+            ]
+            shares = frame[f"diverged{of}"] / frame[f"runs{of}"]
+            found[f"{head}diverged %"] = list(shares.map(percent))
+        return found
 
 
 def optimizers(sample: Sample) -> Table | None:
@@ -19,75 +107,53 @@ def optimizers(sample: Sample) -> Table | None:
     of them together, as for one who does not know it.
 
     Returns:
-        None where optimizers, or their learning rates, were not swept, or runs are not compared by
-        steps.
+        None where optimizers, or their learning rates, were not swept.
     """
     named = any(key in sample.setting for key in ("optimizer", "optimizer._target_"))
-    if not named or LR not in sample.setting or not sample.metric.is_arrival:
+    if not named or LR not in sample.setting:
         return None
     solver = [key for key in sample.solver if key not in (LR, BUDGET)]
     problem = list(sample.problem)
     if BUDGET in sample.setting and not _differ(sample, problem, solver, [BUDGET]):
         problem.append(BUDGET)
+    judge = _BySteps(sample) if sample.metric.is_arrival else _ByFigure(sample)
     rows: list[dict[str, Any]] = []
     for place, there in sample.groups(problem):
-        some = [_row(sample, setting, place) for setting in sample.groups(solver, there)]
-        fewest = min(row["with_restarts"] for row in some)
-        for row in sorted(some, key=lambda row: (row["with_restarts"], row["median"])):
-            known = math.isfinite(fewest) and fewest > 0
-            rows.append({**row, "times_best": row["with_restarts"] / fewest if known else math.nan})
+        some = [_row(sample, judge, setting) for setting in sample.groups(solver, there)]
+        rows += [{**place, **row} for _, row in sorted(some, key=lambda one: one[0])]
     frame = pd.DataFrame(rows)
-    arrived = zip(frame["arrived"], frame["runs"], strict=True)
+    compared = judge.compare(frame, problem)
     shown: dict[str, Any] = {
         **texts(frame, [*problem, *solver]),
         "best lr": [
             f"{edge}{number(rate)}" for edge, rate in zip(frame["edge"], frame["best"], strict=True)
         ],
-        "arrived": [f"{some}/{count}" for some, count in arrived],
-        "median steps": frame["median"].map(steps),
-        "with restarts": frame["with_restarts"].map(steps),
-        "÷ best": ["" if math.isnan(v) else steps(v) for v in frame["times_best"]],
-        "all lr: arrived %": frame["arrived_of_all"].map(percent),
-        "all lr: with restarts": frame["with_restarts_of_all"].map(steps),
+        **compared,
     }
-    told = (
-        f"{sample.behind()}; {_conditions(sample, problem, solver)}; with restarts: all steps made "
-        "÷ runs that arrived; best lr: of the fewest of these, ≤ and ≥ where it is the last one "
-        "tried; all lr: of the runs at all that were tried"
-    )
+    told = f"{sample.behind()}; {_conditions(sample, problem, solver)}; {judge.told}"
     title = f"Optimizers, each at its best learning rate and at all: {sample.metric.label}"
     return Table("optimizers", title, frame, pd.DataFrame(shown), told)
 
 
-def _row(sample: Sample, setting: Setting, problem: dict[str, Any]) -> dict[str, Any]:
-    """One optimizer on one surface."""
+def _row(
+    sample: Sample, judge: _BySteps | _ByFigure, setting: Setting
+) -> tuple[tuple[float, float], dict[str, Any]]:
+    """One optimizer on one surface, behind its score."""
     values, runs = setting
-    by_rate = [(float(value[LR]), part) for value, part in sample.groups([LR], runs)]
-
-    def score(one: tuple[float, Part]) -> tuple[float, float]:
-        some = sample.arrivals.take(one[1].rows)
-        return expected_steps(some), quantiles(some, (0.5,))[0]
-
-    best, part = min(by_rate, key=score)
-    with_restarts, median = score((best, part))
-    tried = [rate for rate, _ in by_rate]
+    tried = [(float(value[LR]), judge.judged(part)) for value, part in sample.groups([LR], runs)]
+    best, at_best = min(tried, key=lambda one: one[1].score)
     edge = ""
-    if len(tried) > 1 and math.isfinite(with_restarts):
-        edge = "≤ " if best == tried[0] else "≥ " if best == tried[-1] else ""
-    every = sample.arrivals.take(runs.rows)
-    return {
-        **problem,
+    if len(tried) > 1 and math.isfinite(at_best.score[0]):
+        edge = "≤ " if best == tried[0][0] else "≥ " if best == tried[-1][0] else ""
+    row = {
         **values,
-        "best": best if math.isfinite(with_restarts) else math.nan,
+        "best": best if math.isfinite(at_best.score[0]) else math.nan,
         "edge": edge,
-        "runs": len(part),
-        "arrived": sample.arrivals.take(part.rows).arrived,
-        "median": median,
-        "with_restarts": with_restarts,
+        **at_best.figures,
         "rates": len(tried),
-        "arrived_of_all": every.arrived / len(runs),
-        "with_restarts_of_all": expected_steps(every),
+        **{f"{name}_of_all": value for name, value in judge.judged(runs).figures.items()},
     }
+    return at_best.score, row
 
 
 def _conditions(sample: Sample, problem: list[str], solver: list[str]) -> str:

@@ -166,9 +166,7 @@ class Sample:
         another metric. A run that diverged counts as worse than any other in these medians."""
         known = self.runs["metrics.loss_gap"].notna().any()
         column = "metrics.loss_gap" if known else "metrics.final_loss"
-        left = self.runs[column if self.metric.is_arrival else self.metric.column].to_numpy(float)
-        better = np.isfinite(left) & (self.runs["outcome"] != "diverged").to_numpy()
-        left = np.where(better, left, np.inf)
+        left = self.bounded(column if self.metric.is_arrival else self.metric.column)
 
         def score(setting: Setting) -> tuple[float, ...]:
             rows = setting[1].rows
@@ -179,6 +177,12 @@ class Sample:
             return (quantiles(some, (0.5,))[0], expected_steps(some), rest)
 
         return sorted(self.groups(self.setting), key=score)
+
+    def bounded(self, column: str) -> np.ndarray:
+        """``(N,)``, a figure of all runs, infinite for those without it and those that diverged."""
+        told = self.every[column].astype(float)
+        known = np.isfinite(told) & (self.every["outcome"] != "diverged")
+        return np.where(known, told, np.inf)
 
     def behind(self) -> str:
         """How many runs stand behind what is told of them."""

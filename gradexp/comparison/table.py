@@ -60,13 +60,13 @@ def number(value: Any, digits: int = 4) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.{digits}g}"
+        return f"{value:.{digits}g}".replace("inf", "∞")
     return str(value)
 
 
 def steps(value: float) -> str:
     """A number of steps, which may be infinite."""
-    return "∞" if math.isinf(value) else number(round(float(value), 1), 6)
+    return number(round(float(value), 1), 6)
 
 
 def spread(middle: float, low: float, high: float, text: Any = number) -> str:

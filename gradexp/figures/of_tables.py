@@ -13,7 +13,7 @@ from gradexp.comparison import Sample
 from gradexp.comparison.arrivals import middle, quantiles
 from gradexp.comparison.forgiveness import by_rate
 from gradexp.comparison.profiles import best_first, ratios, times
-from gradexp.comparison.sample import LR, MOMENTUM, counted, having
+from gradexp.comparison.sample import LR, MOMENTUM, Part, counted, having
 from gradexp.figures.choosing import CONTENDERS, is_numeric, names_of, surface_of
 from gradexp.plots.heat_map import draw_heat_map
 from gradexp.plots.learning_rates import draw_learning_rates
@@ -83,9 +83,9 @@ def profile(sample: Sample) -> Figure | None:
 
 
 def learning_rates(sample: Sample) -> Figure | None:
-    """The steps of optimizers by their learning rate, on each surface."""
+    """The steps of optimizers by their learning rate, on each surface, or another figure."""
     others = [key for key in sample.solver if key != LR]
-    if len(others) == len(sample.solver) or not others or not sample.metric.is_arrival:
+    if len(others) == len(sample.solver) or not others:
         return None
     surfaces = sample.groups(sample.problem)[:CONTENDERS]
     solvers = [values for values, _ in sample.groups(others)][:CONTENDERS]
@@ -93,17 +93,35 @@ def learning_rates(sample: Sample) -> Figure | None:
     titles = names_of([values for values, _ in surfaces]) if sample.problem else [""]
     panels = {
         title: {
-            names[str(values)]: by_rate(sample, runs)[:2]
+            names[str(values)]: _by_rate(sample, runs)
             for values, runs in sample.groups(others, there)
             if str(values) in names
         }
         for title, (_, there) in zip(titles, surfaces, strict=True)
     }
-    every = [steps for lines in panels.values() for _, steps in lines.values()]
-    if max(np.count_nonzero(np.isfinite(steps)) for steps in every) < 2:
+    every = [figures for lines in panels.values() for _, figures in lines.values()]
+    if max(np.count_nonzero(np.isfinite(figures)) for figures in every) < 2:
         return None  # there is no line to draw
-    told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}; medians by Kaplan-Meier; "
-    told += "no point where half of the runs did not arrive"
+    how, lost, label = "medians", "diverged", sample.metric.label
+    if sample.metric.is_arrival:
+        how, lost, label = "medians by Kaplan-Meier", "did not arrive", "steps"
+    told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}; {how}; "
+    told += f"no point where half of the runs {lost}"
     return draw_learning_rates(
-        panels, "median steps", f"{sample.metric.label}, by learning rate", told
+        panels, f"median {label}", f"{sample.metric.label}, by learning rate", told,
+        one_scale=sample.metric.is_arrival,
+    )  # fmt: skip
+
+
+def _by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray]:
+    """The learning rates of runs, ascending, and the median at each of what they are compared by,
+    infinite where there is none."""
+    if sample.metric.is_arrival:
+        rates, taken, _ = by_rate(sample, runs)
+        return rates, np.maximum(taken, 1.0)
+    figures = sample.bounded(sample.metric.column)
+    groups = sample.groups([LR], runs)
+    medians = [middle(figures[part.rows])[1] for _, part in groups]
+    return np.array([value[LR] for value, _ in groups], float), np.nan_to_num(
+        medians, nan=np.inf, posinf=np.inf
     )

@@ -1,9 +1,10 @@
-"""Steps by learning rate: how fast each optimizer is, and how much its learning rate matters."""
+"""How each optimizer does by its learning rate, and how much that matters."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,37 +17,37 @@ def draw_learning_rates(
     label: str,
     title: str,
     caption: str,
+    one_scale: bool = True,
 ) -> Figure:
-    """The steps of each optimizer by its learning rate, a panel a surface.
+    """Steps, or another figure, of each optimizer by its learning rate, a panel a surface.
 
     Args:
-        panels: by surface and by optimizer, at most six of each: learning rates and steps ``(N,)``,
-            infinite where half of the runs did not arrive; some are finite.
-        label: what the steps are.
+        panels: by surface and by optimizer, at most six of each: learning rates and figures
+            ``(N,)``, infinite where there is nothing to draw; some are finite.
+        label: what the figures are.
         title: of the figure.
         caption: what stands behind it.
+        one_scale: whether figures of different surfaces may be compared.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    with style.drawing(1.2 + 2.6 * columns, 1.3 + 2.3 * rows) as figure:
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        figure.subplots_adjust(left=0.09, right=0.98, top=0.86, wspace=0.08, hspace=0.25)
-        rates, steps = (
-            np.concatenate([line[part] for lines in panels.values() for line in lines.values()])
-            for part in (0, 1)
-        )
-        powers = np.log10(np.maximum(steps[np.isfinite(steps)], 1.0))
-        low = np.floor(powers.min())
-        ends = 10**low, 10 ** max(np.ceil(powers.max() + 0.02), low + 1)
+    width = 1.2 + 2.6 * columns
+    with style.drawing(width, 1.3 + 2.3 * rows) as figure:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=one_scale, squeeze=False)
+        figure.subplots_adjust(left=0.8 / width, right=0.98, top=0.86, hspace=0.25)
+        figure.subplots_adjust(wspace=0.08 if one_scale else 0.22)
+        lines = [line for some in panels.values() for line in some.values()]
+        rates = np.concatenate([tried for tried, _ in lines])
+        shared = _scale(lines) if one_scale else {}
         looks = dict(zip(names, zip(style.CYCLE, style.DASHES, strict=True), strict=False))
-        for axes, (surface, lines) in zip(grid.flat, panels.items(), strict=False):
-            for name, (tried, taken) in lines.items():
+        for axes, (surface, some) in zip(grid.flat, panels.items(), strict=False):
+            for name, (tried, found) in some.items():
                 colour, dash = looks[name]
-                shown = np.where(np.isfinite(taken), taken, np.nan)
+                shown = np.where(np.isfinite(found), found, np.nan)
                 axes.plot(tried, shown, color=colour, linestyle=dash, marker=".", markersize=4)
-            axes.set(xscale="log", yscale="log", title=surface)
-            axes.set(xlim=(rates.min() / 1.5, rates.max() * 1.5), ylim=ends)
+            axes.set(xscale="log", xlim=(rates.min() / 1.5, rates.max() * 1.5), title=surface)
+            axes.set(**(shared or _scale(list(some.values()))))
             axes.grid(True, linewidth=0.3, color="#cccccc")
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
@@ -60,3 +61,13 @@ def draw_learning_rates(
         style.legend_below(figure, grid[0, 0], columns=len(names))
         style.caption(figure, caption)
         return figure
+
+
+def _scale(lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """The vertical axis of some lines: whole powers of ten where all that is finite is positive."""
+    figures = np.concatenate([found[np.isfinite(found)] for _, found in lines])
+    if not len(figures) or (figures <= 0).any():
+        return {"yscale": "linear"}
+    powers = np.log10(figures)
+    low = np.floor(powers.min())
+    return {"yscale": "log", "ylim": (10**low, 10 ** max(np.ceil(powers.max() + 0.02), low + 1))}
