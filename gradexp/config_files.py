@@ -60,12 +60,14 @@ def _read(path: Path) -> Choice:
     first, second, *_ = [*text.splitlines(), ""]
     settings = yaml.safe_load(text)
     target = settings.pop("_target_", "").split(".")
-    for name in ("defaults", "hydra"):  # of an experiment
-        settings.pop(name, None)
+    settings.pop("hydra", None)  # of an experiment
+    chosen = [one for one in settings.pop("defaults", []) if isinstance(one, dict)]
+    parts = {key.partition("@")[2]: name for one in chosen for key, name in one.items()}
+    parts.pop("", None)  # what is chosen for a group, and not for a key of this one
     return Choice(
         name=path.stem,
         description=first.lstrip("# "),
         family=target[2] if len(target) > 3 else "",
-        settings=settings,
+        settings=parts | {key: value for key, value in settings.items() if key not in parts},
         source=second.partition("# Source: ")[2],
     )

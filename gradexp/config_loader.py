@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gradexp.config_files import CONF, EXPERIMENTS
-from gradexp.hydra_errors import explained
+from gradexp.hydra_errors import explained, uncomposed
 from gradexp.mistakes import Mistake
 from gradexp.trust import check_hydra, check_search_path
 
@@ -39,7 +39,7 @@ class GatedLoader(ConfigLoaderImpl):
         except (HydraException, Mistake):
             raise
         except Exception as error:  # broken YAML, values that Hydra's own code stumbles over
-            raise Mistake("", "", f"cannot be composed: {type(error).__name__}: {error}") from error
+            raise uncomposed(error, overrides) from error
         plain = OmegaConf.to_container(config.hydra, resolve=False)
         assert isinstance(plain, dict)
         check_hydra({str(name): node for name, node in plain.items()})

@@ -264,12 +264,12 @@ def _check_precision(group: str, part: Any, dtype: str) -> None:
         whole = isinstance(number, int)
         return number if whole else float(torch.tensor(number, dtype=DTYPES[dtype]))
 
-    try:
-        for component in with_parts(map_numbers(part, rounded)):
+    for name, component in with_parts(map_numbers(part, rounded), group):
+        try:
             component.__post_init__()
-    except Mistake as mistake:
-        reason = f"{mistake.reason}, in {dtype}"
-        raise Mistake(f"{group}.{mistake.key}", mistake.value, reason) from None
+        except Mistake as mistake:
+            reason = f"{mistake.reason}, in {dtype}"
+            raise Mistake(f"{name}.{mistake.key}", mistake.value, reason) from None
 
 
 def _check_start(experiment: Experiment) -> None:

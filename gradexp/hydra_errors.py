@@ -37,7 +37,7 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
         advice = nearest(_last(key), known) if known else f"+{key}=… adds one"
         elsewhere = _choices_with(key)
         if elsewhere:
-            advice = f"{' and '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it"
+            advice = f"{', '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it"
         return Mistake(key, _value_of(key, overrides), f"no such key; {advice}")
     text = _one_line(error)
     match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)
@@ -51,6 +51,18 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
     if isinstance(error, OverrideParseException) or "LexerNoViableAlt" in text:
         return Mistake("", "", f"{text}; what follows gradexp run is written key=value")
     return Mistake("", "", text)
+
+
+def uncomposed(error: Exception, overrides: Sequence[str]) -> Mistake:
+    """What an exception that is not Hydra's own says of a config that was composed."""
+    if "Config group override must be" in str(error):
+        for override in overrides:
+            key, _, value = override.lstrip("+").partition("=")
+            group = key.partition("@")[0]
+            known = [one.name for one in choices(CONF / group)] if group in groups() else []
+            if known and value not in known:
+                return Mistake(key, value, f"no such {group}; {nearest(value, known)}")
+    return Mistake("", "", f"cannot be composed: {type(error).__name__}: {error}")
 
 
 def _missing_config(error: MissingConfigException) -> Mistake:

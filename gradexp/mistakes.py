@@ -55,6 +55,7 @@ def as_text(value: object) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """What to try instead of `name`: the nearest known name if one is near, then all of them."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    hint = f"did you mean {lower[near[0]]}? " if near else ""
     return f"{hint}known: {', '.join(known) or 'none'}"

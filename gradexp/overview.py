@@ -13,6 +13,7 @@ from gradexp.figures import (
     contact_sheet,
     contenders,
     heat_map,
+    learning_rates,
     on_one_surface,
     profile,
     starts,
@@ -61,6 +62,7 @@ def write_overview(sweep: Path, started: float) -> Path:
         "heat_map": lambda: heat_map(one),
         "starts": lambda: starts(one),
         "profiles": lambda: profile(sample),
+        "learning_rates": lambda: learning_rates(sample),
     }
 
     def made(name: str) -> bytes | dict[str, Band] | None:

@@ -116,6 +116,7 @@ def test_sweeps_are_joined_by_what_their_configs_say(gradexp: Gradexp, tmp_path:
         (["s", "--where", "lr <"], "cannot be read; such as: optimizer.lr < 0.01"),
         (["s", "--where", "lr"], "is not true or false for each run"),
         (["s", "--where", "lrr < 1"], "lrr: no such key; did you mean lr?"),
+        (["s", "--where", "outcome == converged"], "as 'converged'"),
         (["s", "--formats", "png"], "needs --save FOLDER"),
         (["s", "--where", "optimizer.lr > 9"], "no run is left"),
         (["s", "--formats", "xls", "--save", "t"], "must be some of csv, parquet, latex"),

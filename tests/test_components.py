@@ -110,9 +110,11 @@ _CPU = torch.device("cpu")
 
 def test_numbers_for_different_numbers_of_runs_are_refused() -> None:
     with pytest.raises(ValueError, match="is for 2 runs, momentum for 3"):
-        batch_size(SGD(lr=torch.tensor([0.1, 0.2]), momentum=torch.zeros(3)))
+        SGD(lr=torch.tensor([0.1, 0.2]), momentum=torch.zeros(3))
+    with pytest.raises(ValueError, match="is for 2 runs, lr for 3"):
+        batch_size(SGD(lr=torch.tensor([0.1, 0.2])), SGD(lr=torch.full((3,), 0.1)))
     with pytest.raises(ValueError, match="not \\(B,\\)"):
-        batch_size(SGD(lr=torch.full((2, 2), 0.1)))
+        SGD(lr=torch.full((2, 2), 0.1))
 
 
 @pytest.mark.parametrize(

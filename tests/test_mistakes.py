@@ -14,6 +14,11 @@ MISTAKES = [
     # unknown names, with the nearest known one
     (["run", "surface=rosenbrok"], ["surface=rosenbrok", "did you mean rosenbrock?"]),
     (["run", "optimizer=sdg"], ["optimizer=sdg", "did you mean sgd?"]),
+    (["run", "optimizer=AdamW"], ["optimizer=AdamW", "did you mean adamw?"]),
+    (["run", "noise=0.1"], ["noise=0.1", "no such noise", "known: gaussian"]),
+    (["run", "-m", "noise=0.1,gaussian"], ["noise=0.1", "no such noise", "known: gaussian"]),
+    (["run", "schedule.first=cosine"], ["schedule.first=cosine", "schedule=together has it"]),
+    (["run", "clip.max_norm=1"], ["clip.max_norm=1", "clip=norm has it"]),
     (["run", "optimiser=sgd"], ["optimiser=sgd", "did you mean optimizer?"]),
     (["run", "optimizer.lrr=1"], ["optimizer.lrr=1", "did you mean lr?", "momentum"]),
     (["run", "+optimizer.lrr=1"], ["optimizer.lrr=1", "did you mean lr?", "momentum"]),
@@ -109,7 +114,23 @@ MISTAKES = [
     (["run", "init=near_saddle"], ["init.index=0", "rosenbrock declares none of kind saddle"]),
     (["run", "init.point=[1,2]"], ["init.point=[1,2]", "no such key"]),
     # what does not go together
-    (["run", "optimizer=torch", "optimizer._target_=torch.optim.Adam"], ["engine=reference"]),
+    (
+        ["run", "optimizer=torch", "optimizer._target_=torch.optim.Adam"],
+        ["optimizer=adam", "engine=reference"],
+    ),
+    (
+        ["run", "optimizer=torch", "optimizer._target_=torch.optim.LBFGS"],
+        ["no batched rule", "engine=reference"],
+    ),
+    (
+        ["run", "schedule=together", "schedule.first=cosine"],
+        ["schedule.first=cosine", "schedule@schedule.first=cosine"],
+    ),
+    (
+        ["run", "schedule=together", "schedule@schedule.second=exponential",
+         "schedule.second.gamma=1e-60", "dtype=float32"],
+        ["schedule.second.gamma=0.0", "(0, 1], in float32"],
+    ),
     (
         ["run", "optimizer._target_=gradexp.surfaces.convex.Sphere"],
         ["optimizer.lr=0.001", "Sphere has no such key"],
@@ -137,7 +158,7 @@ MISTAKES = [
     (["run", "--config-path", "/nowhere"], ["--config-path=/nowhere", "no such folder"]),
     (["run", "--config-path", "/"], ["--config-path=/", "no config.yaml"]),
     (["run", "-cn", ""], ["no such experiment"]),
-    (["run", "surface=null"], ["string"]),
+    (["run", "surface=null"], ["surface=null", "no such surface"]),
     (["run", "surface="], ["surface: needs a name", "rosenbrock"]),
     (["run", "somefolder"], ["key=value"]),
     (["run", "surface.b=∞"], ["key=value"]),

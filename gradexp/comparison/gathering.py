@@ -197,7 +197,9 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     except pd.errors.UndefinedVariableError as error:
         name = str(error).partition("'")[2].partition("'")[0]
         known = [one for one in short if not one.startswith(_FIGURES)]
-        raise Mistake("--where", where, f"{name}: no such key; {nearest(name, known)}") from None
+        is_value = bool((runs == name).to_numpy().any())
+        advice = f"a word is quoted, as '{name}'" if is_value else nearest(name, known)
+        raise Mistake("--where", where, f"{name}: no such key; {advice}") from None
     except Exception:
         raise Mistake("--where", where, f"cannot be read; {_EXPRESSIONS}") from None
     if not isinstance(kept, pd.Series) or not pd.api.types.is_bool_dtype(kept):

@@ -18,8 +18,9 @@ from gradexp.engine.graphed import GraphedChunk
 from gradexp.engine.problem import Problem
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
-from gradexp.numbers import LANES, Component
+from gradexp.numbers import LANES, Component, snake_case
 from gradexp.optimizers import External, Optimizer
+from gradexp.optimizers import __all__ as RULES
 
 if TYPE_CHECKING:
     from gradexp.engine.native import Block
@@ -55,8 +56,10 @@ class Batched(Component):
             Mistake: it has no batched rule.
         """
         if isinstance(optimizer, External):
-            reason = "has no batched rule; engine=reference runs it, one run at a time"
-            raise Mistake("_target_", optimizer.factory.__name__, reason)
+            reason = "engine=reference runs it, one run at a time"
+            raise Mistake(
+                "_target_", optimizer.factory.__name__, f"{_lacking(optimizer)}; {reason}"
+            )
 
     def run(self, problem: Problem) -> Trace:
         """The trace of the batch.
@@ -108,6 +111,14 @@ class Batched(Component):
 def _say(message: str) -> None:
     """Logs a message, once: the jobs of a sweep would all say the same."""
     log.info(message)
+
+
+def _lacking(optimizer: External) -> str:
+    """What there is instead of a class in batches."""
+    name, module = optimizer.factory.__name__, optimizer.factory.__module__
+    if module.startswith("torch.optim.") and name in RULES:
+        return f"in batches it is optimizer={snake_case(name)}"
+    return "has no batched rule"
 
 
 def _at(device: torch.device) -> AbstractContextManager[Any]:

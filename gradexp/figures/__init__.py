@@ -10,7 +10,7 @@ from gradexp.figures.of_runs import (
     trajectories,
     unrecorded,
 )
-from gradexp.figures.of_tables import heat_map, profile
+from gradexp.figures.of_tables import heat_map, learning_rates, profile
 
 __all__ = [
     "animate",
@@ -19,6 +19,7 @@ __all__ = [
     "contenders",
     "figures",
     "heat_map",
+    "learning_rates",
     "names_of",
     "on_one_surface",
     "profile",

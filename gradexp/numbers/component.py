@@ -26,6 +26,7 @@ class Component:
 
     Raises:
         Mistake: a field has the wrong type or lies outside its range.
+        ValueError: its numbers are for different numbers of runs.
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -34,6 +35,8 @@ class Component:
         for name, annotation in _annotations(type(self)).items():  # type: ignore[arg-type]
             value = checked(name, getattr(self, name), annotation)
             object.__setattr__(self, name, value)
+        if any(isinstance(number, Tensor) for number in numbers(self).values()):
+            batch_size(self)
 
     @classmethod
     def label(cls) -> str:
@@ -107,14 +110,17 @@ def map_numbers(component: C, function: Callable[[Any, str], Any], name: str = "
     return copy
 
 
-def with_parts(component: Component) -> Iterator[Component]:
-    """A component, and those that it is made of."""
-    yield component
-    for name, _, _ in _fields(type(component)):  # type: ignore[arg-type]
-        value = getattr(component, name)
-        for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, Component):
-                yield from with_parts(part)
+def with_parts(component: Component, name: str = "") -> Iterator[tuple[str, Component]]:
+    """A component, and those that it is made of, each behind its path in it."""
+    yield name, component
+    for field, _, _ in _fields(type(component)):  # type: ignore[arg-type]
+        value, path = getattr(component, field), f"{name}.{field}" if name else field
+        if isinstance(value, Component):
+            yield from with_parts(value, path)
+        elif isinstance(value, tuple):
+            for index, part in enumerate(value):
+                if isinstance(part, Component):
+                    yield from with_parts(part, f"{path}[{index}]")
 
 
 def numbers(component: Component) -> dict[str, Any]:

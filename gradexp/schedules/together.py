@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -28,7 +29,10 @@ class Together(Schedule):
         super().__post_init__()
         for name, schedule in self._parts():
             if not isinstance(schedule, Schedule):
-                raise Mistake(name, schedule, "must be a schedule")
+                reason = "must be a schedule"
+                if isinstance(schedule, str):
+                    reason += f", which is chosen by schedule@schedule.{name}={schedule}"
+                raise Mistake(name, schedule, reason)
 
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
         changed: dict[str, Number] = {}
@@ -44,5 +48,5 @@ class Together(Schedule):
             changed |= more
         return changed
 
-    def _parts(self) -> list[tuple[str, Schedule]]:
+    def _parts(self) -> list[tuple[str, Any]]:
         return [("first", self.first), ("second", self.second)]

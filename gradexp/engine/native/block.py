@@ -182,7 +182,7 @@ class _Key:
 def _signature(key: _Key) -> str | None:
     """What names a program in every process: None where it is made of what is not gradexp's, which
     may have changed since."""
-    components = [one for part in key.parts for one in with_parts(part)]
+    components = [one for part in key.parts for _, one in with_parts(part)]
     for component in components:
         module = sys.modules[type(component).__module__]
         if not module.__name__.startswith("gradexp."):
