@@ -40,6 +40,9 @@ _ROWS, _COLUMNS = 20, 4
 _WIDE = 200
 """Columns of a file or a pipe, which has no width to fold to."""
 
+_ROOMY = 140
+"""Columns from which on choices have one for each thing that is told of them."""
+
 _KINDS = 10
 """Kinds of batches that are listed."""
 
@@ -265,11 +268,18 @@ def show_choices(choices: Sequence[Choice]) -> None:
     sources = any(choice.source for choice in choices)
     heads = ["name", "family", "keys and defaults", "what", "source"]
     shown = [True, families, True, True, sources]
-    table = _table(*compress(heads, shown))
+    stacked = _console().width < _ROOMY
+    table = _table("name", "what") if stacked else _table(*compress(heads, shown))
     for choice in sorted(choices, key=lambda choice: (choice.family or "~", choice.name)):
         keys = ", ".join(f"{key}={as_text(value)}" for key, value in choice.settings.items())
-        row = [choice.name, choice.family, keys, choice.description, choice.source]
-        table.add_row(*map(escape, compress(row, shown)))
+        told = (choice.name, choice.family, keys, choice.description, choice.source)
+        row = name, family, keys, what, source = [escape(text) for text in told]
+        if stacked:
+            dim = [text and f"[dim]{text}[/]" for text in (family, keys)]
+            cells = [[name, dim[0]], [what, dim[1], source]]
+            table.add_row(*("\n".join(filter(None, cell)) for cell in cells))
+        else:
+            table.add_row(*compress(row, shown))
     _print(table)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
-from gradexp import __version__
+from gradexp import __version__, terminal
 from gradexp.config_files import CONF, EXPERIMENTS, choices, groups
 from gradexp.results import is_whole
 from tests.conftest import Gradexp, left_behind
@@ -126,6 +127,16 @@ def test_list(gradexp: Gradexp) -> None:
     assert "momentum=0.0" in out
     for name in ("surface", "inits", "log", "experiments"):
         assert gradexp("list", name)[0] == 0
+
+
+def test_a_narrow_terminal_breaks_no_word_of_a_list(
+    gradexp: Gradexp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "_console", lambda: Console(width=80))
+    _, out, _ = gradexp("list", "optimizers")
+    assert max(map(len, out.splitlines())) <= 80
+    for word in ("initial_accumulator_value=0.0", "torch.optim.Adagrad", "Duchi, Hazan and Singer"):
+        assert word in out
 
 
 def test_list_does_not_wait_for_torch_or_hydra() -> None:

@@ -74,7 +74,7 @@ def profile(sample: Sample) -> Figure | None:
         return None
     some = times(sample, sample.metric)
     found = ratios(some)
-    best = best_first(found)[:CONTENDERS]
+    best = sorted(best_first(found)[:CONTENDERS])  # in the order of the other figures
     names = names_of([some.solvers[index] for index in best])
     rises = {name: found[:, index] for name, index in zip(names, best, strict=True)}
     told = f"{counted(len(some.problems), 'problem')}; {counted(len(sample.runs), 'run')}; "
