@@ -121,29 +121,38 @@ def arithmetic(work: Work) -> float:
         loss, gradient = value_and_gradient(surface, points)
         return loss, *tree_leaves(rule.update(points, gradient, state, 1))
 
-    counted, moving = 0.0, set()
+    counted, moving, sums = 0.0, set(), set()
     for node in trace(step, arrays).graph.nodes:
         if node.op == "placeholder":
             moving.add(node)
         elif node.op == "call_function" and not moving.isdisjoint(node.all_input_nodes):
             moving.add(node)
-            counted += _multiply_adds(node, work.dtype)
+            cost, into = _multiply_adds(node, work.dtype), _sum_of(node)
+            if cost and into is not None and into not in sums:
+                sums.add(into)
+            else:
+                counted += cost
     return counted
 
 
 def _multiply_adds(node: Node, dtype: str) -> float:
-    """Of an operation on numbers; none of a product that a sum takes in, of a sign, of what leaves
-    a number as it is, and of what is not pointwise."""
-    name, users = _packet(node), list(node.users)
-    if torch.Tag.pointwise not in getattr(node.target, "tags", ()) or name == aten.neg:
+    """Of a node: none of a sign, of what leaves a number as it is, and of what is not pointwise."""
+    operation = _packet(node)
+    if torch.Tag.pointwise not in getattr(node.target, "tags", ()) or operation == aten.neg:
         return 0.0
-    if name in (aten.sin, aten.cos):  # both of one angle, as gradients have
+    if operation in (aten.sin, aten.cos):  # both of one angle, as gradients have
         return SINE_AND_COSINE[dtype] / 2
-    unchanged = name == aten.pow and node.args[1] == 1
-    unchanged = unchanged or (name == aten.mul and any(map(_is_one, node.args)))
-    sums = (aten.add, aten.sub)
-    fused = name == aten.mul and len(users) == 1 and _packet(users[0]) in sums
-    return 0.0 if unchanged or fused else 1.0
+    unchanged = operation == aten.pow and node.args[1] == 1
+    unchanged = unchanged or (operation == aten.mul and any(map(_is_one, node.args)))
+    return 0.0 if unchanged else 1.0
+
+
+def _sum_of(node: Node) -> Node | None:
+    """The sum that a product goes into and nowhere else: a multiply-add does both, of one product
+    a sum."""
+    users = list(node.users)
+    summed = len(users) == 1 and _packet(users[0]) in (aten.add, aten.sub)
+    return users[0] if summed and _packet(node) == aten.mul else None
 
 
 def _packet(node: Node) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ def choices(folder: Path) -> list[Choice]:
     return [_read(path) for path in sorted(folder.glob("*.yaml"))]
 
 
+def _flat(settings: dict[str, Any], parts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The settings, those of parts key by key."""
+    for key, value in settings.items():
+        if key in parts:
+            yield from ((f"{key}.{inside}", one) for inside, one in value.items())
+        else:
+            yield key, value
+
+
 def _read(path: Path) -> Choice:
     text = path.read_text()
     first, second, *_ = [*text.splitlines(), ""]
@@ -68,6 +78,6 @@ def _read(path: Path) -> Choice:
         name=path.stem,
         description=first.lstrip("# "),
         family=target[2] if len(target) > 3 else "",
-        settings=parts | {key: value for key, value in settings.items() if key not in parts},
+        settings=parts | dict(_flat(settings, parts)),
         source=second.partition("# Source: ")[2],
     )

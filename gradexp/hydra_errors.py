@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -55,13 +56,14 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
 
 def uncomposed(error: Exception, overrides: Sequence[str]) -> Mistake:
     """What an exception that is not Hydra's own says of a config that was composed."""
-    if "Config group override must be" in str(error):
-        for override in overrides:
-            key, _, value = override.lstrip("+").partition("=")
-            group = key.partition("@")[0]
-            known = [one.name for one in choices(CONF / group)] if group in groups() else []
-            if known and value not in known:
-                return Mistake(key, value, f"no such {group}; {nearest(value, known)}")
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        group, value = override.key_or_group, override.value()
+        names = value if isinstance(value, list) else [value]
+        if group in groups() and not all(isinstance(name, str) for name in names):
+            known = [one.name for one in choices(CONF / group)]
+            told = override.get_value_element_as_str()
+            key, reason = override.get_key_element(), f"no such {group}; {nearest(told, known)}"
+            return Mistake(key, told, reason)
     return Mistake("", "", f"cannot be composed: {type(error).__name__}: {error}")
 
 

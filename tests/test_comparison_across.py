@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from gradexp.comparison.effects import differences
@@ -143,34 +144,45 @@ def test_optimizers_are_compared_at_their_best_rate_and_over_all() -> None:
     assert "not given the same budgets" in table.footer
 
 
-def test_optimizers_are_compared_by_other_figures_too() -> None:
-    loss = "metrics.final_loss"
-    given: dict[str, dict[float, tuple[float, ...]]] = {
-        "a": {0.01: (5.0, 6.0, 7.0), 0.1: (1.0, 3.0, 2.0), 1.0: (9.0, math.nan, 0.5)},
-        "b": {0.01: (4.0, 4.0, 4.0), 0.1: (2.0, 2.5, 2.5), 1.0: (1.5, 1.5, 1.5)},
-        "c": {0.01: (1.0, 1.0, 1.0), 0.1: (1.0, 1.0, 1.0), 1.0: (1.0, 1.0, 1.0)},
-    }
+def by_metric(given: Mapping[tuple[str, str], Mapping[float, tuple[float, ...]]]) -> pd.DataFrame:
+    """The table of optimizers by final loss, of losses by surface and optimizer, learning rate and
+    seed; infinite ones are of runs that diverged."""
     rows = [
         {
-            "optimizer": name, "optimizer.lr": lr, "seed": seed, "steps": 100, loss: value,
-            "outcome": "diverged" if name == "c" or (value == 0.5) else "budget",
+            "surface": place, "optimizer": name, "optimizer.lr": lr, "seed": seed, "steps": 100,
+            "metrics.final_loss": -1e9 if loss == math.inf else loss,  # unbounded below
+            "outcome": "diverged" if loss == math.inf else "budget",
         }
-        for name, rates in given.items()
-        for lr, values in rates.items()
-        for seed, value in enumerate(values)
+        for (place, name), rates in given.items()
+        for lr, losses in rates.items()
+        for seed, loss in enumerate(losses)
     ]  # fmt: skip
-    some = sample(rows, ("optimizer", "optimizer.lr"), ("seed",))
-    table = optimizers(replace(some, metric=Metric(loss)))
+    some = sample(rows, ("surface", "optimizer", "optimizer.lr"), ("seed",))
+    table = optimizers(replace(some, metric=Metric("metrics.final_loss")))
     assert table is not None
-    frame = table.frame.set_index("optimizer")
-    # What diverged, and what is not known, is worse than all else, however low its last loss.
-    assert frame.index.tolist() == ["b", "a", "c"]
-    assert frame["best"].tolist() == pytest.approx([1.0, 0.1, math.nan], nan_ok=True)
-    assert frame["edge"].tolist() == ["≥ ", "", ""]
-    assert frame["median"].tolist() == pytest.approx([1.5, 2.0, math.nan], nan_ok=True)
-    assert frame["first_quartile"].tolist() == pytest.approx([1.5, 1.0, math.nan], nan_ok=True)
-    assert frame["diverged_of_all"].tolist() == [0, 1, 9]
-    assert frame["median_of_all"].tolist() == pytest.approx([2.5, 6.0, math.nan], nan_ok=True)
-    assert table.shown["final loss"].tolist()[2] == "∞"
-    assert table.shown["all lr: diverged %"].tolist() == ["0", "11", "100"]
     assert "all had the same: 3 learning rates, 3 seeds" in table.footer
+    assert table.shown.columns[3] == "median final loss"
+    return table.frame.set_index(["surface", "optimizer"])
+
+
+def test_optimizers_are_compared_by_other_metrics_too() -> None:
+    inf, nan = math.inf, math.nan
+    frame = by_metric(
+        {
+            ("s", "a"): {0.01: (5, 6, 7), 0.1: (1, 3, 2), 1.0: (9, nan, inf)},
+            ("s", "b"): {0.01: (4, 4, 4), 0.1: (2, 2.5, 2.5), 1.0: (1.5, 1.5, 1.5)},
+            ("t", "a"): {0.01: (-1, -2, -3), 0.1: (inf, inf, inf), 1.0: (inf, inf, inf)},
+            ("t", "b"): {0.01: (inf, inf, inf), 0.1: (inf, -1, inf), 1.0: (inf, inf, inf)},
+            ("u", "a"): {0.01: (nan,) * 3, 0.1: (nan,) * 3, 1.0: (nan,) * 3},
+        }
+    )
+    # On each surface the best first. What diverged is worse than all else, however low it got.
+    assert frame.index.tolist() == [("s", "b"), ("s", "a"), ("t", "a"), ("t", "b"), ("u", "a")]
+    assert frame["best"].tolist() == pytest.approx([1.0, 0.1, 0.01, nan, nan], nan_ok=True)
+    assert frame["edge"].tolist() == ["≥ ", "", "≤ ", "", ""]
+    assert frame["median"].tolist() == pytest.approx([1.5, 2.0, -2.0, inf, nan], nan_ok=True)
+    # Where at no rate half of the runs stayed, that one is shown at which most did.
+    assert frame["first_quartile"].tolist() == pytest.approx([1.5, 1, -3, -1, nan], nan_ok=True)
+    assert frame["diverged"].tolist() == [0, 0, 0, 2, 0]
+    assert frame["diverged_of_all"].tolist() == [0, 1, 6, 8, 0]
+    assert frame["median_of_all"].tolist() == pytest.approx([2.5, 6, inf, inf, nan], nan_ok=True)

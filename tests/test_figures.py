@@ -16,6 +16,7 @@ from gradexp.plots import png, save
 from gradexp.plots.contact_sheet import Picture, draw_contact_sheet
 from gradexp.plots.curves import band, draw_curves
 from gradexp.plots.heat_map import draw_heat_map
+from gradexp.plots.learning_rates import draw_learning_rates
 from gradexp.plots.profile import draw_profile
 from gradexp.plots.race import Runner, animate_race, draw_race
 from gradexp.plots.relief import draw_relief, draw_surface
@@ -224,6 +225,34 @@ def test_a_comparison_is_drawn_on_the_surface_of_the_best(gradexp: Gradexp, tmp_
     written = {name for name in left_behind(tmp_path / "t") if not name.endswith("csv")}
     assert written == {f"{name}.svg" for name in drawn} | {"captions.txt", "race.gif"}
     assert "<svg" in (tmp_path / "t" / "curves.svg").read_text()
+
+
+def test_optimizers_are_drawn_by_other_metrics_each_surface_on_its_scale(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    axes = ["surface=himmelblau,six_hump_camel", "optimizer=sgd,adam", "seed=range(3)"]
+    swept(gradexp, *axes, "optimizer.lr=1e-3,1e-2,1")  # at 1 sgd diverges
+    drawn = dict(figures(gather([tmp_path / "s"], metric="final_loss")))["learning_rates"]
+    assert "36 runs; none failed; medians; no point where half of the runs diverged" in texts(drawn)
+    valley, camel = drawn.axes
+    assert valley.get_ylabel() == "median final loss"
+    assert (valley.get_yscale(), camel.get_yscale()) == ("log", "linear")  # one has losses below 0
+    adam, sgd = (np.isfinite(np.asarray(one.get_ydata(), float)) for one in valley.lines[:2])
+    assert adam.all()
+    assert sgd.tolist() == [True, True, False]
+
+
+def test_lines_by_learning_rate_that_touch_nothing() -> None:
+    rates = np.array([0.1, 1.0])
+    panels = {
+        "a": {"one": (rates, np.array([0.0, 1e-3])), "two": (rates, np.array([1e3, 5e-324]))},
+        "b": {"one": (rates, np.array([np.inf, np.nan]))},
+    }
+    drawn = draw_learning_rates(panels, "label", "title", "caption", one_scale=False)
+    some, none = drawn.axes
+    assert (some.get_yscale(), none.get_yscale()) == ("log", "linear")
+    assert some.get_ylim()[0] > 0
+    assert png(drawn)
 
 
 def test_settings_are_named_as_short_as_tells_them_apart() -> None:

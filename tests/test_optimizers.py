@@ -16,7 +16,7 @@ from gradexp.engine import Batched, Reference, Stop
 from gradexp.mistakes import Mistake
 from gradexp.noises import Gaussian
 from gradexp.numbers import stack
-from gradexp.optimizers import SGD, External, Optimizer
+from gradexp.optimizers import ASGD, SGD, AdamW, External, NAdam, Optimizer, RMSprop
 from gradexp.schedules import Cosine
 from gradexp.surfaces import get
 from gradexp.trust import locate
@@ -184,6 +184,17 @@ def test_external_optimizers_need_the_reference_engine_and_known_options() -> No
         External(torch.optim.Adam, (("lrr", 0.1),))
     with pytest.raises(Mistake, match="Invalid learning rate"):
         External(torch.optim.Adam, (("lr", -0.1),))
+
+
+@pytest.mark.parametrize("rule", [SGD, AdamW, RMSprop, NAdam, ASGD], ids=lambda rule: rule.__name__)
+def test_classes_of_torch_are_told_as_they_are_chosen(rule: type[Optimizer]) -> None:
+    known = {path.stem for path in (CONF / "optimizer").glob("*.yaml")}
+    with pytest.raises(
+        Mistake, match=r"in batches it is optimizer=(\w+); engine=reference"
+    ) as told:
+        Batched().check(External(getattr(torch.optim, rule.__name__)))
+    assert rule.label() in known
+    assert f"optimizer={rule.label()};" in str(told.value)
 
 
 RULES = [

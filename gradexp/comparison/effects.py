@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -175,16 +176,12 @@ def differences(sample: Sample) -> Table | None:
         "pairs": frame["pairs"].map(str),
         "worse in": frame["slower"].map(str),
         "better in": frame["faster"].map(str),
-        of: [spread(*part, _ratio) for part in parts],
+        of: [spread(*part, partial(number, digits=3)) for part in parts],
     }
     best_values = ", ".join(f"{key}={number(value)}" for key, value in ordered[0][0].items())
     told = f"pairs share {', '.join(keys)}; median with 95 % bootstrap interval over the pairs"
     told += f" ({_RESAMPLES:,} resamples, percentiles)"
     return Table("differences", f"Beside the best, {best_values}", frame, pd.DataFrame(shown), told)
-
-
-def _ratio(value: float) -> str:
-    return number(value, 3)
 
 
 def _middle(values: np.ndarray) -> float:

@@ -197,7 +197,8 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     except pd.errors.UndefinedVariableError as error:
         name = str(error).partition("'")[2].partition("'")[0]
         known = [one for one in short if not one.startswith(_FIGURES)]
-        is_value = bool((runs == name).to_numpy().any())
+        named = (key for key in map(str, runs) if is_override(key) or key == "outcome")
+        is_value = any(name in set(runs[key].dropna().astype(str)) for key in named)
         advice = f"a word is quoted, as '{name}'" if is_value else nearest(name, known)
         raise Mistake("--where", where, f"{name}: no such key; {advice}") from None
     except Exception:

@@ -17,9 +17,10 @@ from gradexp.comparison.table import Table, last_part, number, percent, spread, 
 class _Judged(NamedTuple):
     """How well some runs did."""
 
-    score: tuple[float, float]
-    """less is better; infinite where none did"""
-    figures: dict[str, Any]
+    score: tuple[float, ...]
+    """less is better; the first is infinite where there is none"""
+    numbers: dict[str, Any]
+    """for the table"""
 
 
 class _BySteps:
@@ -35,42 +36,41 @@ class _BySteps:
 
     def judged(self, runs: Part) -> _Judged:
         some = self._arrivals.take(runs.rows)
-        figures = {
+        numbers = {
             "runs": len(runs),
             "arrived": some.arrived,
             "median": quantiles(some, (0.5,))[0],
             "with_restarts": expected_steps(some),
         }
-        return _Judged((figures["with_restarts"], figures["median"]), figures)
+        return _Judged((numbers["with_restarts"], numbers["median"]), numbers)
 
-    def compare(self, frame: pd.DataFrame, problem: list[str]) -> dict[str, list[str]]:
-        """Adds how many times the fewest steps on the same problem they are; gives the texts."""
-        taken = frame["with_restarts"]
-        same = frame.groupby(problem or (lambda row: 0), dropna=False)
-        fewest = same["with_restarts"].transform("min")
-        frame["times_best"] = (taken / fewest).where(np.isfinite(fewest) & (fewest > 0))
+    def beside(self, best: float, own: float) -> dict[str, float]:
+        """What is told of an optimizer beside the best one on the same surface."""
+        known = math.isfinite(best) and best > 0
+        return {"times_best": own / best if known else math.nan}
+
+    def texts(self, frame: pd.DataFrame) -> dict[str, list[str]]:
+        """The columns of a table."""
+        arrived = zip(frame["arrived"], frame["runs"], strict=True)
         shares = frame["arrived_of_all"] / frame["runs_of_all"]
         return {
-            "arrived": [
-                f"{some}/{count}"
-                for some, count in zip(frame["arrived"], frame["runs"], strict=True)
-            ],
+            "arrived": [f"{some}/{count}" for some, count in arrived],
             "median steps": list(frame["median"].map(steps)),
-            "with restarts": list(taken.map(steps)),
+            "with restarts": list(frame["with_restarts"].map(steps)),
             "÷ best": ["" if math.isnan(v) else steps(v) for v in frame["times_best"]],
             "all lr: arrived %": list(shares.map(percent)),
             "all lr: with restarts": list(frame["with_restarts_of_all"].map(steps)),
         }
 
 
-class _ByFigure:
-    """Judges runs by the median of a figure, in which those that diverged count as worse than all
-    others."""
+class _ByMetric:
+    """Judges runs by the median of another metric, in which those that diverged, or have none,
+    count as worse than all others."""
 
     told = (
-        "medians and quartiles, in which runs that diverged are worse than all others; best lr: of "
-        "the least median, ≤ and ≥ where it is the last one tried; all lr: of the runs at all that "
-        "were tried"
+        "medians and quartiles, in which runs that diverged, or have none, are worse than all "
+        "others; best lr: of the least median, ≤ and ≥ where it is the last one tried; all lr: of "
+        "the runs at all that were tried"
     )
 
     def __init__(self, sample: Sample) -> None:
@@ -78,25 +78,31 @@ class _ByFigure:
         self._values = sample.bounded(sample.metric.column)
 
     def judged(self, runs: Part) -> _Judged:
+        diverged = int(np.count_nonzero(runs["outcome"] == "diverged"))
         low, half, high = middle(self._values[runs.rows])
-        figures = {
+        if math.isnan(half) and diverged:
+            low = half = high = math.inf
+        numbers = {
             "runs": len(runs),
-            "diverged": int(np.count_nonzero(runs["outcome"] == "diverged")),
+            "diverged": diverged,
             "median": half,
             "first_quartile": low,
             "third_quartile": high,
         }
-        score = (math.inf, math.inf) if math.isnan(half) else (half, high)
-        return _Judged(score, figures)
+        score = (math.inf if math.isnan(value) else value for value in (half, low, high))
+        return _Judged(tuple(score), numbers)
 
-    def compare(self, frame: pd.DataFrame, problem: list[str]) -> dict[str, list[str]]:
-        """Gives the texts."""
+    def beside(self, best: float, own: float) -> dict[str, float]:
+        """Nothing: a ratio of values that may be negative tells nothing."""
+        return {}
+
+    def texts(self, frame: pd.DataFrame) -> dict[str, list[str]]:
+        """The columns of a table."""
         found = {}
         for of, head in (("", ""), ("_of_all", "all lr: ")):
             ends = (f"{part}{of}" for part in ("median", "first_quartile", "third_quartile"))
-            found[f"{head}{self._label}"] = [
-                spread(*parts) or "∞" for parts in zip(*(frame[end] for end in ends), strict=True)
-            ]
+            parts = zip(*(frame[end] for end in ends), strict=True)
+            found[f"{head}median {self._label}"] = [spread(*part) for part in parts]
             shares = frame[f"diverged{of}"] / frame[f"runs{of}"]
             found[f"{head}diverged %"] = list(shares.map(percent))
         return found
@@ -116,44 +122,42 @@ def optimizers(sample: Sample) -> Table | None:
     problem = list(sample.problem)
     if BUDGET in sample.setting and not _differ(sample, problem, solver, [BUDGET]):
         problem.append(BUDGET)
-    judge = _BySteps(sample) if sample.metric.is_arrival else _ByFigure(sample)
+    judge = _BySteps(sample) if sample.metric.is_arrival else _ByMetric(sample)
     rows: list[dict[str, Any]] = []
     for place, there in sample.groups(problem):
         some = [_row(sample, judge, setting) for setting in sample.groups(solver, there)]
-        rows += [{**place, **row} for _, row in sorted(some, key=lambda one: one[0])]
+        some.sort(key=lambda judged: judged.score)
+        best = some[0].score[0]
+        rows += [{**place, **one.numbers, **judge.beside(best, one.score[0])} for one in some]
     frame = pd.DataFrame(rows)
-    compared = judge.compare(frame, problem)
+    edges = zip(frame["edge"], frame["best"], strict=True)
     shown: dict[str, Any] = {
         **texts(frame, [*problem, *solver]),
-        "best lr": [
-            f"{edge}{number(rate)}" for edge, rate in zip(frame["edge"], frame["best"], strict=True)
-        ],
-        **compared,
+        "best lr": [f"{edge}{number(rate)}" for edge, rate in edges],
+        **judge.texts(frame),
     }
     told = f"{sample.behind()}; {_conditions(sample, problem, solver)}; {judge.told}"
     title = f"Optimizers, each at its best learning rate and at all: {sample.metric.label}"
     return Table("optimizers", title, frame, pd.DataFrame(shown), told)
 
 
-def _row(
-    sample: Sample, judge: _BySteps | _ByFigure, setting: Setting
-) -> tuple[tuple[float, float], dict[str, Any]]:
-    """One optimizer on one surface, behind its score."""
+def _row(sample: Sample, judge: _BySteps | _ByMetric, setting: Setting) -> _Judged:
+    """One optimizer on one surface."""
     values, runs = setting
     tried = [(float(value[LR]), judge.judged(part)) for value, part in sample.groups([LR], runs)]
     best, at_best = min(tried, key=lambda one: one[1].score)
-    edge = ""
-    if len(tried) > 1 and math.isfinite(at_best.score[0]):
+    known, edge = math.isfinite(at_best.score[0]), ""
+    if len(tried) > 1 and known:
         edge = "≤ " if best == tried[0][0] else "≥ " if best == tried[-1][0] else ""
-    row = {
+    numbers = {
         **values,
-        "best": best if math.isfinite(at_best.score[0]) else math.nan,
+        "best": best if known else math.nan,
         "edge": edge,
-        **at_best.figures,
+        **at_best.numbers,
         "rates": len(tried),
-        **{f"{name}_of_all": value for name, value in judge.judged(runs).figures.items()},
+        **{f"{name}_of_all": value for name, value in judge.judged(runs).numbers.items()},
     }
-    return at_best.score, row
+    return _Judged(at_best.score, numbers)
 
 
 def _conditions(sample: Sample, problem: list[str], solver: list[str]) -> str:

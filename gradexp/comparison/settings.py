@@ -62,7 +62,7 @@ def outcomes(sample: Sample) -> Table:
 def speed(sample: Sample) -> Table:
     """How fast the runs of each setting were, and on what way."""
     metric = sample.metric
-    rows, medians = [], []
+    rows, medians, bounded = [], [], sample.bounded(metric.column)
     for values, runs in sample.settings:
         row: dict[str, Any] = {**values, "runs": len(runs)}
         if metric.is_arrival:
@@ -72,7 +72,7 @@ def speed(sample: Sample) -> Table:
             parts = ((half, 0.5), (low, 0.25), (high, 0.75))
             medians.append(interval(*(_told(some, *part) for part in parts)))
         else:
-            low, half, high = middle(runs[metric.column])
+            low, half, high = middle(bounded[runs.rows])
             medians.append(spread(half, low, high))
         row |= {"median": half, "first_quartile": low, "third_quartile": high}
         gaps = runs["metrics.loss_gap"]
@@ -88,7 +88,7 @@ def speed(sample: Sample) -> Table:
     if metric.is_arrival:
         counts = zip(frame["arrived"], frame["runs"], strict=True)
         shown["arrived"] = [f"{arrived}/{count}" for arrived, count in counts]
-    shown["median steps" if metric.is_arrival else metric.label] = medians
+    shown["median steps" if metric.is_arrival else f"median {metric.label}"] = medians
     if metric.is_arrival:
         shown["with restarts"] = frame["with_restarts"].map(steps)
     if frame["loss_gap"].notna().any():
@@ -97,6 +97,8 @@ def speed(sample: Sample) -> Table:
     shown["detour"] = [number(value, 3) for value in frame["detour"]]
     shown["reversals"] = [number(value) for value in frame["reversals"]]
     how = "medians and quartiles"
+    if not metric.is_arrival:
+        how += ", in which runs that diverged are worse than all others"
     if metric.is_arrival:
         how += ", of steps by Kaplan-Meier: runs cut off by their budget are censored, runs that "
         how += "ended elsewhere never arrive; with restarts: all steps made ÷ runs that arrived"

@@ -7,6 +7,7 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,9 +19,8 @@ from gradexp.engine.graphed import GraphedChunk
 from gradexp.engine.problem import Problem
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
-from gradexp.numbers import LANES, Component, snake_case
+from gradexp.numbers import LANES, Component
 from gradexp.optimizers import External, Optimizer
-from gradexp.optimizers import __all__ as RULES
 
 if TYPE_CHECKING:
     from gradexp.engine.native import Block
@@ -115,9 +115,10 @@ def _say(message: str) -> None:
 
 def _lacking(optimizer: External) -> str:
     """What there is instead of a class in batches."""
-    name, module = optimizer.factory.__name__, optimizer.factory.__module__
-    if module.startswith("torch.optim.") and name in RULES:
-        return f"in batches it is optimizer={snake_case(name)}"
+    factory = optimizer.factory
+    rule = getattr(import_module("gradexp.optimizers"), factory.__name__, None)
+    if factory.__module__.startswith("torch.optim.") and rule is not None:
+        return f"in batches it is optimizer={rule.label()}"
     return "has no batched rule"
 
 

@@ -38,13 +38,13 @@ def heat_map(sample: Sample) -> Figure | None:
     x, y = (np.sort(runs[key].unique()).astype(float) for key in (across, up))
     values = np.full((len(y), len(x)), np.nan)
     words = np.full(values.shape, "", dtype=object)
-    figure = some.every[sample.metric.column].astype(float)
+    bounded = some.bounded(sample.metric.column)
     for cell, part in some.groups([across, up]):
         at = int(np.flatnonzero(y == cell[up])[0]), int(np.flatnonzero(x == cell[across])[0])
         if sample.metric.is_arrival:
             values[at] = quantiles(some.arrivals.take(part.rows), (0.5,))[0]
         else:
-            values[at] = middle(figure[part.rows])[1]
+            values[at] = middle(bounded[part.rows])[1]
         words[at] = Counter(part["outcome"]).most_common(1)[0][0]
     values[np.isinf(values)] = np.nan
     chosen = f"{names_of([fixed])[0]}; " if rest else ""
@@ -93,16 +93,17 @@ def learning_rates(sample: Sample) -> Figure | None:
     titles = names_of([values for values, _ in surfaces]) if sample.problem else [""]
     panels = {
         title: {
-            names[str(values)]: _by_rate(sample, runs)
+            names[str(values)]: _medians_by_rate(sample, runs)
             for values, runs in sample.groups(others, there)
             if str(values) in names
         }
         for title, (_, there) in zip(titles, surfaces, strict=True)
     }
-    every = [figures for lines in panels.values() for _, figures in lines.values()]
-    if max(np.count_nonzero(np.isfinite(figures)) for figures in every) < 2:
+    panels = {title: lines for title, lines in panels.items() if lines}
+    every = [medians for lines in panels.values() for _, medians in lines.values()]
+    if max(np.count_nonzero(np.isfinite(medians)) for medians in every) < 2:
         return None  # there is no line to draw
-    how, lost, label = "medians", "diverged", sample.metric.label
+    how, lost, label = "medians", "diverged or have none", sample.metric.label
     if sample.metric.is_arrival:
         how, lost, label = "medians by Kaplan-Meier", "did not arrive", "steps"
     told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}; {how}; "
@@ -113,15 +114,13 @@ def learning_rates(sample: Sample) -> Figure | None:
     )  # fmt: skip
 
 
-def _by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray]:
+def _medians_by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray]:
     """The learning rates of runs, ascending, and the median at each of what they are compared by,
-    infinite where there is none."""
+    not finite where there is none."""
     if sample.metric.is_arrival:
         rates, taken, _ = by_rate(sample, runs)
         return rates, np.maximum(taken, 1.0)
-    figures = sample.bounded(sample.metric.column)
+    values = sample.bounded(sample.metric.column)
     groups = sample.groups([LR], runs)
-    medians = [middle(figures[part.rows])[1] for _, part in groups]
-    return np.array([value[LR] for value, _ in groups], float), np.nan_to_num(
-        medians, nan=np.inf, posinf=np.inf
-    )
+    medians = [middle(values[part.rows])[1] for _, part in groups]
+    return np.array([setting[LR] for setting, _ in groups], float), np.array(medians)

@@ -26,7 +26,7 @@ class Component:
 
     Raises:
         Mistake: a field has the wrong type or lies outside its range.
-        ValueError: its numbers are for different numbers of runs.
+        ValueError: its numbers are for different numbers of runs, or a tensor is not ``(B,)``.
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]

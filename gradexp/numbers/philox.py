@@ -35,7 +35,8 @@ class Stream(IntEnum):
 
 
 def philox(counter: Words, key: tuple[Tensor, Tensor], rounds: int) -> Words:
-    """Four random 32-bit words (in int64 tensors) from four counter words and two key words."""
+    """Four random 32-bit words (in int64 tensors) from four counter words and two key words, by so
+    many rounds."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(rounds):

@@ -17,17 +17,18 @@ def draw_learning_rates(
     label: str,
     title: str,
     caption: str,
-    one_scale: bool = True,
+    *,
+    one_scale: bool,
 ) -> Figure:
-    """Steps, or another figure, of each optimizer by its learning rate, a panel a surface.
+    """Steps, or another metric, of each optimizer by its learning rate, a panel a surface.
 
     Args:
-        panels: by surface and by optimizer, at most six of each: learning rates and figures
-            ``(N,)``, infinite where there is nothing to draw; some are finite.
-        label: what the figures are.
+        panels: by surface and by optimizer, one to six of each: learning rates and values
+            ``(N,)``, not finite where there is nothing to draw; some are.
+        label: what the values are.
         title: of the figure.
         caption: what stands behind it.
-        one_scale: whether figures of different surfaces may be compared.
+        one_scale: whether values on different surfaces may be compared.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     columns = min(3, len(panels))
@@ -64,10 +65,11 @@ def draw_learning_rates(
 
 
 def _scale(lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """The vertical axis of some lines: whole powers of ten where all that is finite is positive."""
-    figures = np.concatenate([found[np.isfinite(found)] for _, found in lines])
-    if not len(figures) or (figures <= 0).any():
+    """The vertical axis of some lines: whole powers of ten, where most of what is finite is
+    positive; what is not falls to its lower end."""
+    values = np.concatenate([found[np.isfinite(found)] for _, found in lines])
+    if not len(values) or np.median(values) <= 0:
         return {"yscale": "linear"}
-    powers = np.log10(figures)
-    low = np.floor(powers.min())
+    powers = np.log10(values[values > 0])
+    low = max(np.floor(powers.min()), -300.0)
     return {"yscale": "log", "ylim": (10**low, 10 ** max(np.ceil(powers.max() + 0.02), low + 1))}

@@ -71,6 +71,8 @@ class WarmupCosine(Single):
             raise Mistake("warmup_steps", self.warmup_steps, "must be less than total_steps")
 
     def value(self, base: Number, step: Tensor) -> Any:
+        # Both stretches as one line from `lowest` on: where all runs share the schedule's numbers,
+        # its share is worked out once a step, and not once a run and step.
         rises = step < self.warmup_steps
         decayed = progress(step - self.warmup_steps, self.total_steps - self.warmup_steps)
         risen = linear(self.start_factor, 1.0, step / self.warmup_steps)
