@@ -62,7 +62,8 @@ def write_overview(sweep: Path, started: float) -> Path:
         "heat_map": lambda: heat_map(one),
         "starts": lambda: starts(one),
         "profiles": lambda: profile(sample),
-        "learning_rates": lambda: learning_rates(sample),
+        # Of settings that are numbers the heat map says it.
+        "learning_rates": lambda: learning_rates(sample) if "optimizer" in sample.setting else None,
     }
 
     def made(name: str) -> bytes | dict[str, Band] | None:

@@ -44,6 +44,14 @@ def test_it_holds_quartiles_by_setting_and_the_figures(gradexp: Gradexp, tmp_pat
     assert category.chart[1].margin.series[0].lower.endswith("/first_quartile")
 
 
+def test_of_optimizers_it_shows_the_steps_by_learning_rate(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    axes = ["optimizer=sgd,adam", "optimizer.lr=1e-3,3e-3,1e-2", "seed=1,2"]
+    assert gradexp("run", "-m", *axes, *ARGUMENTS)[0] == 0
+    assert "learning_rates" in events(tmp_path / "s" / "summary").Tags()["images"]
+
+
 def test_a_resumed_sweep_has_one_summary_of_all_jobs(gradexp: Gradexp, tmp_path: Path) -> None:
     assert gradexp("run", "-m", "seed=range(3)", *ARGUMENTS, "optimizer.lr=1e-3")[0] == 0
     (tmp_path / "s" / "1" / "run.json").unlink()
