@@ -98,7 +98,7 @@ def speed(sample: Sample) -> Table:
     shown["reversals"] = [number(value) for value in frame["reversals"]]
     how = "medians and quartiles"
     if not metric.is_arrival:
-        how += ", in which runs that diverged are worse than all others"
+        how += f"; in that of {metric.label} runs that diverged are worse than all others"
     if metric.is_arrival:
         how += ", of steps by Kaplan-Meier: runs cut off by their budget are censored, runs that "
         how += "ended elsewhere never arrive; with restarts: all steps made ÷ runs that arrived"
