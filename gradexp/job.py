@@ -144,7 +144,7 @@ def _drawn(
 def _curves(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The curves that TensorBoard shows, by tag; what was not recorded is left out."""
     scalars: dict[str, np.ndarray] = {
-        name: arrays[name] for name in ("loss", "gradient_norm") if name in arrays
+        name: arrays[name] for name in ("loss", "gradient_norm", "evaluations") if name in arrays
     }
     minimum = experiment.surface.minimum
     if minimum is not None and "loss" in arrays:

@@ -98,6 +98,8 @@ def show_run(result: Result) -> None:
     table = _table("", "", show_header=False)
     table.add_row("outcome", f"{_outcome(result.outcome)}: {escape(result.because)}")
     table.add_row("steps", str(figures["steps"]))
+    if "evaluations" in figures:
+        table.add_row("evaluations", str(figures["evaluations"]))
     table.add_row("final loss", _number(figures["final_loss"]))
     table.add_row("distance to minimizer", _number(figures["distance"]))
     table.add_row("device", result.device)

@@ -12,7 +12,7 @@ from gradexp import terminal
 from gradexp.comparison.gathering import gather
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.theories import escapes
-from gradexp.results import TABLE, write_table
+from gradexp.results import TABLE, read_run, write_table
 from tests.conftest import Gradexp
 
 
@@ -288,3 +288,49 @@ def test_where_no_run_arrives_there_are_no_steps_to_draw(gradexp: Gradexp) -> No
     status, _, err = gradexp("compare", "s", "--metric", "steps_to_gap.1e-09", "--save", "f")
     assert status == 0, err
     assert not Path("f/learning_rates.png").exists()
+
+
+LBFGS = ["optimizer=torch", "engine=reference", "optimizer._target_=torch.optim.LBFGS"]
+
+
+def test_steps_that_take_several_gradients_are_counted_by_these(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    common = ["seed=1,2,3", "init=uniform", "surface=himmelblau"]
+    swept(gradexp, "l", *LBFGS, "+optimizer.max_iter=4", "+optimizer.lr=0.5,1", *common)
+    swept(gradexp, "s", "optimizer=sgd", "optimizer.lr=0.01,0.02", "record=loss", *common)
+    plain = gather([tmp_path / "s"])
+    assert plain.metric.label == "steps to a loss gap of 1e-09"
+    both = gather([tmp_path / "l", tmp_path / "s"])
+    # Neither the engine nor what was recorded makes a setting; a class is an optimizer.
+    assert set(both.setting) == {"optimizer", "optimizer.lr", "optimizer.max_iter"}
+    assert both.repeats == ("seed",)
+    assert set(both.runs["optimizer"]) == {"sgd", "torch.optim.LBFGS"}
+    assert both.metric.label == "evaluations to a loss gap of 1e-09"
+    for _, run in both.runs.iterrows():
+        trace = read_run(Path(run["folder"]))[0]
+        gaps = trace["loss"] <= 1e-9  # himmelblau's minimum is 0
+        first = int(gaps.argmax()) if gaps.any() else None
+        if run["optimizer"] == "sgd":
+            assert "evaluations" not in trace
+            made, reached = run["metrics.steps"], first
+        else:
+            made = trace["evaluations"][-1]
+            reached = None if first is None else trace["evaluations"][first]
+            assert made > run["metrics.steps"]
+        assert run["metrics.evaluations"] == made
+        told = run["metrics.evaluations_to_gap.1e-09"]
+        assert pd.isna(told) if reached is None else told == reached
+    table = optimizers(both)
+    assert table is not None
+    assert "median evaluations" in table.shown
+    assert "a step took up to " in table.footer
+    status, out, err = gradexp("compare", "l", "s", "--save", "t")
+    assert (status, err) == (0, "")
+    assert "steps to a loss gap" not in out
+    # What it takes to a goal may still be asked for in steps.
+    by_step = gather([tmp_path / "l", tmp_path / "s"], metric="steps_to_gap.1e-09")
+    assert by_step.metric.unit == "steps"
+    # Where an engine was swept, it is a setting.
+    swept(gradexp, "e", "engine=batched,reference", "optimizer.lr=0.1,0.2")
+    assert "engine" in gather([tmp_path / "e", tmp_path / "s"]).setting

@@ -101,7 +101,7 @@ def test_a_heat_map_shows_values_outcomes_and_the_edge() -> None:
 
 
 def test_a_profile_rises_where_problems_are_solved() -> None:
-    figure = draw_profile({"a": np.array([1.0, 4.0, np.inf, 1.0])}, "t", "4 problems")
+    figure = draw_profile({"a": np.array([1.0, 4.0, np.inf, 1.0])}, "steps", "t", "4 problems")
     steps = line(figure.axes[0], "a")
     assert steps[:, 0].tolist()[1:4] == [1.0, 1.0, 4.0]
     assert steps[:, 1].tolist() == [0.0, 0.25, 0.5, 0.75, 0.75]
@@ -128,13 +128,13 @@ def runner(k: float) -> Runner:
 
 def test_a_race_shows_all_ways_and_its_animation_their_beginnings(tmp_path: Path) -> None:
     runners = {"one": runner(3.0), "other": runner(-3.0)}
-    figure = draw_race(get("sphere"), runners, "t", "2 runs")
+    figure = draw_race(get("sphere"), runners, "t", "2 runs", "step")
     left, right = figure.axes
     assert line(left, "one").tolist() == runners["one"].point.tolist()
     heights = [np.asarray(some.get_ydata(), float).tolist() for some in right.get_lines()]
     assert heights == [some.loss.tolist() for some in runners.values()]
     path = tmp_path / "race.gif"
-    animate_race(get("sphere"), runners, "t", "2 runs", path)
+    animate_race(get("sphere"), runners, "t", "2 runs", "step", path)
     with Image.open(path) as film:
         frames = [np.asarray(frame.convert("L"), float) for frame in ImageSequence.Iterator(film)]
     assert len(frames) > 15
@@ -190,7 +190,10 @@ def test_a_relief_bears_its_run() -> None:
 @pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
 def test_the_same_figure_gives_the_same_file(tmp_path: Path, kind: str) -> None:
     for name in ("a", "b"):
-        save(draw_profile({"a": np.array([1.0, 2.0])}, "t", "2"), tmp_path / f"{name}.{kind}")
+        save(
+            draw_profile({"a": np.array([1.0, 2.0])}, "steps", "t", "2"),
+            tmp_path / f"{name}.{kind}",
+        )
     one, other = ((tmp_path / f"{name}.{kind}").read_bytes() for name in ("a", "b"))
     assert one == other
 

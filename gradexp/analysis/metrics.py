@@ -80,7 +80,9 @@ def metrics(
         ``path_length``, ``displacement`` (from start to end), ``reversals`` (moves at more than a
         right angle to the one before), ``rate`` (`fitted_rate`), ``escape_steps`` (to leave the
         saddle that the run started at: `gradexp.analysis.theory`); and, by tolerance,
-        ``steps_to_gap`` and ``steps_to_gradient``.
+        ``steps_to_gap`` and ``steps_to_gradient``. Of an optimizer that may take more than one
+        gradient a step, such as LBFGS, besides ``evaluations``, the gradients that it took, and by
+        tolerance ``evaluations_to_gap`` and ``evaluations_to_gradient``.
     """
     point = trace.final_point[:, index].double()
     distance = distance_to_minimizer(surface, point[None])
@@ -102,7 +104,7 @@ def metrics(
             for tolerance, step in zip(tolerances, column, strict=True)
         }
 
-    return {
+    found: dict[str, Any] = {
         "steps": int(trace.steps[index]),
         "final_loss": loss,
         "best_loss": float(trace.best_loss[index]),
@@ -118,3 +120,12 @@ def metrics(
         "steps_to_gap": first_steps(trace.gap_steps),
         "steps_to_gradient": first_steps(trace.gradient_steps),
     }
+    if trace.evaluations is not None:
+        taken = trace.evaluations[:, index].tolist()
+        found["evaluations"] = taken[found["steps"]]
+        for what in ("gap", "gradient"):
+            found[f"evaluations_to_{what}"] = {
+                tolerance: None if step is None else taken[step]
+                for tolerance, step in found[f"steps_to_{what}"].items()
+            }
+    return found

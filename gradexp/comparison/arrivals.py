@@ -1,4 +1,4 @@
-"""Steps to a tolerance, of runs of which not all arrive.
+"""Steps, or evaluations of the gradient, to a tolerance, of runs of which not all arrive.
 
 A run that used all its steps might have arrived later: it is censored there. One that ended
 otherwise (diverged, at rest or going round somewhere else) never arrives, however long one waits:
@@ -25,11 +25,11 @@ class Arrivals(NamedTuple):
     """When each of some runs arrived."""
 
     at: np.ndarray
-    """``(N,)``, the step; infinite where a run did not"""
+    """``(N,)``, after how many steps; infinite where a run did not"""
     known: np.ndarray
-    """``(N,)``, up to which step that is known; infinite where it never arrives"""
+    """``(N,)``, up to how many that is known; infinite where it never arrives"""
     spent: np.ndarray
-    """``(N,)``, steps made until then, or to the run's end"""
+    """``(N,)``, how many were made until then, or to the run's end"""
 
     @property
     def arrived(self) -> int:
@@ -42,10 +42,12 @@ class Arrivals(NamedTuple):
 
 
 def arrivals(runs: Columns, column: str) -> Arrivals:
-    """Those of runs, by a column ``metrics.steps_to_…``."""
+    """Those of runs, by a column ``metrics.steps_to_…`` or ``metrics.evaluations_to_…``, or of
+    other steps."""
     at = np.asarray(runs[column], float)
     at = np.where(np.isnan(at), np.inf, at)
-    made = np.asarray(runs["metrics.steps"], float)
+    evaluations = column.startswith("metrics.evaluations_to_")
+    made = np.asarray(runs["metrics.evaluations" if evaluations else "metrics.steps"], float)
     arrived = np.isfinite(at)
     known = np.where(arrived, at, np.where(runs["outcome"] == "budget", made, np.inf))
     return Arrivals(at, known, np.where(arrived, at, made))

@@ -169,7 +169,7 @@ def differences(sample: Sample) -> Table | None:
             }
         )
     frame = pd.DataFrame(rows)
-    of = "steps ÷ best's" if metric.is_arrival else f"{metric.label} - best's"
+    of = f"{metric.unit} ÷ best's" if metric.is_arrival else f"{metric.label} - best's"
     parts = zip(frame["median"], frame["low"], frame["high"], strict=True)
     shown: dict[str, Any] = {
         **texts(frame, list(ordered[0][0])),

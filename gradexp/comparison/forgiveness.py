@@ -44,11 +44,11 @@ def bands(sample: Sample) -> Table | None:
     frame = pd.DataFrame(rows)
     if frame["rates"].max() < 3 or frame["best"].isna().all():
         return None
-    open_low, open_high = frame["open_low"], frame["open_high"]
+    open_low, open_high, unit = frame["open_low"], frame["open_high"], sample.metric.unit
     shown: dict[str, Any] = {
         **texts(frame, others),
         "best lr": [number(value) for value in frame["best"]],
-        "best steps": ["" if math.isnan(v) else steps(v) for v in frame["best_steps"]],
+        f"best {unit}": ["" if math.isnan(v) else steps(v) for v in frame["best_steps"]],
         "band from": _ends(frame["low"], open_low, "≤ "),
         "to": _ends(frame["high"], open_high, "≥ "),
         "decades": _ends(frame["decades"], open_low | open_high, "≥ ", 3),
@@ -58,7 +58,7 @@ def bands(sample: Sample) -> Table | None:
         for end, told in (("best", "best lr/(1 - β)"), ("low", "from"), ("high", "to")):
             head = told if end == "best" else f"{told} /(1 - β)"
             shown[head] = [number(value) for value in frame[f"effective_{end}"]]
-    told = f"{sample.behind()}; learning rates whose median steps are within a factor of "
+    told = f"{sample.behind()}; learning rates whose median {unit} are within a factor of "
     told += (
         f"{FACTOR:g} of the fewest; ≤ and ≥: it may go on, beyond the swept ones or the budget; "
     )

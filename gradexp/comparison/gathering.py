@@ -19,6 +19,11 @@ from gradexp.results import is_override, jobs_of, read_runs, swept_keys
 _STARTS = ("init", "init.point", "init.center", "init.angle", "init.index")
 """Keys of starts; how far away or how widely one begins is a setting."""
 
+_INCIDENTAL = ("engine", "record", "log", "device")
+"""Keys, and groups, of how runs are made and kept: folders that differ in them can be compared."""
+
+_CLASS = "._target_"
+
 _EXPRESSIONS = "such as: optimizer.lr < 0.01 and outcome == 'converged'"
 
 _FIGURES = ("metrics.", "theory.", "run.")
@@ -36,13 +41,14 @@ def gather(
         folders: of sweeps and runs.
         by: the config keys that are compared; all that differ but for seeds and starts, if none.
         metric: a figure of ``run.json``, such as ``steps_to_gap.1e-06`` or ``final_loss``; the
-            steps to the least tolerance that any run reached, if None.
+            steps to the least tolerance that any run reached, if None; or the evaluations of the
+            gradient, where the steps of an optimizer took several.
         where: an expression of config keys and figures that is true for the runs to compare.
 
     Raises:
         Mistake: a folder holds no runs, a name is not known, or no runs are left.
     """
-    runs, missing, doubled, untold = _joined(folders)
+    runs, missing, doubled, untold, incidental = _joined(folders)
     by = [_whole_key(key, runs) for key in by]
     if where is not None:
         runs = _chosen(runs, where)
@@ -51,6 +57,7 @@ def gather(
     if ended.empty:
         what = f"all {failed} jobs failed" if failed else "no run is left"
         raise Mistake("--where" if where else "", where or "", f"{what}; there is none to compare")
+    ended = _with_evaluations(_with_classes(ended))
     chosen = _metric(ended, metric)
     unknown = 0
     if chosen.needs_minimum:
@@ -61,7 +68,9 @@ def gather(
     swept = [
         key
         for key in swept_keys(ended)
-        if key not in untold or not (key == BUDGET or _follows(ended, key))
+        if key not in incidental
+        and not key.endswith(_CLASS)
+        and (key not in untold or not (key == BUDGET or _follows(ended, key)))
     ]
     for key in by:
         if key not in ended.columns or not is_override(key):
@@ -107,6 +116,8 @@ class _Joined(NamedTuple):
     """runs that are left out, for they are the same as one of another folder"""
     untold: tuple[str, ...]
     """keys that no run was told, and that are filled in from the configs"""
+    incidental: tuple[str, ...]
+    """keys of how runs are made and kept, in which folders differ, but no two runs of one"""
 
 
 def _joined(folders: Sequence[Path]) -> _Joined:
@@ -133,7 +144,8 @@ def _joined(folders: Sequence[Path]) -> _Joined:
     lacking = [
         name
         for name in joined.columns
-        if name.startswith(ARRIVALS) and not all(name in runs for _, runs in tables)
+        if name.startswith(ARRIVALS)
+        and not all(name.replace("evaluations", "steps", 1) in runs for _, runs in tables)
     ]  # that one of them did not record says nothing of what it reached
     joined = joined.drop(columns=[*only_filled, *lacking])
     for key in (key for key in joined.columns if is_override(key)):
@@ -142,7 +154,13 @@ def _joined(folders: Sequence[Path]) -> _Joined:
     some = [tables[number] for number in own]  # what a copy of a sweep lacks, the sweep lacks
     missing = sum(max((jobs_of(folder) or 0) - len(runs), 0) for folder, runs in some)
     never = tuple(key for key in wanted if key not in keys)
-    return _Joined(joined, missing, int(twice.sum()), never)
+    incidental = tuple(
+        key
+        for key in keys
+        if key.partition(".")[0] in _INCIDENTAL
+        and all(runs[key].nunique(dropna=False) < 2 for _, runs in tables)
+    )
+    return _Joined(joined, missing, int(twice.sum()), never, incidental)
 
 
 def _one_kind(column: pd.Series) -> pd.Series:
@@ -206,6 +224,33 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     if not isinstance(kept, pd.Series) or not pd.api.types.is_bool_dtype(kept):
         raise Mistake("--where", where, f"is not true or false for each run; {_EXPRESSIONS}")
     return runs[kept]
+
+
+def _with_classes(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs; a choice of a group that takes any class, as ``torch`` and ``own`` do, is called by
+    the class that it was told."""
+    for key in (str(name) for name in runs if str(name).endswith(_CLASS)):
+        group = key.removesuffix(_CLASS)
+        classes = runs[key]
+        if group in runs:
+            several = runs.groupby(group, dropna=False)[key].transform("nunique") > 1
+            own = classes.notna() & ~classes.astype(str).str.startswith("gradexp.")
+            classes = classes.where(own | several, runs[group])
+        runs = runs.assign(**{group: classes})
+    return runs
+
+
+def _with_evaluations(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs; where steps of some took more than one gradient, with how many all of them took."""
+    counted = [name for name in map(str, runs) if name.startswith("metrics.evaluations")]
+    if not counted or not (runs["metrics.evaluations"] > runs["metrics.steps"]).any():
+        return runs.drop(columns=counted)
+    one_each = runs["metrics.evaluations"].isna()
+    steps = [n for n in map(str, runs) if n == "metrics.steps" or n.startswith("metrics.steps_to_")]
+    names = {name: name.replace("steps", "evaluations", 1) for name in steps}
+    return runs.assign(
+        **{name: runs[step].where(one_each, runs.get(name)) for step, name in names.items()}
+    )
 
 
 def _metric(runs: pd.DataFrame, name: str | None) -> Metric:

@@ -24,15 +24,15 @@ class _Judged(NamedTuple):
 
 
 class _BySteps:
-    """Judges runs by the steps until one arrives, with restarts."""
-
-    told = (
-        "with restarts: all steps made ÷ runs that arrived; best lr: of the fewest of these, ≤ and "
-        "≥ where it is the last one tried; all lr: of the runs at all that were tried"
-    )
+    """Judges runs by the steps, or evaluations, until one arrives, with restarts."""
 
     def __init__(self, sample: Sample) -> None:
-        self._arrivals = sample.arrivals
+        self._arrivals, self._unit = sample.arrivals, sample.metric.unit
+        self.told = (
+            f"with restarts: all {self._unit} made ÷ runs that arrived; best lr: of the fewest of "
+            "these, ≤ and ≥ where it is the last one tried; all lr: of the runs at all that were "
+            "tried"
+        )
 
     def judged(self, runs: Part) -> _Judged:
         some = self._arrivals.take(runs.rows)
@@ -55,7 +55,7 @@ class _BySteps:
         shares = frame["arrived_of_all"] / frame["runs_of_all"]
         return {
             "arrived": [f"{some}/{count}" for some, count in arrived],
-            "median steps": list(frame["median"].map(steps)),
+            f"median {self._unit}": list(frame["median"].map(steps)),
             "with restarts": list(frame["with_restarts"].map(steps)),
             "÷ best": ["" if math.isnan(v) else steps(v) for v in frame["times_best"]],
             "all lr: arrived %": list(shares.map(percent)),
@@ -115,8 +115,7 @@ def optimizers(sample: Sample) -> Table | None:
     Returns:
         None where optimizers, or their learning rates, were not swept.
     """
-    named = any(key in sample.setting for key in ("optimizer", "optimizer._target_"))
-    if not named or LR not in sample.setting:
+    if not {"optimizer", LR} <= set(sample.setting):
         return None
     solver = [key for key in sample.solver if key not in (LR, BUDGET)]
     problem = list(sample.problem)
@@ -136,7 +135,7 @@ def optimizers(sample: Sample) -> Table | None:
         "best lr": [f"{edge}{number(rate)}" for edge, rate in edges],
         **judge.texts(frame),
     }
-    told = f"{sample.behind()}; {_conditions(sample, problem, solver)}; {judge.told}"
+    told = f"{sample.behind()}; {_conditions(sample, problem, solver)}; {_cost(sample)}{judge.told}"
     title = f"Optimizers, each at its best learning rate and at all: {sample.metric.label}"
     return Table("optimizers", title, frame, pd.DataFrame(shown), told)
 
@@ -175,6 +174,15 @@ def _conditions(sample: Sample, problem: list[str], solver: list[str]) -> str:
     if BUDGET in sample.runs:
         alike.append(f"at most {int(sample.runs[BUDGET].max()):,} steps")
     return f"all had the same: {', '.join(alike)}"
+
+
+def _cost(sample: Sample) -> str:
+    """How many gradients a step of any run took, where that is not one."""
+    if not sample.counts_evaluations:
+        return ""
+    made = sample.runs[sample.runs["metrics.steps"] > 0]
+    most = (made["metrics.evaluations"] / made["metrics.steps"]).max()
+    return f"a step took up to {number(most, 3)} evaluations of the gradient, on average; "
 
 
 def _differ(

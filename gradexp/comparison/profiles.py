@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gradexp.comparison.arrivals import arrivals, expected_steps
-from gradexp.comparison.sample import Metric, Sample, Setting, counted
+from gradexp.comparison.sample import ARRIVALS, Metric, Sample, Setting, counted
 from gradexp.comparison.table import Table, number, percent, steps, texts
 
 _RATIOS = (1, 2, 4, 8, 16, 32)
@@ -116,7 +116,8 @@ def profiles(sample: Sample) -> Table | None:
     shown["solved %"] = frame["solved"].map(percent)
     keys = ", ".join(problem_keys(sample))
     told = f"{sample.behind()}; {len(some.problems):,} problems ({keys}); {_left_out(some)}"
-    told += f"solved: {sample.metric.label}; ≤ 2×: share solved within twice the steps of the best"
+    told += f"solved: {sample.metric.label}; "
+    told += f"≤ 2×: share solved within twice the {sample.metric.unit} of the best"
     return Table(
         "profiles", "Across surfaces: performance profiles", frame, pd.DataFrame(shown), told
     )
@@ -132,11 +133,11 @@ def targets(sample: Sample) -> Table | None:
     """
     if not sample.spans_surfaces:
         return None
-    prefix = sample.metric.column.rpartition("steps_to_")[0] + "steps_to_"
-    kind = sample.metric.column.removeprefix(prefix).partition(".")[0]
-    columns = [str(name) for name in sample.runs if str(name).startswith(f"{prefix}{kind}.")]
+    (prefix,) = (start for start in ARRIVALS if sample.metric.column.startswith(start))
+    unit = sample.metric.unit
+    columns = [str(name) for name in sample.runs if str(name).startswith(prefix)]
     reached = [times(sample, Metric(column)) for column in columns]
-    most = max(int(sample.runs["metrics.steps"].max()), 1)
+    most = max(int(sample.runs[f"metrics.{unit}"].max()), 1)
     budgets = [10**power for power in range(1, int(math.log10(most)) + 1)]
     budgets += [most] if budgets[-1:] != [most] else []
     frame = pd.DataFrame(reached[0].solvers)
@@ -153,11 +154,11 @@ def targets(sample: Sample) -> Table | None:
     frame = frame.iloc[np.argsort(-frame[order].sum(axis=1), kind="stable")].reset_index(drop=True)
     shown: dict[str, Any] = texts(frame, sample.solver)
     for budget in budgets:
-        shown[f"by step {budget:,}"] = frame[f"by_{budget}"].map(percent)
-    tolerances = ", ".join(column.removeprefix(f"{prefix}{kind}.") for column in columns)
+        shown[f"by {unit.removesuffix('s')} {budget:,}"] = frame[f"by_{budget}"].map(percent)
+    tolerances = ", ".join(column.removeprefix(prefix) for column in columns)
     told = f"{sample.behind()}; {_left_out(reached[0])}"
     told += f"% of problems × tolerances ({tolerances}) reached; saved besides: the "
-    told += "same by steps ÷ (dim + 1), the data profile of Moré and Wild (2009)"
+    told += f"same by {unit} ÷ (dim + 1), the data profile of Moré and Wild (2009)"
     return Table("targets", "Across surfaces: targets reached", frame, pd.DataFrame(shown), told)
 
 
@@ -194,10 +195,11 @@ def restarts(sample: Sample) -> Table | None:
     shown: dict[str, Any] = texts(frame, sample.solver)
     for name in whole:
         shown[name] = ["" if math.isnan(v) else steps(v) for v in frame[name]]
-    told = f"{sample.behind()}; all steps made ÷ runs that arrived, {sample.metric.label}"
+    unit = sample.metric.unit
+    told = f"{sample.behind()}; all {unit} made ÷ runs that arrived, {sample.metric.label}"
     return Table(
         "restarts",
-        "Across surfaces: expected steps with restarts",
+        f"Across surfaces: expected {unit} with restarts",
         frame,
         pd.DataFrame(shown),
         told,

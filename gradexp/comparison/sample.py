@@ -14,8 +14,13 @@ from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, quan
 
 LR, MOMENTUM, BUDGET = "optimizer.lr", "optimizer.momentum", "steps"
 
-ARRIVALS = ("metrics.steps_to_gap.", "metrics.steps_to_gradient.")
-"""How the columns begin that hold when something was reached."""
+_GOALS = {"gap": "a loss gap", "gradient": "a gradient norm"}
+
+ARRIVALS = tuple(
+    f"metrics.{unit}_to_{goal}." for unit in ("evaluations", "steps") for goal in _GOALS
+)
+"""How the columns begin that hold when something was reached: first by the gradients that were
+evaluated until then, where runs were told by these."""
 
 
 class Part:
@@ -62,20 +67,25 @@ class Metric(NamedTuple):
 
     @property
     def is_arrival(self) -> bool:
-        """Whether it is the step at which something was reached, which not every run does."""
+        """Whether it is when something was reached, which not every run does."""
         return self.column.startswith(ARRIVALS)
+
+    @property
+    def unit(self) -> str:
+        """What is counted until something is reached: steps, or evaluations of the gradient."""
+        return self.column.removeprefix("metrics.").partition("_to_")[0]
 
     @property
     def needs_minimum(self) -> bool:
         """Whether it is measured from the surface's minimum."""
-        return self.column.startswith((ARRIVALS[0], "metrics.loss_gap"))
+        return "_to_gap." in self.column or self.column == "metrics.loss_gap"
 
     @property
     def label(self) -> str:
         """Its name for a person."""
-        for prefix, what in zip(ARRIVALS, ("a loss gap", "a gradient norm"), strict=True):
-            if self.column.startswith(prefix):
-                return f"steps to {what} of {float(self.column.removeprefix(prefix)):g}"
+        if self.is_arrival:
+            goal, _, tolerance = self.column.partition("_to_")[2].partition(".")
+            return f"{self.unit} to {_GOALS[goal]} of {float(tolerance):g}"
         return self.column.removeprefix("metrics.").replace("_", " ")
 
 
@@ -104,6 +114,11 @@ class Sample:
     setting: tuple[str, ...]
     repeats: tuple[str, ...]
     metric: Metric
+
+    @property
+    def counts_evaluations(self) -> bool:
+        """Whether steps of some took several evaluations of the gradient."""
+        return "metrics.evaluations" in self.runs
 
     @property
     def problem(self) -> tuple[str, ...]:

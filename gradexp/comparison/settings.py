@@ -88,7 +88,7 @@ def speed(sample: Sample) -> Table:
     if metric.is_arrival:
         counts = zip(frame["arrived"], frame["runs"], strict=True)
         shown["arrived"] = [f"{arrived}/{count}" for arrived, count in counts]
-    shown["median steps" if metric.is_arrival else f"median {metric.label}"] = medians
+    shown[f"median {metric.unit}" if metric.is_arrival else f"median {metric.label}"] = medians
     if metric.is_arrival:
         shown["with restarts"] = frame["with_restarts"].map(steps)
     if frame["loss_gap"].notna().any():
@@ -100,8 +100,9 @@ def speed(sample: Sample) -> Table:
     if not metric.is_arrival:
         how += f"; in that of {metric.label} runs that diverged are worse than all others"
     if metric.is_arrival:
-        how += ", of steps by Kaplan-Meier: runs cut off by their budget are censored, runs that "
-        how += "ended elsewhere never arrive; with restarts: all steps made ÷ runs that arrived"
+        how += f", of {metric.unit} by Kaplan-Meier: runs cut off by their budget are censored, "
+        how += "runs that ended elsewhere never arrive; with restarts: "
+        how += f"all {metric.unit} made ÷ runs that arrived"
     how += "; rate: of the gradient norm, a step; detour: path length ÷ displacement; reversals: "
     how += "moves at more than a right angle to the one before"
     return Table(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,6 +50,7 @@ class Reference(Component):
         known = bool(problem.least.value)
         runs = begin(problem.start, None, len(problem.record.tolerances), known)
         everyone = slice(0, problem.batch)
+        evaluations = [fleet.evaluations.clone()]
         for step in range(problem.steps + 1):
             loss, gradient = fleet.everyone.look(runs.point)
             square = total(gradient.square())
@@ -62,11 +63,13 @@ class Reference(Component):
             if step == problem.steps or bool(ended.all()):
                 break
             point = fleet.advance(step, loss, gradient, ~ended)
+            evaluations.append(fleet.evaluations.clone())
             move = point - runs.point
             runs = note_moves(runs, move, runs.move, ~ended)._replace(point=point, move=move)
         results.put(everyone, notes(runs), everyone)
         results.note_end(everyone, step)
-        return results.trace("reference")
+        trace = results.trace("reference")
+        return trace if fleet.takes_one else replace(trace, evaluations=torch.stack(evaluations))
 
 
 class _Lanes:
@@ -123,6 +126,10 @@ class _Fleet:
         self._shared = _merged(every) if _is_shareable(every[0]) else None
         self._own = every if self._shared is None else []
         self._problem = problem
+        self.takes_one = self._shared is not None
+        """Whether every step takes one gradient."""
+        self.evaluations = torch.zeros(problem.batch, dtype=torch.int64)
+        """``(B,)``, the gradients that the optimizers took so far."""
 
     def advance(self, step: int, loss: Tensor, gradient: Tensor, going: Tensor) -> Tensor:
         """Makes one step of the runs that go on; gives the points ``(dim, B)``.
@@ -155,13 +162,18 @@ class _Fleet:
         """Makes a step of an optimizer that may look at other points on its way."""
         parameter, run = self._parameters[index], _Lanes(self._problem, index, index + 1)
 
+        taken = 0
+
         def closure() -> float:
+            nonlocal taken
+            taken += 1
             point = parameter.detach().flatten()[:, None]
             loss, gradient = run.look(point)
             parameter.grad = run.seen(gradient, step)[:, 0].reshape(parameter.shape)
             return float(loss[0])
 
         optimizer.step(closure)
+        self.evaluations[index] += max(taken, 1)  # that which it was given, if it asked for none
 
 
 def _is_shareable(optimizer: torch.optim.Optimizer) -> bool:

@@ -32,6 +32,8 @@ class RunTrace(NamedTuple):
     """``(R,)``"""
     point: Tensor | None
     """``(R, dim)``"""
+    evaluations: Tensor | None = None
+    """``(R,)``, int64; see `Trace`"""
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,6 +85,9 @@ class Trace:
     # how it was computed
     engine: Ran
     """what ran it"""
+    evaluations: Tensor | None = None
+    """``(S + 1, B)``, int64: how many gradients the optimizers took for their first 0 to S steps;
+    None where each step takes one"""
 
     def __repr__(self) -> str:
         kept = [
@@ -105,6 +110,7 @@ class Trace:
         """The trace of one run, cut after its last step, which is its last row."""
         made = self.steps[index]
         rows = self.step < made
+        step = torch.cat([self.step[rows], made[None]])
 
         def until_end(values: Tensor | None, last: Tensor) -> Tensor | None:
             if values is None:
@@ -112,8 +118,9 @@ class Trace:
             return torch.cat([values[..., index][rows], last[..., index][None]])
 
         return RunTrace(
-            step=torch.cat([self.step[rows], made[None]]),
+            step=step,
             loss=until_end(self.loss, self.final_loss),
             gradient_norm=until_end(self.gradient_norm, self.final_gradient_norm),
             point=until_end(self.point, self.final_point),
+            evaluations=None if self.evaluations is None else self.evaluations[step, index],
         )

@@ -26,6 +26,9 @@ from gradexp.surfaces import Surface
 _CURVES = 64
 """Runs of a setting that are read for its curve."""
 
+_ALONG = {"step": "step", "evaluations": "gradient evaluations"}
+"""What runs are drawn along, as it is named on an axis."""
+
 _PICTURES = 25
 """Runs of a contact sheet."""
 
@@ -40,6 +43,8 @@ class Race(NamedTuple):
     runners: dict[str, Runner]
     title: str
     caption: str
+    along: str
+    """what the runners' steps are"""
 
 
 def unrecorded(sample: Sample) -> dict[str, list[str]]:
@@ -53,8 +58,9 @@ def unrecorded(sample: Sample) -> dict[str, list[str]]:
 
 
 def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
-    """The losses of settings along the steps."""
-    bands = bands_of(ordered)
+    """The losses of settings along the steps, or the evaluations of the gradient."""
+    along = _along(sample)
+    bands = bands_of(ordered, along)
     if not bands:
         return None
     known = bool(sample.runs["run.minimum"].notna().all())
@@ -64,11 +70,17 @@ def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
     longest = max(int(some.step[-1]) for some in bands.values())
     label = "loss - minimum" if known else "loss"
     title = f"{surface_of(sample)}: loss by setting"
-    return draw_curves(bands, label, title, told, log_steps=longest >= 10_000)
+    return draw_curves(bands, label, title, told, log_steps=longest >= 10_000, along=_ALONG[along])
 
 
-def bands_of(ordered: Sequence[Setting]) -> dict[str, Band]:
-    """The quartiles of the loss gap, or the loss, by setting, where losses were recorded."""
+def _along(sample: Sample) -> str:
+    """What runs are drawn along."""
+    return "evaluations" if sample.counts_evaluations else "step"
+
+
+def bands_of(ordered: Sequence[Setting], along: str = "step") -> dict[str, Band]:
+    """The quartiles of the loss gap, or the loss, by setting, where losses were recorded; along
+    the steps, or the evaluations of the gradient where these were more."""
     bands = {}
     names = names_of([values for values, _ in ordered])
     for name, (_, runs) in zip(names, ordered, strict=True):
@@ -77,7 +89,8 @@ def bands_of(ordered: Sequence[Setting]) -> dict[str, Band]:
             trace = read_run(Path(run["folder"]))[0]
             if "loss" in trace:
                 least = 0.0 if math.isnan(run["run.minimum"]) else run["run.minimum"]
-                found.append((trace["step"], trace["loss"].astype(float) - least))
+                step = trace.get(along, trace["step"])
+                found.append((step, trace["loss"].astype(float) - least))
         if found:
             bands[name] = band(found)
     return bands
@@ -100,7 +113,8 @@ def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
             return None
         surface = surface or recorded(folder).surface
         word = shared["outcome"].iloc[0]
-        runners[f"{name}: {word}"] = Runner(trace["step"], trace["loss"], trace["point"])
+        step = trace.get(_along(sample), trace["step"])
+        runners[f"{name}: {word}"] = Runner(step, trace["loss"], trace["point"])
     if surface is None:
         return None
     start = ", ".join(f"{key} {number(first[key])}" for key in keys)
@@ -108,7 +122,8 @@ def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
     told += f", from one start ({start})" if start else ""
     told += f"{alike(ordered)}; {sample.lacking()}"
     cut = "" if surface.dim == 2 else ", a slice"
-    return Race(surface, runners, f"{surface.label().replace('_', ' ')}{cut}", told)
+    title = f"{surface.label().replace('_', ' ')}{cut}"
+    return Race(surface, runners, title, told, _ALONG[_along(sample)])
 
 
 def trajectories(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:

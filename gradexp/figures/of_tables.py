@@ -51,7 +51,7 @@ def heat_map(sample: Sample) -> Figure | None:
     over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
     how = "medians by Kaplan-Meier" if sample.metric.is_arrival else "medians"
     told = f"{chosen}{counted(len(runs), 'run')}{over}; {sample.lacking()}; {how}"
-    label = "steps" if sample.metric.is_arrival else sample.metric.label
+    label = sample.metric.unit if sample.metric.is_arrival else sample.metric.label
     label = f"median {label}" if sample.repeats else label
     return draw_heat_map(
         x, y, values, words, names=(across, up), label=label,
@@ -79,7 +79,7 @@ def profile(sample: Sample) -> Figure | None:
     rises = {name: found[:, index] for name, index in zip(names, best, strict=True)}
     told = f"{counted(len(some.problems), 'problem')}; {counted(len(sample.runs), 'run')}; "
     told += f"{sample.lacking()}; solved: {sample.metric.label}"
-    return draw_profile(rises, "performance profile", told)
+    return draw_profile(rises, sample.metric.unit, "performance profile", told)
 
 
 def learning_rates(sample: Sample) -> Figure | None:
@@ -105,7 +105,7 @@ def learning_rates(sample: Sample) -> Figure | None:
         return None  # there is no line to draw
     how, lost, label = "medians", "diverged or have none", sample.metric.label
     if sample.metric.is_arrival:
-        how, lost, label = "medians by Kaplan-Meier", "did not arrive", "steps"
+        how, lost, label = "medians by Kaplan-Meier", "did not arrive", sample.metric.unit
     told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}; {how}; "
     told += f"no point where half of the runs {lost}"
     return draw_learning_rates(

@@ -42,7 +42,13 @@ def band(curves: list[tuple[np.ndarray, np.ndarray]]) -> Band:
 
 
 def draw_curves(
-    bands: Mapping[str, Band], ylabel: str, title: str, caption: str, *, log_steps: bool = False
+    bands: Mapping[str, Band],
+    ylabel: str,
+    title: str,
+    caption: str,
+    *,
+    log_steps: bool = False,
+    along: str = "step",
 ) -> Figure:
     """The bands of several settings.
 
@@ -52,6 +58,7 @@ def draw_curves(
         title: of the figure.
         caption: what stands behind it.
         log_steps: whether the steps are drawn by their logarithm.
+        along: what the steps are.
     """
     with style.drawing(5.2, 4.0) as figure:
         axes = figure.subplots()
@@ -73,7 +80,7 @@ def draw_curves(
         if log_steps:
             axes.set_xscale("symlog", linthresh=1)
             style.name_powers(axes.xaxis)
-        axes.set(xlabel="step", ylabel=ylabel, title=title)
+        axes.set(xlabel=along, ylabel=ylabel, title=title)
         axes.grid(True, linewidth=0.3, color="#cccccc")
         style.legend_below(figure, axes, columns=2)
         style.caption(figure, caption)

@@ -11,12 +11,13 @@ from matplotlib.ticker import FuncFormatter
 from gradexp.plots import style
 
 
-def draw_profile(ratios: Mapping[str, np.ndarray], title: str, caption: str) -> Figure:
+def draw_profile(ratios: Mapping[str, np.ndarray], unit: str, title: str, caption: str) -> Figure:
     """The share of problems that each solver solves within a multiple of the best one's steps.
 
     Args:
         ratios: by the name of each solver, at most six: ``(problems,)``, from 1 on, infinite where
             a problem was not solved.
+        unit: what they are ratios of, such as steps.
         title: of the figure.
         caption: what stands behind it.
     """
@@ -27,15 +28,15 @@ def draw_profile(ratios: Mapping[str, np.ndarray], title: str, caption: str) -> 
         end = 1.15 * max(2.0, float(finite.max(initial=2.0)))
         looks = zip(style.CYCLE, style.DASHES, strict=True)
         for (name, some), (colour, dash) in zip(ratios.items(), looks, strict=False):
-            steps = np.sort(some[np.isfinite(some)])
-            shares = np.arange(1, len(steps) + 1) / len(some)
-            x = np.concatenate([[0.5], steps, [end]])  # the fastest rise left of what is shown
-            y = np.concatenate([[0.0], shares, [shares[-1] if len(steps) else 0.0]])
+            solved = np.sort(some[np.isfinite(some)])
+            shares = np.arange(1, len(solved) + 1) / len(some)
+            x = np.concatenate([[0.5], solved, [end]])  # the fastest rise left of what is shown
+            y = np.concatenate([[0.0], shares, [shares[-1] if len(solved) else 0.0]])
             axes.step(x, y, where="post", color=colour, linestyle=dash, label=name)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
         axes.set(xlim=(1.0, end), ylim=(0.0, 1.02), title=title)
-        axes.set(xlabel="steps ÷ steps of the fastest", ylabel="share of problems solved")
+        axes.set(xlabel=f"{unit} ÷ {unit} of the fastest", ylabel="share of problems solved")
         axes.grid(True, linewidth=0.3, color="#cccccc")
         figure.legend(loc="lower center", bbox_to_anchor=(0.5, 0.05), ncols=2, fontsize=7.5)
         style.caption(figure, caption)

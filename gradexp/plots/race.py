@@ -38,7 +38,9 @@ class Runner(NamedTuple):
     """``(R, dim)``"""
 
 
-def draw_race(surface: Surface, runners: Mapping[str, Runner], title: str, caption: str) -> Figure:
+def draw_race(
+    surface: Surface, runners: Mapping[str, Runner], title: str, caption: str, along: str
+) -> Figure:
     """Several runs from one start over the contours, beside their losses.
 
     Args:
@@ -46,14 +48,20 @@ def draw_race(surface: Surface, runners: Mapping[str, Runner], title: str, capti
         runners: by the name of each, at most six.
         title: of the figure.
         caption: what stands behind it.
+        along: what their steps are.
     """
     with style.drawing(9.0, 4.4) as figure:
-        _Stage(figure, surface, runners, title, caption)
+        _Stage(figure, surface, runners, title, caption, along)
         return figure
 
 
 def animate_race(
-    surface: Surface, runners: Mapping[str, Runner], title: str, caption: str, path: Path
+    surface: Surface,
+    runners: Mapping[str, Runner],
+    title: str,
+    caption: str,
+    along: str,
+    path: Path,
 ) -> None:
     """Writes `draw_race` as an animation (GIF), the steps spaced by their logarithm."""
     last = max(int(runner.step[-1]) for runner in runners.values())
@@ -61,7 +69,7 @@ def animate_race(
     frames = [0, *moments, *[last] * _HOLD]
     with style.drawing(9.0, 4.4) as figure:
         figure.set_dpi(_DOTS)
-        stage = _Stage(figure, surface, runners, title, caption)
+        stage = _Stage(figure, surface, runners, title, caption, along)
         pictures = [Image.fromarray(picture) for picture in stage.pictures(frames)]
     film, *rest = [picture.convert("P", palette=Image.Palette.ADAPTIVE) for picture in pictures]
     film.save(path, save_all=True, append_images=rest, duration=1000 // _PER_SECOND, loop=0)
@@ -77,6 +85,7 @@ class _Stage:
         runners: Mapping[str, Runner],
         title: str,
         caption: str,
+        along: str,
     ) -> None:
         self._figure = figure
         left, right = figure.subplots(1, 2, width_ratios=(1.2, 1.0))
@@ -105,6 +114,7 @@ class _Stage:
         draw_marks(left, part, start, "o", style.INK, "start", 5)
         draw_known_points(left, surface, part)
         _set_heights(right, minimum is not None)
+        right.set_xlabel(along)
         style.legend_below(figure, left, columns=4)
         figure.suptitle(title, fontsize=10)
         style.caption(figure, caption)
@@ -143,5 +153,5 @@ def _set_heights(axes: Axes, known: bool) -> None:
     heights = np.concatenate([np.asarray(line, float) for line in lines])
     first = np.array([np.asarray(line, float)[0] for line in lines])
     style.scale_losses(axes, heights, first)
-    axes.set(xlabel="step", ylabel="loss - minimum" if known else "loss", title="loss")
+    axes.set(ylabel="loss - minimum" if known else "loss", title="loss")
     axes.grid(True, linewidth=0.3, color="#cccccc")

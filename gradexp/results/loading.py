@@ -128,7 +128,8 @@ def _traces(folder: Path, runs: pd.DataFrame) -> xr.Dataset:
         if not having:
             continue
         width = max(part[name][0].size for part in having.values())
-        dtype = np.result_type(*(part[name].dtype for part in having.values()))
+        dtypes = (part[name].dtype for part in having.values())
+        dtype = np.result_type(*dtypes, np.float16)  # counts, too, are NaN where there is none
         shape = (len(runs), len(step), *([width] if name == "point" else []))
         values = np.full(shape, np.nan, dtype)
         for index, part in having.items():

@@ -17,7 +17,7 @@ _RANGES = 10
 _NUMBERS, _WORDS = 30, 60
 """Values of a key that each get a line of their own: as many numbers, or as many words."""
 
-_STEPS_TO_GAP, _GAP, _LOSS = "metrics.steps_to_gap.", "metrics.loss_gap", "metrics.final_loss"
+_GAP, _LOSS, _TAKEN = "metrics.loss_gap", "metrics.final_loss", "metrics.evaluations"
 
 Row = Mapping[str, Any]
 
@@ -85,26 +85,34 @@ def _order(value: Any) -> tuple[bool, float, str]:
 
 def ranking(rows: Sequence[Row]) -> Ranking:
     """The jobs by the steps that they took to the least loss gap that any of them was recorded to
-    reach; those that did not, or all where none did, by their loss gap, for losses of different
-    surfaces cannot be compared; or by their final loss where no gap is known, what diverged last.
+    reach, or by evaluations of the gradient where steps of one took several; those that did not, or
+    all where none did, by their loss gap, for losses of different surfaces cannot be compared; or
+    by their final loss where no gap is known, what diverged last.
     """
+    told = "metrics.steps_to_gap."
     tolerances = {
-        float(name.removeprefix(_STEPS_TO_GAP)): name
+        float(name.removeprefix(told)): name.removeprefix(told)
         for row in rows
         for name, value in row.items()
-        if name.startswith(_STEPS_TO_GAP) and value is not None
+        if name.startswith(told) and value is not None
     }
     least = min(tolerances, default=None)
-    column = "" if least is None else tolerances[least]
-
+    several = any((row.get(_TAKEN) or 0) > row["metrics.steps"] for row in rows if _TAKEN in row)
+    unit = "evaluations" if several else "steps"
     known = any(row.get(_GAP) is not None for row in rows)
+
+    def arrival(row: Row) -> float:
+        if least is None:
+            return math.inf
+        by = "steps" if row.get(_TAKEN) is None else unit
+        return _or_infinite(row.get(f"metrics.{by}_to_gap.{tolerances[least]}"))
 
     def place(row: Row) -> tuple[float, bool, float, int]:
         rest, lost = row.get(_GAP if known else _LOSS), row["outcome"] == "diverged"
-        return _or_infinite(row.get(column)), lost, _or_infinite(rest), row["job"]
+        return arrival(row), lost, _or_infinite(rest), row["job"]
 
     ended = [row for row in rows if row["outcome"] != "failed"]
-    criterion = f"steps to a loss gap of {least:g}" if least else "loss gap"
+    criterion = f"{unit} to a loss gap of {least:g}" if least else "loss gap"
     if not known:
         criterion = "final loss"
     return Ranking(criterion, sorted(ended, key=place))
