@@ -23,6 +23,7 @@ from gradexp.engine import (
     Steps,
     Stop,
     check_fit,
+    check_precision,
     choose_device,
 )
 from gradexp.initializations import Initialization, starts
@@ -32,10 +33,8 @@ from gradexp.numbers import (
     Component,
     Whole,
     in_lanes,
-    map_numbers,
     padded,
     snake_case,
-    with_parts,
 )
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
@@ -217,7 +216,7 @@ class Builder:
         choose_device(experiment.device)  # a device that is not there is a mistake, too
         for name in _KINDS:
             part = getattr(experiment, name)
-            precise = partial(_check_precision, name, part, experiment.dtype)
+            precise = partial(check_precision, name, part, DTYPES[experiment.dtype])
             self._once(precise, texts[name], experiment.dtype)
         startable = partial(_check_start, experiment)
         self._once(startable, texts["surface"], texts["init"], experiment.dtype)
@@ -251,25 +250,6 @@ class Builder:
         if texts not in self._checked:
             check()
             self._checked.add(texts)
-
-
-def _check_precision(group: str, part: Any, dtype: str) -> None:
-    """Checks numbers as they are in the run's precision: in float32 1e-50 is 0.
-
-    Raises:
-        Mistake: one of them has left its range.
-    """
-
-    def rounded(number: Any, name: str) -> Any:
-        whole = isinstance(number, int)
-        return number if whole else float(torch.tensor(number, dtype=DTYPES[dtype]))
-
-    for name, component in with_parts(map_numbers(part, rounded), group):
-        try:
-            component.__post_init__()
-        except Mistake as mistake:
-            reason = f"{mistake.reason}, in {dtype}"
-            raise Mistake(f"{name}.{mistake.key}", mistake.value, reason) from None
 
 
 def _check_start(experiment: Experiment) -> None:

@@ -91,7 +91,11 @@ def _import(key: str, target: str) -> Any:
             for attribute in (*parents[length:], name):
                 found = getattr(found, attribute)
         except AttributeError:
-            known = [n for n, what in vars(found).items() if callable(what) and n[:1] != "_"]
+            known = [
+                n
+                for n, what in getattr(found, "__dict__", {}).items()
+                if callable(what) and n[:1] != "_"
+            ]
             reason = f"{module} has no {attribute}; {nearest(attribute, known)}"
             raise Mistake(key, target, reason) from None
         return found

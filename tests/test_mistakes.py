@@ -129,7 +129,7 @@ MISTAKES = [
     (
         ["run", "schedule=together", "schedule@schedule.second=exponential",
          "schedule.second.gamma=1e-60", "dtype=float32"],
-        ["schedule.second.gamma=0.0", "(0, 1], in float32"],
+        ["schedule.second.gamma=0.0", "(0, ∞), in float32"],
     ),
     (
         ["run", "optimizer._target_=gradexp.surfaces.convex.Sphere"],
@@ -142,7 +142,7 @@ MISTAKES = [
     (["run", "optimizer.lr=1,2"], ["optimizer.lr=1,2", "add -m"]),
     (["run", "optimizer.lr=range(3)"], ["optimizer.lr=range(3)", "add -m"]),
     (["run", "optimizer.lr=${nowhere}"], ["optimizer.lr", "'nowhere' not found"]),
-    (["run", "~optimizer.lr"], ["optimizer.lr", "needs a value"]),
+    (["run", "optimizer=heavy_ball", "~optimizer.lr"], ["optimizer.lr", "needs a value"]),
     (["run", "~optimizer"], ["optimizer", "needs a value"]),
     (["run", "surface=own"], ["surface._target_", "needs a value"]),
     # folders

@@ -95,7 +95,7 @@ STEP = torch.tensor(0.0, dtype=torch.float64)
     [
         (lambda: Cosine(0.5), "T_max"),
         (lambda: Polynomial(10.0, 0.0), "power"),
-        (lambda: Step(gamma=1.5), "gamma"),
+        (lambda: Step(gamma=0.0), "gamma"),
         (lambda: Step(step_size=0.0), "step_size"),
         (lambda: MultiStep((3.0, 2.0)), "milestones[1]"),
         (lambda: MultiStep((torch.tensor([1.0, 3.0]), torch.tensor([2.0, 2.0]))), "milestones[1]"),
@@ -108,7 +108,7 @@ STEP = torch.tensor(0.0, dtype=torch.float64)
         (lambda: WarmupCosine(torch.tensor([9.0, 30.0]), 10.0), "warmup_steps"),
         (lambda: InverseSquareRoot(0.0), "warmup_steps"),
         (lambda: WarmRestarts(T_mult=0.5), "T_mult"),
-        (lambda: OneCycle(100.0, pct_start=1.0), "pct_start"),
+        (lambda: OneCycle(100.0, pct_start=1.1), "pct_start"),
         (lambda: OneCycle(100.0, pct_start=0.6, three_phase=True), "pct_start"),
         (lambda: OneCycle(100.0, anneal_strategy="exp"), "anneal_strategy"),  # type: ignore[arg-type]
         (lambda: OneCycle(100.0).values({"lr": 1.0}, STEP), "cycle_momentum"),

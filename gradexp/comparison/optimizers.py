@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import expected_steps, middle, quantiles
+from gradexp.comparison.arrivals import expected_steps, quantiles
 from gradexp.comparison.sample import BUDGET, LR, Part, Sample, Setting, counted
 from gradexp.comparison.table import Table, last_part, number, percent, spread, steps, texts
 
@@ -74,14 +74,11 @@ class _ByMetric:
     )
 
     def __init__(self, sample: Sample) -> None:
-        self._label = sample.metric.label
-        self._values = sample.bounded(sample.metric.column)
+        self._sample, self._label = sample, sample.metric.label
 
     def judged(self, runs: Part) -> _Judged:
         diverged = int(np.count_nonzero(runs["outcome"] == "diverged"))
-        low, half, high = middle(self._values[runs.rows])
-        if math.isnan(half) and diverged:
-            low = half = high = math.inf
+        low, half, high = self._sample.quartiles(self._sample.metric.column, runs)
         numbers = {
             "runs": len(runs),
             "diverged": diverged,

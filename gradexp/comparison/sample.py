@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, quantiles
+from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, middle, quantiles
 
 LR, MOMENTUM, BUDGET = "optimizer.lr", "optimizer.momentum", "steps"
 
@@ -195,9 +196,26 @@ class Sample:
 
     def bounded(self, column: str) -> np.ndarray:
         """``(N,)``, a figure of all runs, infinite for those without it and those that diverged."""
-        told = self.every[column].astype(float)
-        known = np.isfinite(told) & (self.every["outcome"] != "diverged")
-        return np.where(known, told, np.inf)
+        if column not in self._bounded:
+            told = self.every[column].astype(float)
+            known = np.isfinite(told) & (self.every["outcome"] != "diverged")
+            self._bounded[column] = np.where(known, told, np.inf)
+        return self._bounded[column]
+
+    @cached_property
+    def _bounded(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def quartiles(self, column: str, runs: Part) -> tuple[float, float, float]:
+        """The first quartile, the median and the third of a figure of some runs, in which those
+        that diverged, or have none, count as larger than all others.
+
+        Returns:
+            NaN where no run has it, and none diverged.
+        """
+        found = middle(self.bounded(column)[runs.rows])
+        lost = math.isnan(found[1]) and bool((runs["outcome"] == "diverged").any())
+        return (math.inf,) * 3 if lost else found
 
     def behind(self) -> str:
         """How many runs stand behind what is told of them."""

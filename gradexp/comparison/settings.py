@@ -15,7 +15,6 @@ from gradexp.comparison.arrivals import (
     arrivals,
     expected_steps,
     median,
-    middle,
     quantiles,
 )
 from gradexp.comparison.sample import Sample
@@ -62,7 +61,7 @@ def outcomes(sample: Sample) -> Table:
 def speed(sample: Sample) -> Table:
     """How fast the runs of each setting were, and on what way."""
     metric = sample.metric
-    rows, medians, bounded = [], [], sample.bounded(metric.column)
+    rows, medians = [], []
     for values, runs in sample.settings:
         row: dict[str, Any] = {**values, "runs": len(runs)}
         if metric.is_arrival:
@@ -72,11 +71,11 @@ def speed(sample: Sample) -> Table:
             parts = ((half, 0.5), (low, 0.25), (high, 0.75))
             medians.append(interval(*(_told(some, *part) for part in parts)))
         else:
-            low, half, high = middle(bounded[runs.rows])
+            low, half, high = sample.quartiles(metric.column, runs)
             medians.append(spread(half, low, high))
         row |= {"median": half, "first_quartile": low, "third_quartile": high}
-        gaps = runs["metrics.loss_gap"]
-        row["loss_gap"] = math.nan if np.isnan(gaps).all() else middle(gaps)[1]
+        known = not np.isnan(runs["metrics.loss_gap"]).all()
+        row["loss_gap"] = sample.quartiles("metrics.loss_gap", runs)[1] if known else math.nan
         row["rate"] = median(runs["metrics.rate"])
         with np.errstate(divide="ignore", invalid="ignore"):
             ways = runs["metrics.path_length"] / runs["metrics.displacement"]

@@ -2,7 +2,7 @@
 
 from gradexp.engine.batched import Batched
 from gradexp.engine.cost import Forecast
-from gradexp.engine.fit import check_fit
+from gradexp.engine.fit import check_fit, check_precision
 from gradexp.engine.optimize import DTYPES, optimize, pose
 from gradexp.engine.problem import Problem, Record, Steps, Stop, choose_device
 from gradexp.engine.reference import Reference
@@ -21,6 +21,7 @@ __all__ = [
     "Stop",
     "Trace",
     "check_fit",
+    "check_precision",
     "choose_device",
     "optimize",
     "pose",

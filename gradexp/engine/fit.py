@@ -9,20 +9,61 @@ import torch
 from torch import Tensor
 
 from gradexp.mistakes import Mistake
-from gradexp.numbers import LANES, each, in_lanes, replaced, select
+from gradexp.numbers import (
+    LANES,
+    Component,
+    Number,
+    batch_size,
+    each,
+    in_lanes,
+    map_numbers,
+    numbers,
+    replaced,
+    select,
+    with_parts,
+)
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Constant, Schedule
 from gradexp.surfaces import Surface
 
 _LOOKS = 1000
 """Steps, at most, at which it is looked whether a schedule keeps to the ranges."""
+_RUNS = 32
+"""Runs at which it is looked, besides those with the least and the largest of a number."""
+
+
+def check_precision(name: str, part: Component, dtype: torch.dtype) -> None:
+    """Checks numbers as they are in the precision of the runs: in float32 1e-50 is 0.
+
+    Args:
+        name: of the part.
+        part: whose numbers it may be.
+        dtype: of the runs.
+
+    Raises:
+        Mistake: one of them has left its range.
+    """
+    if dtype == torch.float64:
+        return
+
+    def rounded(number: Any, _: str) -> Any:
+        if isinstance(number, Tensor):
+            return number.to(dtype) if number.is_floating_point() else number
+        return number if isinstance(number, int) else float(torch.tensor(number, dtype=dtype))
+
+    for path, component in with_parts(map_numbers(part, rounded), name):
+        try:
+            component.__post_init__()
+        except Mistake as mistake:
+            reason = f"{mistake.reason}, in {str(dtype).removeprefix('torch.')}"
+            raise Mistake(f"{path}.{mistake.key}", mistake.value, reason) from None
 
 
 def check_fit(
     surface: Surface, optimizer: Optimizer | External, schedule: Schedule, steps: int
 ) -> None:
-    """Checks that an optimizer is told what it needs, has what is scheduled, and may have it; of a
-    batch, the first run's.
+    """Checks that an optimizer is told what it needs, has what is scheduled, and may have it; in a
+    large batch the runs with the least and the largest of each number, and some between.
 
     Raises:
         Mistake: not so.
@@ -34,22 +75,44 @@ def check_fit(
         raise Mistake("optimizer", optimizer.label(), reason)
     if isinstance(schedule, Constant):
         return
-    rule, plan = select(optimizer, 0), select(schedule, 0)
-    some = torch.linspace(0, steps - 1, min(steps, _LOOKS), dtype=torch.float64).round()
+    rule, plan = _told_apart(optimizer, schedule)
+    looks = torch.linspace(0, steps - 1, min(steps, _LOOKS), dtype=torch.float64).round()
     try:
-        known = rule.hyperparameters()
-        values = plan.values(known, some[:, None])
+        known = _base(rule)
+        values = plan.values(known, looks[:, None])
         for name in values:
             if name not in known or "." in name:
                 raise Mistake("", name, "is no number of the optimizer that can be scheduled")
-        rows = {
-            name: torch.as_tensor(value).double().expand(len(some), 1)[:, 0]
-            for name, value in values.items()
-        }
         if isinstance(rule, Optimizer):
-            _check_ranges(rule, rows, some)
+            _check_ranges(rule, values, looks)
     except Mistake as mistake:
         raise mistake.under("schedule") from None
+
+
+def _told_apart(*components: Any) -> list[Any]:
+    """The components of some of the runs of a batch: of those with the least and the largest of
+    each number, and of others between."""
+    every = [number for one in components for number in numbers(one).values()]
+    columns = [n.reshape(-1) for n in every if isinstance(n, Tensor) and n.numel() > 1]
+    ends = [end.item() for column in columns for end in (column.argmin(), column.argmax())]
+    between = torch.linspace(0, len(columns[0]) - 1 if columns else 0, _RUNS).round().tolist()
+    runs = sorted({int(run) for run in (*ends, *between)})
+
+    def of_runs(number: Any, _: str) -> Any:
+        if not isinstance(number, Tensor):
+            return number
+        column = number.reshape(-1)
+        return (column[runs] if len(column) > 1 else column.expand(len(runs))).cpu()
+
+    return [map_numbers(one, of_runs) for one in components]
+
+
+def _base(optimizer: Optimizer | External) -> Mapping[str, Number]:
+    """The hyperparameters of runs, by name."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer.hyperparameters()
+    runs = [select(optimizer, run).hyperparameters() for run in range(batch_size(optimizer))]
+    return {name: torch.tensor([run[name] for run in runs]) for name in runs[0]}
 
 
 def _check_rule(rule: Optimizer) -> None:
@@ -80,19 +143,27 @@ def _check_rule(rule: Optimizer) -> None:
         raise Mistake("optimizer", name, f"{reason}and a state (see gradexp.numbers.each)")
 
 
-def _check_ranges(rule: Optimizer, values: Mapping[str, Tensor], step: Tensor) -> None:
-    """Checks what a schedule makes of an optimizer at some steps. A learning rate may be 0.
+def _check_ranges(rule: Optimizer, values: Mapping[str, Number], looks: Tensor) -> None:
+    """Checks what a schedule makes of an optimizer of some runs. A learning rate may be 0.
+
+    Args:
+        rule: of these runs.
+        values: what is scheduled, by name.
+        looks: ``(R,)``, the steps of their rows.
 
     Raises:
         Mistake: one of its numbers leaves its range.
     """
-    ends = [int(end) for row in values.values() for end in (row.argmin(), row.argmax())]
-    for index in dict.fromkeys(ends):
-        now = {name: float(row[index]) for name, row in values.items()}
+    rows = [torch.as_tensor(value).double() for value in values.values()]
+    _, *tables = torch.broadcast_tensors(looks[:, None], *rows)  # type: ignore[no-untyped-call]
+    ends = [int(end) for table in tables for end in (table.argmin(), table.argmax())]
+    for end in dict.fromkeys(ends):
+        look, run = divmod(end, tables[0].shape[1])
+        now = {n: float(table[look, run]) for n, table in zip(values, tables, strict=True)}
         if now.get("lr") == 0:
             del now["lr"]
         try:
-            replaced(rule, now).__post_init__()
+            replaced(select(rule, run), now).__post_init__()
         except Mistake as mistake:
-            reason = f"{mistake.reason}, which it is not at step {int(step[index])}"
+            reason = f"{mistake.reason}, which it is not at step {int(looks[look])}"
             raise Mistake(mistake.key, mistake.value, reason) from None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradexp.clips import Clip, Unclipped
 from gradexp.engine.batched import Batched
-from gradexp.engine.fit import check_fit
+from gradexp.engine.fit import check_fit, check_precision
 from gradexp.engine.problem import Least, Problem, Record, Steps, Stop, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import Trace
@@ -141,6 +141,8 @@ def pose(
     }
     for name, part in parts.items():
         _check_kind(name, part, _KINDS[name])
+        if name != "stop":  # whose limit may be beyond all numbers
+            check_precision(name, part, DTYPES[dtype])
     check_fit(surface, optimizer, schedule, steps)
     points = _points(start, surface.dim).to(where, DTYPES[dtype])
     if not all(map(math.isfinite, extremes(points))):

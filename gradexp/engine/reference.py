@@ -125,7 +125,7 @@ class _Fleet:
         self._needs_gap = isinstance(first, Optimizer) and first.needs_gap
         self._shared = _merged(every) if _is_shareable(every[0]) else None
         self._own = every if self._shared is None else []
-        self._problem = problem
+        self._alone = [_Lanes(problem, index, index + 1) for index in range(len(self._own))]
         self.takes_one = self._shared is not None
         """Whether every step takes one gradient."""
         self.evaluations = torch.zeros(problem.batch, dtype=torch.int64)
@@ -160,17 +160,17 @@ class _Fleet:
 
     def _step_alone(self, index: int, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Makes a step of an optimizer that may look at other points on its way."""
-        parameter, run = self._parameters[index], _Lanes(self._problem, index, index + 1)
+        parameter, run = self._parameters[index], self._alone[index]
 
         taken = 0
 
-        def closure() -> float:
+        def closure() -> Any:
             nonlocal taken
             taken += 1
             point = parameter.detach().flatten()[:, None]
             loss, gradient = run.look(point)
             parameter.grad = run.seen(gradient, step)[:, 0].reshape(parameter.shape)
-            return float(loss[0])
+            return loss[0]
 
         optimizer.step(closure)
         self.evaluations[index] += max(taken, 1)  # that which it was given, if it asked for none

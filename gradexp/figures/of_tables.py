@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gradexp.comparison import Sample
-from gradexp.comparison.arrivals import middle, quantiles
+from gradexp.comparison.arrivals import quantiles
 from gradexp.comparison.forgiveness import by_rate
 from gradexp.comparison.profiles import best_first, ratios, times
 from gradexp.comparison.sample import LR, MOMENTUM, Part, counted, having
@@ -38,13 +38,12 @@ def heat_map(sample: Sample) -> Figure | None:
     x, y = (np.sort(runs[key].unique()).astype(float) for key in (across, up))
     values = np.full((len(y), len(x)), np.nan)
     words = np.full(values.shape, "", dtype=object)
-    bounded = some.bounded(sample.metric.column)
     for cell, part in some.groups([across, up]):
         at = int(np.flatnonzero(y == cell[up])[0]), int(np.flatnonzero(x == cell[across])[0])
         if sample.metric.is_arrival:
             values[at] = quantiles(some.arrivals.take(part.rows), (0.5,))[0]
         else:
-            values[at] = middle(bounded[part.rows])[1]
+            values[at] = some.quartiles(sample.metric.column, part)[1]
         words[at] = Counter(part["outcome"]).most_common(1)[0][0]
     values[np.isinf(values)] = np.nan
     chosen = f"{names_of([fixed])[0]}; " if rest else ""
@@ -101,7 +100,7 @@ def learning_rates(sample: Sample) -> Figure | None:
     }
     panels = {title: lines for title, lines in panels.items() if lines}
     every = [medians for lines in panels.values() for _, medians in lines.values()]
-    if max(np.count_nonzero(np.isfinite(medians)) for medians in every) < 2:
+    if max((np.count_nonzero(np.isfinite(medians)) for medians in every), default=0) < 2:
         return None  # there is no line to draw
     how, lost, label = "medians", "diverged or have none", sample.metric.label
     if sample.metric.is_arrival:
@@ -120,7 +119,6 @@ def _medians_by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray
     if sample.metric.is_arrival:
         rates, taken, _ = by_rate(sample, runs)
         return rates, np.maximum(taken, 1.0)
-    values = sample.bounded(sample.metric.column)
     groups = sample.groups([LR], runs)
-    medians = [middle(values[part.rows])[1] for _, part in groups]
+    medians = [sample.quartiles(sample.metric.column, part)[1] for _, part in groups]
     return np.array([setting[LR] for setting, _ in groups], float), np.array(medians)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
-from gradexp.optimizers.terms import average_square, descent
+from gradexp.optimizers.terms import average_square, descent, moved
 from gradexp.optimizers.torch_rule import TorchRule
 
 
@@ -68,13 +68,12 @@ class Adadelta(TorchRule):
     def update(
         self, point: Point, gradient: Point, state: AdadeltaState, step: int | Tensor
     ) -> tuple[Point, AdadeltaState]:
-        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         square = average_square(state.square, gradient, self.rho)
 
         def toward(g: Tensor, v: Tensor, u: Tensor) -> Tensor:
             return ((u + self.eps) / (v + self.eps)).sqrt() * g
 
         move = each(toward, gradient, square, state.moved)
-        moved = average_square(state.moved, move, self.rho)
-        point = each(lambda x, d: x - self.lr * d, point, move)
-        return point, AdadeltaState(square, moved)
+        size = average_square(state.moved, move, self.rho)
+        return moved(point, self.lr, move), AdadeltaState(square, size)

@@ -67,7 +67,7 @@ class Adagrad(TorchRule):
     def update(
         self, point: Point, gradient: Point, state: AdagradState, step: int | Tensor
     ) -> tuple[Point, AdagradState]:
-        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         squares = each(lambda s, g: s + g * g, state.squares, gradient)
         rate = self.lr
         if not is_zero(self.lr_decay):

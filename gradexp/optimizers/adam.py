@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
-from gradexp.optimizers.terms import average, average_square, decayed, root, scaled, weight
-from gradexp.optimizers.torch_rule import TorchRule
+from gradexp.numbers import NonNegative, Point, each
+from gradexp.optimizers.moments import Moments
+from gradexp.optimizers.terms import root, scaled, weight
 
 
 class AdamState(NamedTuple):
@@ -23,21 +22,10 @@ class AdamState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Moments(TorchRule):
+class _Adam(Moments):
     """What Adam and AdamW share: all but where weight decay goes."""
 
-    lr: Positive = 1e-3
-    betas: tuple[UnitInterval, UnitInterval] = (0.9, 0.999)
-    eps: NonNegative = 1e-8
-    weight_decay: NonNegative = 0.0
     amsgrad: bool = False
-    maximize: bool = False
-
-    timed = ("betas",)
-
-    @abstractmethod
-    def _decouples(self) -> bool:
-        """Whether weight decay is no part of the gradient."""
 
     def init(self, point: Point) -> AdamState:
         zero = each(torch.zeros_like, point)
@@ -46,11 +34,7 @@ class _Moments(TorchRule):
     def update(
         self, point: Point, gradient: Point, state: AdamState, step: int | Tensor
     ) -> tuple[Point, AdamState]:
-        point, gradient = decayed(
-            point, gradient, self.lr, self.weight_decay, self._decouples(), self.maximize
-        )
-        mean = average(state.mean, gradient, self.betas[0])
-        square = average_square(state.square, gradient, self.betas[1])
+        point, _, mean, square = self._take_in(point, gradient, state.mean, state.square)
         size, largest = square, state.largest
         if self.amsgrad:
             size = largest = each(torch.maximum, largest, square)
@@ -62,7 +46,7 @@ class _Moments(TorchRule):
 
 
 @dataclass(frozen=True)
-class Adam(_Moments):
+class Adam(_Adam):
     """Steps by the gradient's mean over the root of its mean square, as ``torch.optim.Adam``.
 
     With gradient g at x, averages m and v (0 at first), and t the number of the step, from 1::
@@ -99,12 +83,9 @@ class Adam(_Moments):
 
     twin = torch.optim.Adam
 
-    def _decouples(self) -> bool:
-        return self.decoupled_weight_decay
-
 
 @dataclass(frozen=True)
-class AdamW(_Moments):
+class AdamW(_Adam):
     """Adam with decoupled weight decay, as ``torch.optim.AdamW``: `Adam` whose every step begins
     with x ← x - α λ x.
 
@@ -135,6 +116,3 @@ class AdamW(_Moments):
     @classmethod
     def label(cls) -> str:
         return "adamw"
-
-    def _decouples(self) -> bool:
-        return True

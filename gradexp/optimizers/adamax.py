@@ -64,7 +64,7 @@ class Adamax(TorchRule):
     def update(
         self, point: Point, gradient: Point, state: AdamaxState, step: int | Tensor
     ) -> tuple[Point, AdamaxState]:
-        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         mean = average(state.mean, gradient, self.betas[0])
 
         def larger(u: Tensor, g: Tensor) -> Tensor:

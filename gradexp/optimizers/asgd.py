@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers import NonNegative, Point, Positive, each, like
-from gradexp.optimizers.terms import descent, shrunk
+from gradexp.optimizers.terms import descent, moved, shrunk
 from gradexp.optimizers.torch_rule import ASGDInDouble, TorchRule
 
 
@@ -74,10 +74,9 @@ class ASGD(TorchRule):
     def update(
         self, point: Point, gradient: Point, state: ASGDState, step: int | Tensor
     ) -> tuple[Point, ASGDState]:
-        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         rate = torch.where(like(step, gradient) == 0, self.lr, state.rate)
-        point = shrunk(point, rate, self.lambd)
-        point = each(lambda x, g: x - rate * g, point, gradient)
+        point = moved(shrunk(point, rate, self.lambd), rate, gradient)
         age = like(step - self.t0, gradient)
         share = torch.where(age > 1, 1 / age, 1.0)
         average = each(lambda a, x: a + share * (x - a), state.average, point)

@@ -52,14 +52,16 @@ class External(Component):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "options", tuple(map(_option, self.options)))
-        known = list(inspect.signature(self.factory).parameters)[1:]
-        name = self.factory.__name__
+        parameters = list(inspect.signature(self.factory).parameters.values())[1:]
+        known, name = [one.name for one in parameters], self.factory.__name__
+        takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
         for option in self.options:
-            if option.name not in known:
+            if option.name not in known and not takes_any:
                 reason = f"{name} has no such option; {nearest(option.name, known)}"
                 raise Mistake(option.name, option.value, reason)
         try:  # once, on a point of its own
             (point,) = points = self.parameters(torch.ones(2, 1))
+            _slope(point)
             self.reference(points).step(lambda: _slope(point))
         except Exception as error:
             told = ", ".join(f"{option.name}={option.value}" for option in self.options)
@@ -123,7 +125,7 @@ def _frozen(name: str, value: Any) -> Any:
     return value
 
 
-def _slope(point: Tensor) -> float:
+def _slope(point: Tensor) -> Any:
     """The value of a sphere at a point; leaves the gradient there."""
     point.grad = 2 * point.detach()
-    return float(point.detach().square().sum())
+    return point.detach().square().sum()

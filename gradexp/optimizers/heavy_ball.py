@@ -62,7 +62,7 @@ class HeavyBall(Optimizer):
     def update(
         self, point: Point, gradient: Point, state: HeavyBallState, step: int | Tensor
     ) -> tuple[Point, HeavyBallState]:
-        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
 
         def moved(x: Tensor, g: Tensor, p: Tensor) -> Tensor:
             return x - self.lr * g + self.momentum * (x - p)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
 from gradexp.optimizers.optimizer import Optimizer
-from gradexp.optimizers.terms import average, decayed
+from gradexp.optimizers.terms import average, descent, moved, shrunk
 
 
 class LionState(NamedTuple):
@@ -58,7 +58,8 @@ class Lion(Optimizer):
     def update(
         self, point: Point, gradient: Point, state: LionState, step: int | Tensor
     ) -> tuple[Point, LionState]:
-        point, gradient = decayed(point, gradient, self.lr, self.weight_decay, True, self.maximize)
+        gradient = descent(point, gradient, 0.0, maximize=self.maximize)
+        point = shrunk(point, self.lr, self.weight_decay)
         direction = average(state.mean, gradient, self.betas[0])
-        point = each(lambda x, d: x - self.lr * d.sign(), point, direction)
+        point = moved(point, self.lr, each(torch.sign, direction))
         return point, LionState(average(state.mean, gradient, self.betas[1]))

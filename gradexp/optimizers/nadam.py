@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each, is_zero
-from gradexp.optimizers.terms import average, average_square, decayed, root, scaled, weight
-from gradexp.optimizers.torch_rule import NAdamInDouble, TorchRule
+from gradexp.numbers import NonNegative, Point, Positive, each, is_zero
+from gradexp.optimizers.moments import Moments
+from gradexp.optimizers.terms import root, scaled, weight
+from gradexp.optimizers.torch_rule import NAdamInDouble
 
 
 class NAdamState(NamedTuple):
@@ -22,7 +23,7 @@ class NAdamState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NAdam(TorchRule):
+class NAdam(Moments):
     """Adam that looks ahead along its mean, with a momentum that grows, as ``torch.optim.NAdam``.
 
     With gradient g at x, averages m and v (0 at first), and t the number of the step, from 1::
@@ -59,12 +60,8 @@ class NAdam(TorchRule):
     """
 
     lr: Positive = 2e-3
-    betas: tuple[UnitInterval, UnitInterval] = (0.9, 0.999)
-    eps: NonNegative = 1e-8
-    weight_decay: NonNegative = 0.0
     momentum_decay: NonNegative = 4e-3
     decoupled_weight_decay: bool = False
-    maximize: bool = False
 
     timed = ("betas", "momentum_decay")
     twin = NAdamInDouble
@@ -76,11 +73,7 @@ class NAdam(TorchRule):
     def update(
         self, point: Point, gradient: Point, state: NAdamState, step: int | Tensor
     ) -> tuple[Point, NAdamState]:
-        point, gradient = decayed(
-            point, gradient, self.lr, self.weight_decay, self.decoupled_weight_decay, self.maximize
-        )
-        mean = average(state.mean, gradient, self.betas[0])
-        square = average_square(state.square, gradient, self.betas[1])
+        point, gradient, mean, square = self._take_in(point, gradient, state.mean, state.square)
         now, following = self._momentum(step + 1), self._momentum(step + 2)
         product = state.product * now
         fresh, old = (1 - now) / (1 - product), following / (1 - product * following)

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradexp.mistakes import Mistake
 from gradexp.numbers import NonNegative, Point, Positive, each
 from gradexp.optimizers.optimizer import Optimizer
-from gradexp.optimizers.terms import descent, root
+from gradexp.optimizers.terms import descent, moved, root
 
 
 def _extrapolated(
@@ -26,7 +26,7 @@ def _extrapolated(
         lr: α.
         momentum: b.
     """
-    following = each(lambda y, g: y - lr * g, point, gradient)
+    following = moved(point, lr, gradient)
     ahead = each(lambda new, old: new + momentum * (new - old), following, iterate)
     return ahead, following
 
@@ -81,7 +81,7 @@ class Nesterov(Optimizer):
     def update(
         self, point: Point, gradient: Point, state: NesterovState, step: int | Tensor
     ) -> tuple[Point, NesterovState]:
-        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         t = (1 + (1 + 4 * state.t * state.t).sqrt()) * 0.5
         momentum = (state.t - 1) / t
         point, iterate = _extrapolated(point, gradient, state.iterate, self.lr, momentum)
@@ -147,7 +147,7 @@ class NesterovStronglyConvex(Optimizer):
         state: NesterovStronglyConvexState,
         step: int | Tensor,
     ) -> tuple[Point, NesterovStronglyConvexState]:
-        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         share = root(self.lr * self.strong_convexity)
         momentum = (1 - share) / (1 + share)
         point, iterate = _extrapolated(point, gradient, state.iterate, self.lr, momentum)

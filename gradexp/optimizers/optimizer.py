@@ -64,6 +64,15 @@ class Optimizer(Component):
         return Wrapped(parameters, self)
 
 
+def looked(closure: Callable[[], float] | None) -> float | None:
+    """What the closure of a step of ``torch.optim`` gives, if there is one; it leaves the
+    gradients in the parameters."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
 class Wrapped(torch.optim.Optimizer):
     """A rule in the form of an optimizer of ``torch.optim``, for what torch has no class of.
 
@@ -81,10 +90,7 @@ class Wrapped(torch.optim.Optimizer):
         Args:
             closure: gives the loss, and leaves the gradients in the parameters.
         """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = looked(closure)
         for group in self.param_groups:
             rule = replaced(self._rule, {name: group[name] for name in numbers(self._rule)})
             for parameter in group["params"]:

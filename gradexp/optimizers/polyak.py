@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradexp.numbers import Point, Positive, each, total
 from gradexp.optimizers.optimizer import Optimizer
+from gradexp.optimizers.terms import moved
 
 
 class PolyakState(NamedTuple):
@@ -66,4 +67,4 @@ class Polyak(Optimizer):
         square = total(each(torch.square, gradient))
         size = (gap.clamp(min=0.0) / (self.c * square)).clamp(max=self.lr)
         rate = torch.where(square > 0, size, 0.0)
-        return each(lambda x, g: x - rate * g, point, gradient), state
+        return moved(point, rate, gradient), state

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
-from gradexp.optimizers.terms import average, average_square, decayed, root, weight
-from gradexp.optimizers.torch_rule import TorchRule
+from gradexp.numbers import Point, each
+from gradexp.optimizers.moments import Moments
+from gradexp.optimizers.terms import root, weight
 
 
 class RAdamState(NamedTuple):
@@ -24,7 +24,7 @@ class RAdamState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RAdam(TorchRule):
+class RAdam(Moments):
     """Adam with a step that is rectified by how well v is known, as ``torch.optim.RAdam``.
 
     With gradient g at x, averages m and v (0 at first), and t the number of the step, from 1::
@@ -63,14 +63,8 @@ class RAdam(TorchRule):
     -1.5293
     """
 
-    lr: Positive = 1e-3
-    betas: tuple[UnitInterval, UnitInterval] = (0.9, 0.999)
-    eps: NonNegative = 1e-8
-    weight_decay: NonNegative = 0.0
     decoupled_weight_decay: bool = False
-    maximize: bool = False
 
-    timed = ("betas",)
     twin = torch.optim.RAdam
 
     def init(self, point: Point) -> RAdamState:
@@ -80,11 +74,7 @@ class RAdam(TorchRule):
     def update(
         self, point: Point, gradient: Point, state: RAdamState, step: int | Tensor
     ) -> tuple[Point, RAdamState]:
-        point, gradient = decayed(
-            point, gradient, self.lr, self.weight_decay, self.decoupled_weight_decay, self.maximize
-        )
-        mean = average(state.mean, gradient, self.betas[0])
-        square = average_square(state.square, gradient, self.betas[1])
+        point, _, mean, square = self._take_in(point, gradient, state.mean, state.square)
         # ρ as the paper defines it, twice the mean age of what v holds, less 1: of positive terms.
         # The formula above takes the difference of two numbers near 2/(1 - β₂), and is wrong by
         # 0.02 in float32 where the step has to know whether it is above 5.

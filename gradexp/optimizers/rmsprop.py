@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each, is_zero
-from gradexp.optimizers.terms import average, average_square, descent, scaled
-from gradexp.optimizers.torch_rule import TorchRule
+from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
+from gradexp.optimizers.terms import average, average_square, carried, descent, moved
+from gradexp.optimizers.torch_rule import RMSpropFromRest, TorchRule
 
 
 class RMSpropState(NamedTuple):
@@ -30,8 +30,8 @@ class RMSprop(TorchRule):
         g ← -g if maximize, then g ← g + λ x
         v ← ρ v + (1 - ρ) g²,  m ← ρ m + (1 - ρ) g
         w = v - m² if centered, else v
-        b ← μ b + g/(√w + ε)
-        x ← x - α b
+        b ← μ b + g/(√w + ε),  x ← x - α b
+        x ← x - α g/(√w + ε), and b stays, where μ = 0
 
     Args:
         lr: learning rate α, positive.
@@ -65,7 +65,7 @@ class RMSprop(TorchRule):
     centered: bool = False
     maximize: bool = False
 
-    twin = torch.optim.RMSprop
+    twin = RMSpropFromRest
 
     def init(self, point: Point) -> RMSpropState:
         zero = each(torch.zeros_like, point)
@@ -74,19 +74,12 @@ class RMSprop(TorchRule):
     def update(
         self, point: Point, gradient: Point, state: RMSpropState, step: int | Tensor
     ) -> tuple[Point, RMSpropState]:
-        gradient = descent(gradient, point, self.weight_decay, self.maximize)
+        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         square = spread = average_square(state.square, gradient, self.alpha)
-        mean, velocity = state.mean, state.velocity
+        mean = state.mean
         if self.centered:
             mean = average(mean, gradient, self.alpha)
             spread = each(lambda v, m: (v - m * m).clamp(min=0.0), square, mean)
-        if is_zero(self.momentum):
-            point = scaled(point, self.lr, gradient, spread, self.eps)
-            return point, RMSpropState(square, velocity, mean)
-
-        def faster(b: Tensor, g: Tensor, w: Tensor) -> Tensor:
-            return self.momentum * b + g / (w.sqrt() + self.eps)
-
-        velocity = each(faster, velocity, gradient, spread)
-        point = each(lambda x, b: x - self.lr * b, point, velocity)
-        return point, RMSpropState(square, velocity, mean)
+        direction = each(lambda g, w: g / (w.sqrt() + self.eps), gradient, spread)
+        velocity, move = carried(state.velocity, direction, self.momentum)
+        return moved(point, self.lr, move), RMSpropState(square, velocity, mean)

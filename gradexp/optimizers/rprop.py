@@ -80,7 +80,7 @@ class Rprop(TorchRule):
     def update(
         self, point: Point, gradient: Point, state: RpropState, step: int | Tensor
     ) -> tuple[Point, RpropState]:
-        gradient = descent(gradient, point, 0.0, self.maximize)
+        gradient = descent(point, gradient, 0.0, maximize=self.maximize)
         shorter, longer = (like(eta, gradient) for eta in self.etas)
         least, most = (like(size, gradient) for size in self.step_sizes)
         agreement = each(torch.mul, gradient, state.gradient)

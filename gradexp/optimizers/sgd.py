@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.mistakes import Mistake
 from gradexp.numbers import NonNegative, Number, Point, Positive, UnitInterval, each, is_zero, like
-from gradexp.optimizers.terms import descent
+from gradexp.optimizers.terms import carried, descent, moved
 from gradexp.optimizers.torch_rule import TorchRule
 
 
@@ -23,13 +23,13 @@ class SGDState(NamedTuple):
 class SGD(TorchRule):
     """Gradient descent with momentum, in the convention of ``torch.optim.SGD``.
 
-    With gradient g at x, velocity v (0 at first), and d = 0 in the first step and where μ = 0::
+    With gradient g at x, velocity v (0 at first), and d = 0 in the first step::
 
         g ← -g if maximize, then g ← g + λ x
-        v ← μ v + (1 - d) g
-        x ← x - α (g + μ v) if nesterov, else x - α v
+        v ← μ v + (1 - d) g,  x ← x - α (g + μ v) if nesterov, else x - α v
+        x ← x - α g, and v stays, where μ = 0
 
-    Where a schedule makes μ 0 for a while this holds on; torch leaves its v as it was then.
+    (Where a schedule begins with μ = 0, torch has d = 0 in the first step with another μ.)
 
     Args:
         lr: learning rate α, positive.
@@ -55,7 +55,7 @@ class SGD(TorchRule):
     linear = True
     twin = torch.optim.SGD
 
-    lr: Positive
+    lr: Positive = 1e-3
     momentum: UnitInterval = 0.0
     dampening: Number = 0.0
     nesterov: bool = False
@@ -75,21 +75,16 @@ class SGD(TorchRule):
     def update(
         self, point: Point, gradient: Point, state: SGDState, step: int | Tensor
     ) -> tuple[Point, SGDState]:
-        gradient = descent(gradient, point, self.weight_decay, self.maximize)
-        if is_zero(self.momentum):
-            velocity = move = gradient
-        else:
-            velocity = self._velocity(gradient, state.velocity, step)
-            move = velocity
-            if self.nesterov:
-                move = each(lambda g, v: g + self.momentum * v, gradient, velocity)
-        point = each(lambda x, d: x - self.lr * d, point, move)
-        return point, SGDState(velocity)
+        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
+        velocity, move = carried(state.velocity, self._damped(gradient, step), self.momentum)
+        if self.nesterov:
+            move = each(lambda g, v: g + self.momentum * v, gradient, move)
+        return moved(point, self.lr, move), SGDState(velocity)
 
-    def _velocity(self, gradient: Point, velocity: Point, step: int | Tensor) -> Any:
-        if is_zero(self.dampening):
-            return each(lambda v, g: self.momentum * v + g, velocity, gradient)
+    def _damped(self, gradient: Point, step: int | Tensor) -> Any:
+        """(1 - d) g."""
+        if is_zero(self.dampening) or is_zero(self.momentum):
+            return gradient
         momentum, dampening = like(self.momentum, gradient), like(self.dampening, gradient)
-        undamped = (momentum == 0) | (step == 0)
-        gain = torch.where(undamped, 1.0, 1.0 - dampening)
-        return each(lambda v, g: self.momentum * v + gain * g, velocity, gradient)
+        gain = torch.where((momentum == 0) | (step == 0), 1.0, 1.0 - dampening)
+        return each(lambda g: gain * g, gradient)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gradexp.numbers import Number, Point, each, is_zero
 
 
-def descent(gradient: Point, point: Point, weight_decay: Number, maximize: bool) -> Any:
+def descent(point: Point, gradient: Point, weight_decay: Number, *, maximize: bool) -> Any:
     """What is descended: g ← -g if `maximize`, then g ← g + λ x.
 
     Args:
-        gradient: g.
         point: x.
+        gradient: g.
         weight_decay: λ, of an L2 penalty ½ λ ‖x‖².
         maximize: whether to go uphill.
     """
@@ -36,6 +37,7 @@ def shrunk(point: Point, lr: Number, weight_decay: Number) -> Any:
 def decayed(
     point: Point,
     gradient: Point,
+    *,
     lr: Number,
     weight_decay: Number,
     decoupled: bool,
@@ -44,8 +46,8 @@ def decayed(
     """The point and what is descended, after weight decay in one of its forms: see `shrunk` where
     it is decoupled, `descent` where not."""
     if not decoupled:
-        return point, descent(gradient, point, weight_decay, maximize)
-    return shrunk(point, lr, weight_decay), descent(gradient, point, 0.0, maximize)
+        return point, descent(point, gradient, weight_decay, maximize=maximize)
+    return shrunk(point, lr, weight_decay), descent(point, gradient, 0.0, maximize=maximize)
 
 
 def average(mean: Point, value: Point, decay: Number) -> Any:
@@ -69,6 +71,28 @@ def weight(decay: Number, step: int | Tensor) -> Any:
     if is_zero(decay):
         return 1.0
     return 1 - decay ** (step + 1)
+
+
+def carried(velocity: Point, gradient: Point, momentum: Number) -> tuple[Any, Any]:
+    """The velocity v ← μ v + g, and the move along it; where a schedule makes μ 0 for a while, the
+    move is g and the velocity stays as it was, as in ``torch.optim``.
+
+    Args:
+        velocity: v.
+        gradient: g.
+        momentum: μ.
+    """
+    if is_zero(momentum):
+        return gradient, gradient
+    move = each(lambda v, g: momentum * v + g, velocity, gradient)
+    if not isinstance(momentum, Tensor):
+        return move, move
+    return each(lambda v, d: torch.where(momentum == 0, v, d), velocity, move), move
+
+
+def moved(point: Point, rate: Any, move: Point) -> Any:
+    """The point after a move: x ← x - α d."""
+    return each(lambda x, d: x - rate * d, point, move)
 
 
 def root(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gradexp.optimizers.optimizer import Optimizer
+from gradexp.optimizers.optimizer import Optimizer, looked
 
 
 class TorchRule(Optimizer):
@@ -38,16 +38,26 @@ class _InDouble(torch.optim.Optimizer):
     """
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        loss = None
-        if closure is not None:  # outside: what it computes is none of ours
-            with torch.enable_grad():
-                loss = closure()
+        loss = looked(closure)  # as usual: what it computes is none of ours
         usual = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
             super().step()
         finally:
             torch.set_default_dtype(usual)
+        return loss
+
+
+class RMSpropFromRest(torch.optim.RMSprop):
+    """``torch.optim.RMSprop`` whose momentum may be 0 at first: that has no velocity then."""
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if self.state[parameter]:
+                    velocity = torch.zeros_like(parameter)
+                    self.state[parameter].setdefault("momentum_buffer", velocity)
+        loss: float | None = super().step(closure)
         return loss
 
 

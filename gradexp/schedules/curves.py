@@ -13,8 +13,6 @@ from gradexp.numbers import Interval, Number
 
 Length: TypeAlias = Annotated[Number, Interval(1.0, closed="left")]
 """A number of steps, at least one; it need not be whole."""
-Shrinking: TypeAlias = Annotated[Number, Interval(0.0, 1.0, closed="right")]
-"""What a hyperparameter is multiplied by, again and again."""
 
 
 def progress(step: Tensor, length: Number) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradexp.mistakes import Mistake
 from gradexp.numbers import Interval, NonNegative, Number, Positive, UnitInterval, like
-from gradexp.schedules.curves import Length, Shrinking, cosine, half_wave, linear
+from gradexp.schedules.curves import Length, cosine, half_wave, linear
 from gradexp.schedules.schedule import Schedule, Single, named
 
 
@@ -71,7 +71,7 @@ class OneCycle(Schedule):
 
     Args:
         total_steps: T, at least 1.
-        pct_start: p, the share of the steps on which the learning rate rises, in [0, 1); at most
+        pct_start: p, the share of the steps on which the learning rate rises, in [0, 1]; at most
             0.5 with three_phase.
         anneal_strategy: ``cos`` or ``linear``.
         cycle_momentum: whether the momentum changes: the optimizer's ``momentum``, or else its
@@ -88,7 +88,7 @@ class OneCycle(Schedule):
     """
 
     total_steps: Length
-    pct_start: UnitInterval = 0.3
+    pct_start: Annotated[Number, Interval(0.0, 1.0, closed="both")] = 0.3
     anneal_strategy: Literal["cos", "linear"] = "cos"
     cycle_momentum: bool = True
     base_momentum: UnitInterval = 0.85
@@ -115,7 +115,7 @@ class OneCycle(Schedule):
             momenta.append(self.max_momentum)
             turns.insert(2, 2 * top)
         step = step.clamp(max=last)
-        share = _pieces(step, turns, [(step - a) / (b - a) for a, b in pairwise(turns)])
+        share = _pieces(step, turns, [_share(step, a, b) for a, b in pairwise(turns)])
         left = half_wave(share) if self.anneal_strategy == "cos" else 1 - share
 
         def along(levels: Sequence[Number]) -> Tensor:
@@ -142,7 +142,7 @@ class Cyclic(Schedule):
         step_size_up: u, at least 1.
         step_size_down: d, at least 1; u if None.
         mode: ``triangular``, ``triangular2`` or ``exp_range``.
-        gamma: γ, in (0, 1].
+        gamma: γ, positive.
         cycle_momentum: whether the momentum changes: the optimizer's ``momentum``, or else its
             ``betas[0]``.
         base_momentum: in [0, 1).
@@ -155,7 +155,7 @@ class Cyclic(Schedule):
     step_size_up: Length = 100.0
     step_size_down: Length = None  # type: ignore[assignment]  # a number once it is made
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
-    gamma: Shrinking = 1.0
+    gamma: Positive = 1.0
     cycle_momentum: bool = True
     base_momentum: UnitInterval = 0.8
     max_momentum: UnitInterval = 0.9
@@ -196,9 +196,15 @@ def _momentum(base: Mapping[str, Number]) -> str:
         raise Mistake("cycle_momentum", True, reason) from None
 
 
+def _share(step: Tensor, begin: Any, end: Any) -> Tensor:
+    """How much of a stretch is behind a step that lies in it."""
+    length = like(end - begin, (step,))
+    return torch.where(length == 0, 1.0, (step - begin) / length)
+
+
 def _pieces(step: Tensor, turns: Sequence[Number], values: Sequence[Tensor]) -> Tensor:
     """Of the values, one between each two turns, that of the stretch in which the step lies."""
     *before, value = values
     for turn, earlier in reversed(list(zip(turns[1:-1], before, strict=True))):
-        value = torch.where(step < turn, earlier, value)
+        value = torch.where(step <= turn, earlier, value)
     return value

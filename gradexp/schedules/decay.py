@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from gradexp.numbers import NonNegative, Number, Positive
-from gradexp.schedules.curves import Length, Shrinking, cosine
+from gradexp.schedules.curves import Length, cosine
 from gradexp.schedules.schedule import Schedule, Single
 
 
@@ -26,11 +26,11 @@ class Exponential(Single):
     """h_k = h γᵏ, as ``torch.optim.lr_scheduler.ExponentialLR``.
 
     Args:
-        gamma: γ, in (0, 1].
+        gamma: γ, positive.
         of: the hyperparameter h.
     """
 
-    gamma: Shrinking = 0.999
+    gamma: Positive = 0.999
     of: str = "lr"
 
     def value(self, base: Number, step: Tensor) -> Any:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gradexp.mistakes import Mistake
-from gradexp.numbers import NonNegative, Number, like
-from gradexp.schedules.curves import Length, Shrinking
+from gradexp.numbers import NonNegative, Number, Positive, like
+from gradexp.schedules.curves import Length
 from gradexp.schedules.schedule import Single
 
 
@@ -22,12 +22,12 @@ class Step(Single):
 
     Args:
         step_size: n, the steps from one jump to the next, at least 1.
-        gamma: γ, in (0, 1].
+        gamma: γ, positive.
         of: the hyperparameter h.
     """
 
     step_size: Length = 250.0
-    gamma: Shrinking = 0.1
+    gamma: Positive = 0.1
     of: str = "lr"
 
     def value(self, base: Number, step: Tensor) -> Any:
@@ -42,12 +42,12 @@ class MultiStep(Single):
     Args:
         milestones: the steps of the jumps, at least 0, ascending; one that stands there twice
             counts twice.
-        gamma: γ, in (0, 1].
+        gamma: γ, positive.
         of: the hyperparameter h.
     """
 
     milestones: tuple[NonNegative, ...] = (500.0, 750.0)
-    gamma: Shrinking = 0.1
+    gamma: Positive = 0.1
     of: str = "lr"
 
     def __post_init__(self) -> None:
@@ -102,7 +102,8 @@ def _stairs(step: Tensor, milestones: Iterable[Number], levels: Sequence[Number]
 
 
 def _check_ascending(milestones: Sequence[Number]) -> None:
-    """
+    """Checks milestones.
+
     Raises:
         Mistake: one of them, of some run, is less than the one before it.
     """

@@ -22,7 +22,7 @@ class Linear(Single):
     Args:
         start_factor: s, at least 0.
         end_factor: e, at least 0.
-        total_iters: T, at least 0; with 0 the factor is e throughout.
+        total_iters: T, at least 0; with 0 the factor is e throughout, and s in torch.
         of: the hyperparameter h.
 
     Source: Goyal et al., Accurate, large minibatch SGD: training ImageNet in 1 hour, 2017,

@@ -91,6 +91,10 @@ PAIRS: dict[str, tuple[Optimizer, Any]] = {
         Polyak(lr=1e-4, c=100.0),
         optax.polyak_sgd(max_learning_rate=1e-4, variant="sps+"),
     ),
+    "polyak below its largest step": (
+        Polyak(lr=1e-3, c=1000.0),
+        optax.polyak_sgd(max_learning_rate=1e-3, variant="sps+"),
+    ),
 }
 
 

@@ -1,0 +1,51 @@
+"""What Adam and its kin share: moving averages of the gradient and of its square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from gradexp.numbers import NonNegative, Point, Positive, UnitInterval
+from gradexp.optimizers.terms import average, average_square, decayed
+from gradexp.optimizers.torch_rule import TorchRule
+
+
+class TakenIn(NamedTuple):
+    """What there is after a gradient was taken in."""
+
+    point: Point
+    """after weight decay, where that is no part of the gradient"""
+    gradient: Point
+    """what is descended"""
+    mean: Point
+    square: Point
+
+
+@dataclass(frozen=True)
+class Moments(TorchRule):
+    """A rule with averages m and v, 0 at first, of the gradient g at x::
+
+    g ← -g if maximize
+    x ← x - α λ x if weight decay is decoupled, else g ← g + λ x
+    m ← β₁ m + (1 - β₁) g,  v ← β₂ v + (1 - β₂) g²
+    """
+
+    lr: Positive = 1e-3
+    betas: tuple[UnitInterval, UnitInterval] = (0.9, 0.999)
+    eps: NonNegative = 1e-8
+    weight_decay: NonNegative = 0.0
+    maximize: bool = False
+
+    timed: ClassVar[tuple[str, ...]] = ("betas",)
+
+    def _take_in(self, point: Point, gradient: Point, mean: Point, square: Point) -> TakenIn:
+        point, gradient = decayed(
+            point,
+            gradient,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            decoupled=getattr(self, "decoupled_weight_decay", True),  # AdamW has no choice
+            maximize=self.maximize,
+        )
+        mean = average(mean, gradient, self.betas[0])
+        return TakenIn(point, gradient, mean, average_square(square, gradient, self.betas[1]))
