@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,9 +33,12 @@ class GatedLoader(ConfigLoaderImpl):
     ) -> DictConfig:
         try:
             self._check_search_path(config_name, overrides)
+            of_all = self._of_all_jobs(overrides) if run_mode is RunMode.MULTIRUN else overrides
             config = super().load_configuration(
-                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+                config_name, of_all, run_mode, from_shell, validate_sweep_overrides
             )
+            if len(of_all) < len(overrides):
+                _note_overrides(config, overrides)
         except (HydraException, Mistake):
             raise
         except Exception as error:  # broken YAML, values that Hydra's own code stumbles over
@@ -51,6 +54,23 @@ class GatedLoader(ConfigLoaderImpl):
         with explained(sweep_overrides):
             return super().load_sweep_config(master_config, sweep_overrides)
 
+    def _of_all_jobs(self, overrides: list[str]) -> list[str]:
+        """The overrides without those of keys in a group whose choices are an axis: the config of a
+        sweep has its default choice, which may have no such key; the jobs' have."""
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        swept = tuple(
+            f"{one.key_or_group}."
+            for one in parsed
+            if one.is_sweep_override() and self.repository.group_exists(one.key_or_group)
+        )
+        if not swept:
+            return overrides
+        return [
+            text
+            for text, one in zip(overrides, parsed, strict=True)
+            if one.is_sweep_override() or not one.key_or_group.startswith(swept)
+        ]
+
     def _check_search_path(self, config_name: str | None, overrides: list[str]) -> None:
         """Checks the search path before it is used: a package there would be imported."""
         primary = self.repository.load_config(config_name) if config_name else None
@@ -60,6 +80,17 @@ class GatedLoader(ConfigLoaderImpl):
                 entries = override.value()
         for entry in entries or ():
             check_search_path(str(entry))
+
+
+def _note_overrides(config: DictConfig, overrides: list[str]) -> None:
+    """Writes down in a sweep's config all that its jobs are told."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    task = [one for one in parsed if not one.is_hydra_override()]
+    naming = config.hydra.job.config.override_dirname
+    config.hydra.overrides.task = [one.input_line for one in task]
+    config.hydra.job.override_dirname = get_overrides_dirname(
+        task, list(naming.exclude_keys), naming.item_sep, naming.kv_sep
+    )
 
 
 def check_primary(folder: Path, name: str) -> None:

@@ -15,6 +15,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from gradexp.config_files import CONF, EXPERIMENTS, choices, groups, keys
 from gradexp.mistakes import Mistake, nearest
 
+_OPEN = ("own", "torch")
+"""Choices that take any key."""
+
 
 @contextmanager
 def explained(overrides: Sequence[str]) -> Iterator[None]:
@@ -35,11 +38,14 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
     unknown = _unknown_key(error)
     if unknown is not None:
         key, known = unknown
+        group = key.partition(".")[0]
+        chosen = _value_of(group, overrides)
         advice = nearest(_last(key), known) if known else f"+{key}=… adds one"
         elsewhere = _choices_with(key)
-        if elsewhere:
+        if elsewhere and chosen not in _OPEN:
             advice = f"{', '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it"
-        return Mistake(key, _value_of(key, overrides), f"no such key; {advice}")
+        where = f" in {group}={chosen}" if chosen else ""
+        return Mistake(key, _value_of(key, overrides), f"no such key{where}; {advice}")
     text = _one_line(error)
     match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)
     if match:
@@ -49,6 +55,10 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
     if match:
         reason = "several values make a sweep: add -m; a list is written [a,b]"
         return Mistake(match[1], match[2], reason)
+    for override in overrides:
+        indexed = re.sub(r"(?<=\w)\[(\d+)\]", r".\1", override)
+        if indexed != override and isinstance(error, OverrideParseException):
+            return Mistake("", "", f"{override}: is written {indexed}")
     if isinstance(error, OverrideParseException) or "LexerNoViableAlt" in text:
         return Mistake("", "", f"{text}; what follows gradexp run is written key=value")
     return Mistake("", "", text)

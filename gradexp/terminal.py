@@ -20,6 +20,7 @@ from rich.table import Table
 
 from gradexp.config_files import Choice
 from gradexp.mistakes import as_text
+from gradexp.results import EVENTS
 
 if TYPE_CHECKING:
     from gradexp.comparison import Table as Comparison
@@ -98,14 +99,15 @@ def show_run(result: Result) -> None:
     table = _table("", "", show_header=False)
     table.add_row("outcome", f"{_outcome(result.outcome)}: {escape(result.because)}")
     table.add_row("steps", str(figures["steps"]))
-    if "evaluations" in figures:
+    if figures.get("evaluations", figures["steps"]) != figures["steps"]:
         table.add_row("evaluations", str(figures["evaluations"]))
     table.add_row("final loss", _number(figures["final_loss"]))
     table.add_row("distance to minimizer", _number(figures["distance"]))
     table.add_row("device", result.device)
     _print(table)
     print(f"folder: {_short(result.folder)}")
-    print(f"look:   {tensorboard_command(result.folder)}")
+    if any(result.folder.glob(f"{EVENTS}*")):
+        print(f"look:   {tensorboard_command(result.folder)}")
 
 
 def show_sweep(ledger: Ledger) -> None:
@@ -122,7 +124,7 @@ def show_sweep(ledger: Ledger) -> None:
     best = ranking(rows)
     if best.rows and not small:
         print(f"best by {best.criterion}:")
-        _print(_jobs(best.rows[:_BEST], swept))
+        _print(_jobs(best.rows[:_BEST], swept, best.arrivals))
     elif len(rows) > 1 and best.rows:
         print(f"best:   job {best.rows[0]['job']}, by {best.criterion}")
     failed = ledger.failed
@@ -131,7 +133,8 @@ def show_sweep(ledger: Ledger) -> None:
     if len(failed) > _FAILED:
         print(f"and {len(failed) - _FAILED} more failed: see the column failure of runs.parquet")
     print(f"folder: {_short(ledger.folder)}")
-    print(f"look:   {tensorboard_command(ledger.folder)}")
+    if any(ledger.folder.rglob(f"{EVENTS}*")):
+        print(f"look:   {tensorboard_command(ledger.folder)}")
     if len(ledger.rows) > len(failed) + 1:
         print(f"tables: {compare_command(ledger.folder)}")
 
@@ -226,16 +229,21 @@ def _duration(seconds: float) -> str:
     return f"{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"
 
 
-def _jobs(rows: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> Table:
-    """A line a job."""
-    table = _table("job", "overrides", "outcome", "steps", "final loss")
-    for column in (0, 3, 4):
-        table.columns[column].justify = "right"
-    for row in rows:
+def _jobs(
+    rows: Sequence[Mapping[str, Any]], swept: Sequence[str], arrivals: Sequence[float] | None = None
+) -> Table:
+    """A line a job; with when it arrived, where that is what they are ranked by."""
+    heads = ["steps", "final loss", *(["arrived"] if arrivals else [])]
+    table = _table("job", "overrides", "outcome", *heads)
+    for column in (table.columns[0], *table.columns[3:]):
+        column.justify = "right"
+    for index, row in enumerate(rows):
         values = " ".join(f"{key}={as_text(row[key])}" for key in swept if key in row)
         steps, loss = row.get("metrics.steps"), row.get("metrics.final_loss")
         ended = f"{_outcome(row['outcome'])} {row.get('reached') or ''}"
-        figures = ("-" if steps is None else str(steps), _number(loss))
+        figures = ["-" if steps is None else str(steps), _number(loss)]
+        if arrivals:
+            figures.append(f"{arrivals[index]:g}")
         table.add_row(str(row["job"]), escape(values), ended.rstrip(), *figures)
     return table
 

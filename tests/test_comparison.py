@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, quantiles
+from gradexp.comparison.arrivals import (
+    Arrivals,
+    arrivals,
+    expected_steps,
+    least_quantile,
+    quantiles,
+)
 from gradexp.comparison.effects import _middle, differences, explained
 from gradexp.comparison.forgiveness import band, bands
 from gradexp.comparison.sample import Metric, Sample
@@ -60,10 +66,12 @@ def test_runs_that_never_arrive_stay_and_those_cut_off_are_censored() -> None:
     rows: Rows = [{GAP: 10.0}, {GAP: 20.0}, *[{"outcome": "budget", "metrics.steps": 15}] * 2]
     one = arrivals(pd.DataFrame([{GAP: math.nan, **DEFAULTS, **row} for row in rows]), GAP)
     # After 10 of 4 have arrived 1; two are cut off at 15; the last one at risk arrives at 20.
-    assert quantiles(one) == [10.0, 20.0, 20.0]
+    assert quantiles(one) == [15.0, 20.0, 20.0]
+    assert [least_quantile(one, share) for share in (0.25, 0.5, 0.75)] == [12.5, 15.0, 17.5]
     rows[2:] = [{"outcome": "diverged", "metrics.steps": 15}] * 2
     other = arrivals(pd.DataFrame([{GAP: math.nan, **DEFAULTS, **row} for row in rows]), GAP)
-    assert quantiles(other) == [10.0, 20.0, math.inf]
+    assert quantiles(other) == [15.0, math.inf, math.inf]
+    assert least_quantile(other, 0.5) == math.inf
     assert expected_steps(other) == (10 + 20 + 15 + 15) / 2
     none = Arrivals(np.array([math.inf] * 2), np.array([5.0, math.inf]), np.array([5.0, 3.0]))
     assert quantiles(none) == [math.inf] * 3
@@ -71,13 +79,15 @@ def test_runs_that_never_arrive_stay_and_those_cut_off_are_censored() -> None:
 
 
 def test_without_censoring_quantiles_are_those_of_the_sample() -> None:
-    values = np.random.default_rng(1).integers(1, 50, 37).astype(float)
-    expected = np.quantile(values, (0.25, 0.5, 0.75), method="inverted_cdf")
-    assert quantiles(known(list(values), [False] * 37)) == expected.tolist()
-    # One that is cut off before the last arrival takes the other way to the same.
-    late = known([*values, 49.5, 51.0], [False] * 37 + [True, False])
-    more = np.quantile([*values, 49.5, 51.0], (0.25, 0.5, 0.75), method="inverted_cdf")
-    assert quantiles(late) == more.tolist()
+    for count in (36, 37, 38):
+        values = np.random.default_rng(1).integers(1, 50, count).astype(float)
+        how: Any = {"q": (0.25, 0.5, 0.75), "method": "averaged_inverted_cdf"}
+        found = quantiles(known(list(values), [False] * count))
+        assert found == np.quantile(values, **how).tolist()
+        assert found[1] == np.median(values)
+        # One that is cut off before the last arrival takes the other way to the same.
+        late = known([*values, 49.5, 51.0], [False] * count + [True, False])
+        assert quantiles(late) == np.quantile([*values, 49.5, 51.0], **how).tolist()
 
 
 def test_settings_come_best_first_with_shares_and_censored_medians() -> None:

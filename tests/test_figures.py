@@ -46,9 +46,9 @@ def test_a_band_is_of_quartiles_and_holds_the_last_values_of_ended_runs() -> Non
     curves[3] = (steps[:2], np.array([32.0, np.nan]))  # diverged
     some = band(curves)
     assert some.runs == 4
-    assert some.low.tolist() == [8.0, 4.0, 4.0, 2.0]
-    assert some.middle.tolist() == [16.0, 8.0, 4.0, 3.0]
-    assert some.high.tolist() == [24.0, 12.0, 6.0, 4.0]
+    assert some.low.tolist() == [12.0, 6.0, 4.0, 2.5]
+    assert some.middle.tolist() == [20.0, 10.0, 5.0, 3.5]
+    assert some.high.tolist() == [28.0, np.inf, np.inf, np.inf]
     rough = band(
         [(np.array([0, 10]), np.array([2.0, 1.0])), (np.array([0, 5]), np.array([3.0, 0.5]))]
     )
@@ -217,13 +217,16 @@ def test_a_comparison_is_drawn_on_the_surface_of_the_best(gradexp: Gradexp, tmp_
     assert set(drawn) == {
         *("heat_map", "curves", "trajectories", "relief", "starts", "profiles", "learning_rates")
     }
-    assert "144 runs; none failed; medians" in texts(drawn["learning_rates"])
+    assert "144 runs; none failed; all steps made ÷ runs that arrived" in texts(
+        drawn["learning_rates"]
+    )
     assert "72 runs" in texts(drawn["heat_map"])
     assert "8 runs" in texts(drawn["curves"])
     assert "3 of 72 runs, one of each setting, from one start (seed 0)" in texts(
         drawn["trajectories"]
     )
-    assert "16 problems; 144 runs; none failed" in texts(drawn["profiles"])
+    profiles = "3 of 9 settings, each at its best learning rate; 16 problems; none failed"
+    assert profiles in texts(drawn["profiles"])
     assert gradexp("compare", "s", "--save", "t", "--formats", "svg,gif")[0] == 0
     written = {name for name in left_behind(tmp_path / "t") if not name.endswith("csv")}
     assert written == {f"{name}.svg" for name in drawn} | {"captions.txt", "race.gif"}
@@ -236,7 +239,7 @@ def test_optimizers_are_drawn_by_other_metrics_each_surface_on_its_scale(
     axes = ["surface=himmelblau,six_hump_camel", "optimizer=sgd,adam", "seed=range(3)"]
     swept(gradexp, *axes, "optimizer.lr=1e-3,1e-2,1")  # at 1 sgd diverges
     drawn = dict(figures(gather([tmp_path / "s"], metric="final_loss")))["learning_rates"]
-    assert "36 runs; none failed; medians; no point where half of the runs diverged" in texts(drawn)
+    assert "36 runs; none failed; where half of the runs diverged there is no point" in texts(drawn)
     valley, camel = drawn.axes
     assert valley.get_ylabel() == "median final loss"
     assert (valley.get_yscale(), camel.get_yscale()) == ("log", "linear")  # one has losses below 0

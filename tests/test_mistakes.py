@@ -69,9 +69,17 @@ MISTAKES = [
     (
         ["run", "schedule=linear", "schedule.of=momentum", "schedule.start_factor=2",
          "optimizer.momentum=0.9"],
-        ["schedule.momentum=1.8", "a number in [0, 1), which it is not at step 0"],
+        ["schedule=linear", "at step 0 momentum=1.8 must be a number in [0, 1)"],
     ),
     (["run", "schedule=cosine", "schedule.T_max=0"], ["schedule.T_max=0", "a number in"]),
+    (["run", "optimizer=adam", "schedule=linear", "schedule.of=betas[0]"],
+     ["schedule.of=betas[0]", "is written schedule.of=betas.0"]),
+    (["run", "optimizer=torch", "engine=reference", "optimizer._target_=torch.optim.Adam",
+      "optimizer.lr=0.1"],
+     ["optimizer.lr=0.1", "in optimizer=torch", "+optimizer.lr=… adds one"]),
+    (["run", "-m", "optimizer=sgd,adam", "optimizer.eps=1e-6"],
+     ["optimizer.eps=", "in optimizer=sgd", "optimizer=adam"]),
+    (["run", "surface=own", "surface._target_=gradexp.__version__.foo"], ["has no foo"]),
     (
         ["run", "schedule=piecewise", "schedule.milestones=[9,3]"],
         ["schedule.milestones[1]=3.0", "at least the milestone before it"],

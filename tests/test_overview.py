@@ -32,7 +32,9 @@ def test_it_holds_quartiles_by_setting_and_the_figures(gradexp: Gradexp, tmp_pat
         loss = read_run(tmp_path / "s" / str(number))[0]["loss"]
         assert len(loss) == 201
         losses.append(loss)
-    expected = np.quantile(np.stack(losses), (0.25, 0.5, 0.75), axis=0, method="inverted_cdf")
+    expected = np.quantile(
+        np.stack(losses), (0.25, 0.5, 0.75), axis=0, method="averaged_inverted_cdf"
+    )
     names = ("first_quartile", "median", "third_quartile")
     for name, quartile in zip(names, expected, strict=True):
         points = found.Scalars(f"lr 0.0001, momentum 0/{name}")

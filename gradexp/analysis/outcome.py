@@ -94,6 +94,8 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
         elif _is_flat(surface, float(value), gradient_norm, eigenvalues):
             word = "plateau"
             because += ", too small to lead anywhere: gradient and curvature are all but zero"
+        elif (since := _still_since(trace, index)) is not None:
+            because += f"; it has not moved since step {since}"
     elif nearest is not None and _is_at(surface, float(value), *nearest):
         reached = True
         word, because = _at_declared(surface, *nearest)
@@ -138,6 +140,17 @@ def _eigenvalues(surface: Surface, point: Tensor) -> list[float] | None:
     if not bool(matrix.isfinite().all()):
         return None
     return [float(value) for value in torch.linalg.eigvalsh(matrix)]
+
+
+def _still_since(trace: Trace, index: int) -> int | None:
+    """The step from which on a run stood still, as far as that was recorded: where its optimizer
+    gave up, or its steps are smaller than the precision."""
+    if trace.point is None:
+        return None
+    points, rows = trace.point[..., index], trace.step < trace.steps[index]
+    elsewhere = (points[rows] != trace.final_point[:, index]).any(dim=1)
+    since = int(elsewhere.nonzero()[-1, 0]) + 1 if bool(elsewhere.any()) else 0
+    return int(trace.step[rows][since]) if since < int(rows.sum()) else None
 
 
 def _how_diverged(point: Tensor, value: float, steps: int, limit: float) -> str:

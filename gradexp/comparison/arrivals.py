@@ -54,7 +54,8 @@ def arrivals(runs: Columns, column: str) -> Arrivals:
 
 
 def quantiles(some: Arrivals, shares: tuple[float, ...] = (0.25, 0.5, 0.75)) -> list[float]:
-    """The steps by which shares of the runs have arrived, by the Kaplan-Meier estimate.
+    """The steps by which shares of the runs have arrived, by the Kaplan-Meier estimate; where
+    exactly a share has arrived, halfway to the next one that does, as the median of a sample is.
 
     Returns:
         Infinite where so many never do, or are not known to.
@@ -63,16 +64,36 @@ def quantiles(some: Arrivals, shares: tuple[float, ...] = (0.25, 0.5, 0.75)) -> 
     if some.known[cut].min(initial=np.inf) >= some.at[np.isfinite(some.at)].max(initial=-np.inf):
         # All are known until the last one arrives: the estimate is the sample's own distribution.
         # (NumPy's quantiles of a few numbers take ten times as long as sorting them.)
-        ordered = np.sort(some.at)
-        return [float(ordered[math.ceil(share * len(ordered) - 1e-9) - 1]) for share in shares]
-    from scipy import stats  # takes a second, which the end of most sweeps can spare
+        times = np.sort(some.at)
+        reached = np.arange(1, len(times) + 1) / len(times)
+    else:
+        from scipy import stats  # takes a second, which the end of most sweeps can spare
 
-    last = some.known[np.isfinite(some.known)].max(initial=0.0) + 1  # stands for ever
-    lasting = np.where(np.isfinite(some.known), some.known, last)
-    sample = stats.CensoredData.right_censored(lasting, np.isinf(some.at))
-    estimate = stats.ecdf(sample).cdf
-    reached = [estimate.probabilities >= share - 1e-9 for share in shares]
-    return [float(estimate.quantiles[which][0]) if which.any() else math.inf for which in reached]
+        last = some.known[np.isfinite(some.known)].max(initial=0.0) + 1  # stands for ever
+        lasting = np.where(np.isfinite(some.known), some.known, last)
+        estimate = stats.ecdf(stats.CensoredData.right_censored(lasting, np.isinf(some.at))).cdf
+        times, reached = estimate.quantiles, estimate.probabilities
+    return [_at_share(times, reached, share) for share in shares]
+
+
+def _at_share(times: np.ndarray, reached: np.ndarray, share: float) -> float:
+    """When a share is reached.
+
+    Args:
+        times: ``(K,)``, ascending.
+        reached: ``(K,)``, the share that is reached then.
+        share: above 0.
+    """
+    at = int(np.searchsorted(reached, share - 1e-9))
+    later = int(np.searchsorted(reached, share + 1e-9))
+    ends = [float(times[place]) if place < len(times) else math.inf for place in (at, later)]
+    return ends[0] if at == later else (ends[0] + ends[1]) / 2
+
+
+def least_quantile(some: Arrivals, share: float) -> float:
+    """The least that the sample's quantile can be, by what is known of its runs."""
+    known = np.sort(some.known)
+    return _at_share(known, np.arange(1, len(known) + 1) / len(known), share)
 
 
 def expected_steps(some: Arrivals) -> float:

@@ -180,7 +180,11 @@ def differences(sample: Sample) -> Table | None:
     }
     best_values = ", ".join(f"{key}={number(value)}" for key, value in ordered[0][0].items())
     told = f"pairs share {', '.join(keys)}; median with 95 % bootstrap interval over the pairs"
-    told += f" ({_RESAMPLES:,} resamples, percentiles)"
+    told += f" ({_RESAMPLES:,} resamples, percentiles); best: by "
+    if across:
+        told += f"the mean over problems of the fastest's {metric.unit} ÷ its own"
+    else:
+        told += f"{metric.unit} with restarts" if metric.is_arrival else f"median {metric.label}"
     return Table("differences", f"Beside the best, {best_values}", frame, pd.DataFrame(shown), told)
 
 

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import median, quantiles
+from gradexp.comparison.arrivals import expected_steps, median
 from gradexp.comparison.sample import LR, MOMENTUM, Part, Sample
 from gradexp.comparison.table import Table, number, steps, texts
 
 FACTOR = 2.0
-"""Learning rates whose median steps are at most so many times the fewest are in the band."""
+"""Learning rates whose expected steps are at most so many times the fewest are in the band."""
 
 
 def bands(sample: Sample) -> Table | None:
     """The band of learning rates within a factor of two of the best, by each other setting.
 
-    Its ends are where the median steps, as a broken line through the learning rates of the sweep,
-    both logarithmic, pass twice the fewest; next to a learning rate at which half of the runs never
-    arrive, the last one at which they do.
+    Its ends are where the expected steps with restarts, as a broken line through the learning rates
+    of the sweep, both logarithmic, pass twice the fewest; next to a learning rate at which no run
+    arrives, the last one at which one does.
 
     Returns:
         None where the learning rate was not swept, or runs are not compared by steps.
@@ -31,8 +31,8 @@ def bands(sample: Sample) -> Table | None:
     others = [key for key in sample.setting if key != LR]
     rows = []
     for values, runs in sample.groups(others):
-        rates, medians, seen = by_rate(sample, runs)
-        found = band(rates, medians, seen)
+        rates, expected, seen = by_rate(sample, runs)
+        found = band(rates, expected, seen)
         row = {**values, "rates": len(rates), **found}
         one = MOMENTUM in sample.runs and MOMENTUM not in sample.repeats
         momentum = runs[MOMENTUM][0] if one else None
@@ -48,7 +48,7 @@ def bands(sample: Sample) -> Table | None:
     shown: dict[str, Any] = {
         **texts(frame, others),
         "best lr": [number(value) for value in frame["best"]],
-        f"best {unit}": ["" if math.isnan(v) else steps(v) for v in frame["best_steps"]],
+        "with restarts": ["" if math.isnan(v) else steps(v) for v in frame["best_steps"]],
         "band from": _ends(frame["low"], open_low, "≤ "),
         "to": _ends(frame["high"], open_high, "≥ "),
         "decades": _ends(frame["decades"], open_low | open_high, "≥ ", 3),
@@ -58,7 +58,7 @@ def bands(sample: Sample) -> Table | None:
         for end, told in (("best", "best lr/(1 - β)"), ("low", "from"), ("high", "to")):
             head = told if end == "best" else f"{told} /(1 - β)"
             shown[head] = [number(value) for value in frame[f"effective_{end}"]]
-    told = f"{sample.behind()}; learning rates whose median {unit} are within a factor of "
+    told = f"{sample.behind()}; learning rates whose {unit} with restarts are within a factor of "
     told += (
         f"{FACTOR:g} of the fewest; ≤ and ≥: it may go on, beyond the swept ones or the budget; "
     )
@@ -69,15 +69,15 @@ def bands(sample: Sample) -> Table | None:
 
 
 def by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The learning rates of runs, ascending; the median steps at each; and up to which step it is
-    known that those did not arrive that did not: see `band`."""
-    rates, medians, seen = [], [], []
+    """The learning rates of runs, ascending; the expected steps with restarts at each; and up to
+    which step it is known that those did not arrive that did not: see `band`."""
+    rates, expected, seen = [], [], []
     for value, group in sample.groups([LR], runs):
         some = sample.arrivals.take(group.rows)
         rates.append(float(value[LR]))
-        medians.append(quantiles(some, (0.5,))[0])
+        expected.append(expected_steps(some))
         seen.append(float(some.known[np.isinf(some.at)].min(initial=math.inf)))
-    return np.array(rates), np.array(medians), np.array(seen)
+    return np.array(rates), np.array(expected), np.array(seen)
 
 
 def _ends(values: pd.Series, is_open: pd.Series, sign: str, digits: int = 4) -> list[str]:
@@ -85,22 +85,22 @@ def _ends(values: pd.Series, is_open: pd.Series, sign: str, digits: int = 4) -> 
     return [f"{sign if beyond else ''}{number(value, digits)}" for value, beyond in pairs]
 
 
-def band(rates: np.ndarray, medians: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+def band(rates: np.ndarray, expected: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
     """The band around the learning rate of the fewest steps.
 
     Args:
         rates: ``(N,)``, ascending, positive.
-        medians: ``(N,)``, steps at least 0; infinite where half of the runs do not arrive.
+        expected: ``(N,)``, steps at least 0; infinite where no run arrives.
         seen: ``(N,)``, up to which step that is known; infinite where they never will.
 
     Returns:
         ``best``, ``best_steps`` there, ``low``, ``high``, ``decades``, and whether the band goes on
         beyond the rates: ``open_low``, ``open_high``.
     """
-    if not np.isfinite(medians).any():
+    if not np.isfinite(expected).any():
         nothing = dict.fromkeys(("best", "best_steps", "low", "high", "decades"), math.nan)
         return {**nothing, "open_low": False, "open_high": False}
-    x, y = np.log10(rates), np.log10(np.maximum(medians, 1.0))
+    x, y = np.log10(rates), np.log10(np.maximum(expected, 1.0))
     best = int(np.argmin(y))
     limit = y[best] + math.log10(FACTOR)
 
@@ -112,14 +112,14 @@ def band(rates: np.ndarray, medians: np.ndarray, seen: np.ndarray) -> dict[str, 
         if not 0 <= beyond < len(x):
             return float(x[at]), True
         if not math.isfinite(y[beyond]):
-            return float(x[at]), bool(seen[beyond] < FACTOR * medians[best])
+            return float(x[at]), bool(seen[beyond] < FACTOR * expected[best])
         share = (limit - y[at]) / (y[beyond] - y[at])
         return float(x[at] + share * (x[beyond] - x[at])), False
 
     (low, open_low), (high, open_high) = end(-1), end(1)
     return {
         "best": float(rates[best]),
-        "best_steps": float(medians[best]),
+        "best_steps": float(expected[best]),
         "low": 10**low,
         "high": 10**high,
         "decades": high - low,

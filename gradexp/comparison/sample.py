@@ -177,9 +177,10 @@ class Sample:
 
     @cached_property
     def settings(self) -> list[Setting]:
-        """The settings with their runs, the best first: by how soon half of the runs arrive, then
-        how soon one does with restarts, then the median loss gap, or loss; or by the median of
-        another metric. A run that diverged counts as worse than any other in these medians."""
+        """The settings with their runs, the best first: by the expected steps until one arrives,
+        with restarts, then how soon half of the runs do, then the median loss gap, or loss; or by
+        the median of another metric. A run that diverged counts as worse than any other in these
+        medians."""
         known = self.runs["metrics.loss_gap"].notna().any()
         column = "metrics.loss_gap" if known else "metrics.final_loss"
         left = self.bounded(column if self.metric.is_arrival else self.metric.column)
@@ -190,7 +191,7 @@ class Sample:
             if not self.metric.is_arrival:
                 return (rest,)
             some = self.arrivals.take(rows)
-            return (quantiles(some, (0.5,))[0], expected_steps(some), rest)
+            return (expected_steps(some), quantiles(some, (0.5,))[0], rest)
 
         return sorted(self.groups(self.setting), key=score)
 

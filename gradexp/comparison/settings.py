@@ -14,6 +14,7 @@ from gradexp.comparison.arrivals import (
     Arrivals,
     arrivals,
     expected_steps,
+    least_quantile,
     median,
     quantiles,
 )
@@ -114,10 +115,9 @@ def speed(sample: Sample) -> Table:
 
 
 def _told(some: Arrivals, value: float, share: float) -> str:
-    """The steps by which a share of runs has arrived; or up to which it is known not to have, where
-    runs that were cut off may still arrive."""
+    """The steps by which a share of runs has arrived; or what they are more than, where runs that
+    were cut off may still arrive."""
     if math.isfinite(value):
         return steps(value)
-    cut = some.known[np.isinf(some.at) & np.isfinite(some.known)]
-    hopeful = np.isfinite(some.known).mean() >= share
-    return f"> {cut.max():.0f}" if hopeful else "∞"
+    least = least_quantile(some, share)
+    return f"> {steps(least)}" if math.isfinite(least) else "∞"

@@ -84,7 +84,7 @@ def check_fit(
             if name not in known or "." in name:
                 raise Mistake("", name, "is no number of the optimizer that can be scheduled")
         if isinstance(rule, Optimizer):
-            _check_ranges(rule, values, looks)
+            _check_ranges(rule, plan, values, looks)
     except Mistake as mistake:
         raise mistake.under("schedule") from None
 
@@ -134,20 +134,29 @@ def _check_rule(rule: Optimizer) -> None:
             lanes.update(form, each(torch.clone, form), lanes.init(form), 0, **more)[0]
             for form in forms
         ]
-        alike = [type(one) is type(form) for one, form in zip(moved, forms, strict=True)]
-        same = all(alike) and torch.allclose(moved[0], torch.stack(moved[1]), equal_nan=True)
+        alike = all(type(one) is type(form) for one, form in zip(moved, forms, strict=True))
+        same = alike and torch.allclose(moved[0], torch.stack(moved[1]), equal_nan=True)
     except Exception as error:
-        raise Mistake("optimizer", name, f"a step of it failed: {error!r}") from error
-    if not same:
+        hint = " (a point may be a tuple: see gradexp.numbers.each)" * isinstance(error, TypeError)
+        raise Mistake("optimizer", name, f"a step of it failed: {error!r}{hint}") from error
+    if not alike:
         reason = "its update must give the next point in the form of the one that it is given, "
         raise Mistake("optimizer", name, f"{reason}and a state (see gradexp.numbers.each)")
+    if not same:
+        reason = "its update must give the same for a tensor as for a tuple of its rows: "
+        raise Mistake(
+            "optimizer", name, f"{reason}by pointwise arithmetic, nothing of it by chance"
+        )
 
 
-def _check_ranges(rule: Optimizer, values: Mapping[str, Number], looks: Tensor) -> None:
+def _check_ranges(
+    rule: Optimizer, plan: Schedule, values: Mapping[str, Number], looks: Tensor
+) -> None:
     """Checks what a schedule makes of an optimizer of some runs. A learning rate may be 0.
 
     Args:
         rule: of these runs.
+        plan: their schedule.
         values: what is scheduled, by name.
         looks: ``(R,)``, the steps of their rows.
 
@@ -165,5 +174,5 @@ def _check_ranges(rule: Optimizer, values: Mapping[str, Number], looks: Tensor) 
         try:
             replaced(select(rule, run), now).__post_init__()
         except Mistake as mistake:
-            reason = f"{mistake.reason}, which it is not at step {int(looks[look])}"
-            raise Mistake(mistake.key, mistake.value, reason) from None
+            made = f"at step {int(looks[look])} {mistake.key}={mistake.value}"
+            raise Mistake("", plan.label(), f"{made} {mistake.reason}") from None

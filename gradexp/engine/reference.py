@@ -22,7 +22,7 @@ from gradexp.engine.runs import begin, has_diverged, is_stationary, note_look, n
 from gradexp.engine.trace import Trace
 from gradexp.numbers import Component, padded, select, total
 from gradexp.optimizers import External, Optimizer
-from gradexp.optimizers.external import hyperparameters
+from gradexp.optimizers.external import hyperparameters, make_step
 from gradexp.surfaces import value_and_gradient
 
 _UPDATE = 20e-6
@@ -172,7 +172,7 @@ class _Fleet:
             parameter.grad = run.seen(gradient, step)[:, 0].reshape(parameter.shape)
             return loss[0]
 
-        optimizer.step(closure)
+        make_step(optimizer, closure)
         self.evaluations[index] += max(taken, 1)  # that which it was given, if it asked for none
 
 

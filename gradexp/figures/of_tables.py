@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from gradexp.comparison import Sample
 from gradexp.comparison.arrivals import quantiles
 from gradexp.comparison.forgiveness import by_rate
-from gradexp.comparison.profiles import best_first, ratios, times
+from gradexp.comparison.profiles import best_first, ratios, solvers, times
 from gradexp.comparison.sample import LR, MOMENTUM, Part, counted, having
 from gradexp.figures.choosing import CONTENDERS, is_numeric, names_of, surface_of
 from gradexp.plots.heat_map import draw_heat_map
@@ -73,11 +73,17 @@ def profile(sample: Sample) -> Figure | None:
         return None
     some = times(sample, sample.metric)
     found = ratios(some)
-    best = sorted(best_first(found)[:CONTENDERS])  # in the order of the other figures
+    others = [key for key in sample.solver if key != LR] or list(sample.solver)
+    first: dict[str, int] = {}  # the best of each but for the learning rate
+    for index in best_first(found):
+        first.setdefault(str([some.solvers[index][key] for key in others]), int(index))
+    best = sorted(list(first.values())[:CONTENDERS])  # in the order of the other figures
     names = names_of([some.solvers[index] for index in best])
     rises = {name: found[:, index] for name, index in zip(names, best, strict=True)}
-    told = f"{counted(len(some.problems), 'problem')}; {counted(len(sample.runs), 'run')}; "
-    told += f"{sample.lacking()}; solved: {sample.metric.label}"
+    told = f"{len(best)} of {counted(len(some.solvers), 'setting')}"
+    told += ", each at its best learning rate" if others != list(sample.solver) else ""
+    told += f"; {counted(len(some.problems), 'problem')}; {sample.lacking()}"
+    told += f"; solved: {sample.metric.label}"
     return draw_profile(rises, sample.metric.unit, "performance profile", told)
 
 
@@ -86,39 +92,52 @@ def learning_rates(sample: Sample) -> Figure | None:
     others = [key for key in sample.solver if key != LR]
     if len(others) == len(sample.solver) or not others:
         return None
-    surfaces = sample.groups(sample.problem)[:CONTENDERS]
-    solvers = [values for values, _ in sample.groups(others)][:CONTENDERS]
-    names = dict(zip(map(str, solvers), names_of(solvers), strict=True))
-    titles = names_of([values for values, _ in surfaces]) if sample.problem else [""]
+    surfaces = sample.groups(sample.problem)
+    every = [values for values, _ in sample.groups(others)]
+    ranked = solvers(sample) if sample.spans_surfaces else sample.settings
+    best = {str({key: values[key] for key in others}): None for values, _ in ranked}
+    drawn = list(best)[:CONTENDERS]
+    contenders = [values for values in every if str(values) in drawn]
+    names = dict(zip(map(str, contenders), names_of(contenders), strict=True))
+    shown = surfaces[:CONTENDERS]
+    titles = names_of([values for values, _ in shown]) if sample.problem else [""]
     panels = {
         title: {
-            names[str(values)]: _medians_by_rate(sample, runs)
+            names[str(values)]: _by_rate(sample, runs)
             for values, runs in sample.groups(others, there)
             if str(values) in names
         }
-        for title, (_, there) in zip(titles, surfaces, strict=True)
+        for title, (_, there) in zip(titles, shown, strict=True)
     }
     panels = {title: lines for title, lines in panels.items() if lines}
-    every = [medians for lines in panels.values() for _, medians in lines.values()]
-    if max((np.count_nonzero(np.isfinite(medians)) for medians in every), default=0) < 2:
+    lines = [line for some in panels.values() for _, line in some.values()]
+    if max((np.count_nonzero(np.isfinite(line)) for line in lines), default=0) < 2:
         return None  # there is no line to draw
-    how, lost, label = "medians", "diverged or have none", sample.metric.label
+    told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}"
+    if len(every) > len(contenders):
+        told += f"; the best {len(contenders)} of {len(every)} settings"
+    if len(surfaces) > len(shown):
+        told += f"; {len(shown)} of {len(surfaces)} surfaces"
+    label = f"median {sample.metric.label}"
     if sample.metric.is_arrival:
-        how, lost, label = "medians by Kaplan-Meier", "did not arrive", sample.metric.unit
-    told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}; {how}; "
-    told += f"no point where half of the runs {lost}"
+        unit = sample.metric.unit
+        label = f"{unit} with restarts" if sample.repeats else unit
+        told += f"; all {unit} made ÷ runs that arrived" if sample.repeats else ""
+        told += "; where no run arrived there is no point"
+    else:
+        told += "; where half of the runs diverged there is no point"
     return draw_learning_rates(
-        panels, f"median {label}", f"{sample.metric.label}, by learning rate", told,
+        panels, label, f"{sample.metric.label}, by learning rate", told,
         one_scale=sample.metric.is_arrival,
     )  # fmt: skip
 
 
-def _medians_by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray]:
-    """The learning rates of runs, ascending, and the median at each of what they are compared by,
-    not finite where there is none."""
+def _by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray]:
+    """The learning rates of runs, ascending, and at each the steps with restarts, or the median of
+    what else they are compared by; not finite where there is none."""
     if sample.metric.is_arrival:
-        rates, taken, _ = by_rate(sample, runs)
-        return rates, np.maximum(taken, 1.0)
+        rates, expected, _ = by_rate(sample, runs)
+        return rates, np.maximum(expected, 1.0)
     groups = sample.groups([LR], runs)
     medians = [sample.quartiles(sample.metric.column, part)[1] for _, part in groups]
     return np.array([setting[LR] for setting, _ in groups], float), np.array(medians)

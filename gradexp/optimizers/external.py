@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +62,9 @@ class External(Component):
         try:  # once, on a point of its own
             (point,) = points = self.parameters(torch.ones(2, 1))
             _slope(point)
-            self.reference(points).step(lambda: _slope(point))
-        except Exception as error:
+            make_step(self.reference(points), lambda: _slope(point))
+        except Exception as failed:
+            error = failed.__cause__ or failed
             told = ", ".join(f"{option.name}={option.value}" for option in self.options)
             reason = f"cannot make a step with {told or 'its defaults'}: {error or repr(error)}"
             raise Mistake("_target_", name, reason) from error
@@ -86,6 +87,20 @@ class External(Component):
     def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
         """The optimizer over these parameters, with the options of one run."""
         return self.factory(parameters, **{option.name: option.value for option in self.options})
+
+
+def make_step(optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> None:
+    """A step of an optimizer, which is given a closure if it takes one; the gradients are there.
+
+    Raises:
+        Mistake: it failed.
+    """
+    takes_closure = bool(inspect.signature(optimizer.step).parameters)
+    try:
+        optimizer.step(closure) if takes_closure else optimizer.step()
+    except Exception as error:
+        reason = f"a step of it failed: {error!r}"
+        raise Mistake("optimizer", type(optimizer).__name__, reason) from error
 
 
 def hyperparameters(group: Mapping[str, Any]) -> dict[str, Number]:

@@ -37,7 +37,9 @@ def band(curves: list[tuple[np.ndarray, np.ndarray]]) -> Band:
         last = np.searchsorted(steps, step, side="right") - 1
         rows.append(np.where(np.isnan(values), np.inf, values)[np.maximum(last, 0)])
     shares = (0.25, 0.5, 0.75)
-    low, middle, high = np.quantile(np.stack(rows), shares, axis=0, method="inverted_cdf")
+    with np.errstate(invalid="ignore"):  # where one is infinite, NumPy may find NaN
+        found = np.quantile(np.stack(rows), shares, axis=0, method="averaged_inverted_cdf")
+    low, middle, high = np.where(np.isnan(found), np.inf, found)
     return Band(step, low, middle, high, len(curves))
 
 
@@ -72,7 +74,7 @@ def draw_curves(
                 some.step, shown[1], color=colour, linestyle=style.dash(dash, shown[1]), label=label
             )
             if some.runs > 1:
-                bottom, top = shown[0], np.where(np.isnan(shown[2]), 1e300, shown[2])
+                bottom, top = shown[0], np.where(np.isnan(shown[2]), 1e250, shown[2])
                 axes.fill_between(some.step, bottom, top, color=colour, alpha=0.18, linewidth=0)
             drawn.append(np.concatenate(shown))
             first.append([part[0] for part in shown])

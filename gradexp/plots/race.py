@@ -102,10 +102,10 @@ class _Stage:
         for (name, runner), (colour, dash) in zip(runners.items(), looks, strict=False):
             way = clipped(finite[name], part)
             gap = runner.loss if minimum is None else runner.loss - float(minimum)
-            (line,) = left.plot(*way.T, color=colour, linestyle=dash, label=name, zorder=3)
-            (end,) = left.plot(*way[-1:].T, "o", color=colour, markersize=4, zorder=5)
             shown = np.where(np.isfinite(gap), gap, np.nan)
             line_style = style.dash(dash, shown)
+            (line,) = left.plot(*way.T, color=colour, linestyle=line_style, label=name, zorder=3)
+            (end,) = left.plot(*way[-1:].T, "o", color=colour, markersize=4, zorder=5)
             (curve,) = right.plot(runner.step, shown, color=colour, linestyle=line_style)
             self._lines.append((line, runner.step[: len(way)], way))
             self._lines.append((end, runner.step[: len(way)], way))

@@ -2,6 +2,7 @@
 
 from gradexp.results.loading import Loaded, load, read_runs, swept_keys
 from gradexp.results.run_folder import (
+    EVENTS,
     digest,
     identity,
     is_whole,
@@ -14,6 +15,7 @@ from gradexp.results.run_folder import (
 from gradexp.results.table import TABLE, is_override, jobs_of, outcome_row, write_table
 
 __all__ = [
+    "EVENTS",
     "TABLE",
     "Loaded",
     "digest",

@@ -19,6 +19,9 @@ import numpy as np
 
 from gradexp.mistakes import Mistake
 
+EVENTS = "events.out.tfevents."
+"""How the names of TensorBoard's files begin."""
+
 _RECORD = "run.json"
 _TRACE = "trace.npz"
 _FAILURE = "failure.json"

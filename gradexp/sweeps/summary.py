@@ -35,6 +35,9 @@ class Ranking(NamedTuple):
 
     criterion: str
     rows: list[Row]
+    arrivals: list[float] | None
+    """the steps, or evaluations, that each is ranked by, if they are; infinite where there are
+    none"""
 
 
 def tallies(rows: Sequence[Row], keys: Sequence[str]) -> list[Tally]:
@@ -111,11 +114,11 @@ def ranking(rows: Sequence[Row]) -> Ranking:
         rest, lost = row.get(_GAP if known else _LOSS), row["outcome"] == "diverged"
         return arrival(row), lost, _or_infinite(rest), row["job"]
 
-    ended = [row for row in rows if row["outcome"] != "failed"]
+    ended = sorted((row for row in rows if row["outcome"] != "failed"), key=place)
     criterion = f"{unit} to a loss gap of {least:g}" if least else "loss gap"
     if not known:
         criterion = "final loss"
-    return Ranking(criterion, sorted(ended, key=place))
+    return Ranking(criterion, ended, None if least is None else [arrival(row) for row in ended])
 
 
 def _or_infinite(value: float | None) -> float:

@@ -17,6 +17,7 @@ from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
+from gradexp.results import EVENTS
 from gradexp.tensorboard.layouts import curve_tags, run_layout, summary_layout
 from gradexp.tensorboard.records import record, scalar_records
 
@@ -117,9 +118,9 @@ def write_summary(
 @contextmanager
 def _event_file(folder: Path, started: float) -> Iterator[tuple[Path, BinaryIO]]:
     """A new event file, begun; an older one, of what was not written to its end, is deleted."""
-    for older in folder.glob("events.out.tfevents.*"):
+    for older in folder.glob(f"{EVENTS}*"):
         older.unlink()
-    path = folder / f"events.out.tfevents.{int(started):010d}.{socket.gethostname()}.{os.getpid()}"
+    path = folder / f"{EVENTS}{int(started):010d}.{socket.gethostname()}.{os.getpid()}"
     with path.open("wb") as file:
         file.write(record(Event(wall_time=started, file_version="brain.Event:2")))
         yield path, file
