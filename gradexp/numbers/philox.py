@@ -11,6 +11,7 @@ run takes ten, what is made every step seven.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import IntEnum
 
 import torch
@@ -95,8 +96,7 @@ def normals_of_step(
     Returns:
         of shape ``(dim, B)``.
     """
-    first, angle = _pairs_of_step(seed, stream, (dim + 1) // 2, step, dtype)
-    return _normals(first, angle, dim)
+    return _of_step(lambda u, v: _normals(u, v, dim), seed, stream, (dim + 1) // 2, step, dtype)
 
 
 def students_of_step(
@@ -115,10 +115,13 @@ def students_of_step(
         degrees_of_freedom: ν, positive.
         seed, stream, dim, step, dtype: as for `normals_of_step`.
     """
-    first, angle = _pairs_of_step(seed, stream, dim, step, dtype)
-    log = (1.0 - first).log()
-    square = degrees_of_freedom * (-2.0 / degrees_of_freedom * log).expm1()
-    return square.sqrt() * angle.cos()
+
+    def student(first: Tensor, angle: Tensor) -> Tensor:
+        log = (1.0 - first).log()
+        square = degrees_of_freedom * (-2.0 / degrees_of_freedom * log).expm1()
+        return square.sqrt() * angle.cos()
+
+    return _of_step(student, seed, stream, dim, step, dtype)
 
 
 def _normals(first: Tensor, angle: Tensor, dim: int) -> Tensor:
@@ -136,22 +139,33 @@ def _words(seed: Tensor, stream: Stream, blocks: int, count: Tensor | int, round
     return philox((count, block, use, rest), (seed & _MASK, (seed >> 32) & _MASK), rounds)
 
 
-def _pairs_of_step(
-    seed: Tensor, stream: Stream, blocks: int, step: Tensor | int, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Two uniform random numbers a block, in [0, 1) and in [0, 2π), each ``(blocks, B)``.
+def _of_step(
+    made: Callable[[Tensor, Tensor], Tensor],
+    seed: Tensor,
+    stream: Stream,
+    blocks: int,
+    step: Tensor | int,
+    dtype: torch.dtype,
+) -> Tensor:
+    """What is made of two uniform random numbers a block, in [0, 1) and in [0, 2π), each
+    ``(blocks, B)``.
 
-    A step takes two of the four words that are made for it and the one beside it: a compiled
-    program makes them every second step.
+    A step takes two of the four words that are made for it and the one beside it. A compiled
+    program makes them, and what is made of them, every second step: in two halves that it need not
+    wait for one after the other.
     """
-    step = like(step, (seed,))
-    words = _words(seed, stream, blocks, step >> 1, _ROUNDS_OF_STEP)
-    even = (step & 1) == 0
+    count = step if isinstance(step, int) else like(step, (seed,))
+    words = _words(seed, stream, blocks, count >> 1, _ROUNDS_OF_STEP)
 
-    def uniform(one: Tensor, other: Tensor, end: float) -> Tensor:
-        word = torch.where(even, one, other)
+    def uniform(word: Tensor, end: float) -> Tensor:
         if dtype == torch.float32:
             return (word >> 8).to(dtype) * (end * 2.0**-24)
         return word.to(dtype) * (end * 2.0**-32)
 
-    return uniform(words[0], words[2], 1.0), uniform(words[1], words[3], 2.0 * math.pi)
+    def half(odd: int) -> Tensor:
+        first, second = words[2 * odd : 2 * odd + 2]
+        return made(uniform(first, 1.0), uniform(second, 2.0 * math.pi))
+
+    if isinstance(count, int):
+        return half(count & 1)
+    return torch.where((count & 1) == 0, half(0), half(1))

@@ -53,7 +53,7 @@ class CpuProgram:
             if apart:
                 views.append(f"{kind}* const {name} = {whole} + g * {places};")
         groups = _GROUPS if tuple_of_coordinates else 1
-        parts = {"rooms": "\n  ".join(rooms), "views": "\n      ".join(views)}
+        parts = {"rooms": "\n  ".join(rooms), "views": " ".join(views)}
         source = _FRAME.substitute(text.parts, groups=groups, **parts)
         return cls(build(source, signature))
 
@@ -74,6 +74,9 @@ using real = $real;
 constexpr int GROUPS = $groups;
 #include "lanes.hpp"
 #include <atomic>
+
+#define EACH_GROUP(...) \\
+  _Pragma("GCC unroll $groups") for (int g = 0; g < GROUPS; ++g) { $views __VA_ARGS__ }
 
 $constants
 
@@ -111,6 +114,7 @@ static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, i
     for (int64_t step = first; moving && step < first + iterations; ++step) {
       const bool recorded = step == due, look = (step & $look) == $look;
       bool moved = !look;
+      $every_second
 #pragma GCC unroll $groups
       for (int g = 0; g < GROUPS; ++g) {
         $views

@@ -146,6 +146,7 @@ _FRAME = Template("""\
 using real = $real;
 constexpr int GROUPS = 1;
 #include "thread.hpp"
+#define EACH_GROUP(...) { __VA_ARGS__ }
 
 $constants
 
@@ -186,6 +187,7 @@ extern "C" __global__ void run(real* reals, int32_t* counts, int64_t* wholes, ch
 #pragma unroll $unrolled
     for (int32_t now = int32_t(first); now != int32_t(end); ++now) {
         const Step step{now};
+        $every_second
         $step
         if (uint32_t(now) == due) record($loss, $square);
         if (!$goes_on.holds) {

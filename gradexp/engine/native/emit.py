@@ -141,6 +141,18 @@ class Emitter(Moves):
 
         return self._compute(node, torch.int64, True, text)
 
+    def _to_copy(self, node: Node) -> Value:
+        if node not in self._words.shifted:
+            return self._same(node)
+        word, by = self._words.shifted[node]
+        source, dtype = self.values[word.name], node.meta["val"].dtype
+
+        def text(index: Index) -> str:
+            read = self._read(source, node, index, torch.int64)
+            return f"shifted_word<{C_TYPES[dtype]}>({read}, {by})"
+
+        return self._compute(node, dtype, source.lanes, text)
+
     def _power(self, values: list[Value], read: list[str]) -> str:
         exponent = values[1].known
         if exponent is None:

@@ -153,6 +153,29 @@ inline Pack<int64_t> high_word(Pack<int64_t> a) {
   return a;
 }
 
+// A lower word without its last bits, of which there are some, as a real number.
+template <class T> inline T shifted_word(int64_t a, int by) { return T(int32_t(uint32_t(a) >> by)); }
+template <class T> inline Pack<T> shifted_word(Pack<int64_t> a, int by) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    const __m512i lower = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i words = _mm512_permutex2var_epi32((__m512i)a.v[0], lower, (__m512i)a.v[1]);
+    Pack<T> r;
+    r.v[0] = (decltype(+r.v[0]))_mm512_cvtepi32_ps(_mm512_srli_epi32(words, by));
+    return r;
+  }
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) {
+    const __m256i words = (__m256i)_mm256_shuffle_ps((__m256)a.v[0], (__m256)a.v[1], 0x88);
+    const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
+    Pack<T> r;
+    r.v[0] = (decltype(+r.v[0]))_mm256_cvtepi32_ps(_mm256_srli_epi32(ordered, by));
+    return r;
+  }
+#endif
+  return to<T>((a & int64_t(0xffffffff)) >> int64_t(by));
+}
+
 template <class T> inline Pack<T> pack(Pack<T> x) { return x; }
 template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>> inline Pack<T> pack(T x) {
   return splat<T>(x);

@@ -63,7 +63,7 @@ class Moves(Writer):
             )
         return source
 
-    _alias = _clone = _detach = _lift_fresh_copy = _to_copy = _same
+    _alias = _clone = _detach = _lift_fresh_copy = _same
 
     def _view(self, node: Node) -> Value:
         source = self._source(node)

@@ -205,7 +205,6 @@ def write(
     step, rest = emitter.step.lines(stored, [*shown, goes_on] if in_place else shown)
     read = [name for result in results for name, _ in _reads(emitter, result)]
     slow, held_slow = _every_second_step(emitter, stored, read)
-    step = f"{slow}\n        {step}"
     parts = {
         "real": C_TYPES[leaves[loss].dtype],
         "constants": "\n".join(dict.fromkeys([*emitter.constants, *tables.constants])),
@@ -214,6 +213,7 @@ def write(
         "packs": "\n    ".join([*packs, *emitter.kept, *held_slow]),
         "loads": "\n      ".join(loads),
         "before": before,
+        "every_second": slow,
         "step": _renamed(step, taken),
         "rest": _renamed(rest, taken),
         "loss": _renamed(results[loss].at(()), taken),
@@ -241,21 +241,23 @@ def _every_second_step(
     """Statements that make the values of every second step, at the beginning of a block and in
     those steps, and the declarations of those that the others read.
 
+    They are made for all groups of runs in turn, statement by statement: noise is one long chain of
+    arithmetic, and another group's does not wait for it.
+
     Args:
         emitter: of the step.
         stored: the arrays that are read outside of their loop.
         results: the values that the step's results read.
     """
-    lines, _ = emitter.slow.lines(stored)
+    lines, _ = emitter.slow.lines(stored, each="EACH_GROUP")
     if not lines:
         return "", []
     read = {name for statement in emitter.step.statements for name, _ in statement.reads}
-    shown = [name for name in emitter.kinds if name in read or name in results]
-    held = [f"{emitter.kinds[name]} {name}_held[GROUPS];" for name in shown]
-    keep = "\n        ".join(f"{name}_held[g] = {name};" for name in shown)
-    again = "\n        ".join(f"const auto& {name} = {name}_held[g];" for name in shown)
-    made = f"if (step == first || !(step & 1)) {{\n        {lines}\n        {keep}\n        }}"
-    return f"{made}\n        {again}", held
+    declared = {name: f"{kind} {name}[GROUPS];" for name, kind in emitter.kinds.items()}
+    held = [name for name in declared if name in read or name in results]
+    passing = "\n        ".join(declared[name] for name in declared if name not in held)
+    made = f"if (step == first || !(step & 1)) {{\n        {passing}\n        {lines}\n        }}"
+    return made, [declared[name] for name in held]
 
 
 def _condition(steps: Node) -> Node:

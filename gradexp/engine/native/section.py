@@ -71,12 +71,15 @@ class Section:
         self.statements.append(statement)
         self._made[name] = statement
 
-    def lines(self, stored: Mapping[str, str], needed: Sequence[str] = ()) -> tuple[str, str]:
+    def lines(
+        self, stored: Mapping[str, str], needed: Sequence[str] = (), each: str = ""
+    ) -> tuple[str, str]:
         """The text, in two parts.
 
         Args:
             stored: where the arrays are that are read outside of their loop.
             needed: values; they are known after the first part, which is as short as that allows.
+            each: a macro that every statement, and every loop, is handed to.
         """
         found: tuple[list[str], list[str]] = ([], [])
         phases = sorted({statement.phase for statement in self.statements})
@@ -88,18 +91,18 @@ class Section:
             now = [statement for statement in self.statements if statement.phase == phase]
             for statement in now:
                 if statement.places == 1:
-                    found[statement.name not in early].append(statement.text)
+                    text = f"{each}({statement.text})" if each else statement.text
+                    found[statement.name not in early].append(text)
             for places in dict.fromkeys(s.places for s in now if s.places > 1):
                 together = [statement for statement in now if statement.places == places]
                 kept = (s for s in together if s.name in stored)
-                found[phase >= last].extend(
-                    [
-                        f"for (int r = 0; r < {places}; ++r) {{",
-                        *(s.text for s in together),
-                        *(f"{stored[s.name]}[r] = {s.name}_r;" for s in kept),
-                        "}",
-                    ]
-                )
+                loop = [
+                    f"for (int r = 0; r < {places}; ++r) {{",
+                    *(s.text for s in together),
+                    *(f"{stored[s.name]}[r] = {s.name}_r;" for s in kept),
+                    "}",
+                ]
+                found[phase >= last].extend([f"{each}(", *loop, ")"] if each else loop)
         first, second = ("\n        ".join(part) for part in found)
         return first, second
 

@@ -57,6 +57,7 @@ inline int64_t product_of_words(int64_t a, int64_t b) {
   return int64_t(uint64_t(uint32_t(a)) * uint32_t(b));
 }
 inline int64_t high_word(int64_t a) { return int64_t(uint64_t(a) >> 32); }
+template <class T> inline T shifted_word(int64_t a, int by) { return T(int32_t(uint32_t(a) >> by)); }
 
 // As in torch: NaN where either is.
 template <class T> inline T maximum(T a, typename Plain<T>::type b) {

@@ -1,7 +1,8 @@
 """Whole numbers of 64 bits that hold words of 32: what a counter's random bits are made of.
 
 Where only the lower words of two numbers are read, their product takes one instruction instead of
-three, and they need not be freed from their upper words before; an upper word takes one shift.
+three, and they need not be freed from their upper words before; an upper word takes one shift. A
+word that is shifted to the right and made a real number is so as a number of 32 bits.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from gradexp.engine.native.sizes import Sizes, name_of
 
 _WORD = 32
 
+_SHIFTS = ("__rshift__", "bitwise_right_shift")
 _BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor", "__and__", "__or__", "__xor__")
 
 
@@ -33,6 +35,10 @@ class Words:
         """upper words, and what each is of"""
         self.low: set[Node] = set()
         """lower words whose upper ones may stay, for nothing reads them"""
+        self.shifted: dict[Node, tuple[Node, int]] = {}
+        """real numbers that are a word shifted to the right, and that word and by how much"""
+        self._shifts: set[Node] = set()
+        """the whole numbers on the way to these"""
         whole = [
             node
             for node in graph.nodes
@@ -42,6 +48,7 @@ class Words:
         for node in whole:
             if node.meta["val"].shape[-1:] == (lanes,):
                 self._note(node)
+                self._note_shift(node)
         for node in reversed(whole):
             source = _masked(node)
             same = source and source.meta["val"].shape == node.meta["val"].shape
@@ -53,13 +60,26 @@ class Words:
         if name_of(node) == "mul" and all(map(self._is_word, node.args)):
             self.products.add(node)
         shift = _masked(node)
-        if shift and name_of(shift) in ("__rshift__", "bitwise_right_shift"):
+        if shift and name_of(shift) in _SHIFTS:
             source, by = shift.args
             if by == _WORD and isinstance(source, Node):
                 self.high[node] = source
 
+    def _note_shift(self, node: Node) -> None:
+        """Notes what is made of a word that is shifted to the right, if it is nothing else."""
+        if name_of(node) not in _SHIFTS or not self._is_word(node.args[0]):
+            return
+        word, by = node.args
+        kinds = {(name_of(user), user.meta["val"].dtype) for user in node.users}
+        if kinds == {("_to_copy", torch.float32)} and isinstance(by, int) and 0 < by < _WORD:
+            assert isinstance(word, Node)
+            self._shifts.add(node)
+            self.shifted |= dict.fromkeys(node.users, (word, by))
+
     def _reads_low(self, user: Node) -> bool:
         """Whether a node reads lower words alone."""
+        if user in self._shifts:
+            return True
         if user in self.high or user not in self._whole:
             return False
         if user in self.products or _masked(user):

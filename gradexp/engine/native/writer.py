@@ -98,12 +98,11 @@ class Writer:
                 kind = "Mask" if dtype == torch.bool else f"Pack<{kind}>"
         name = f"v_{node.name}"
         if places == 1:
-            to = ""
+            to = "" if section is self.step else f"{name}[g]"
             if section is self.slow:
                 self.kinds[name] = kind
             if section is self.before:
                 self.kept.append(f"{kind} {name}[GROUPS];")
-                to = f"{name}[g]"
             nothing = ("0",) * len(shape)
             reads = self.read_by(text, nothing)
             section.add(name, kind, 1, lambda: text(nothing), reads, to)
