@@ -18,9 +18,11 @@ from gradexp.comparison.arrivals import (
 )
 from gradexp.comparison.effects import _middle, differences, explained
 from gradexp.comparison.forgiveness import band, bands
+from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.sample import Metric, Sample
 from gradexp.comparison.settings import outcomes, speed, wilson
 from gradexp.comparison.theories import edges, escapes, rates
+from gradexp.figures.of_tables import learning_rates
 
 GAP = "metrics.steps_to_gap.1e-06"
 
@@ -298,3 +300,36 @@ def test_theory_stands_beside_measurement() -> None:
     table = escapes(some)
     assert table is not None
     assert table.frame[["predicted", "measured", "left"]].to_numpy().tolist() == [[12.5, 13.0, 1]]
+
+
+def test_lost_runs_are_worse_than_all_others_in_every_table() -> None:
+    lost = {"outcome": "diverged", "metrics.final_loss": 1e30, "metrics.loss_gap": 1e30}
+    rows: Rows = [
+        {"optimizer": name, "optimizer.lr": 0.1, "seed": seed, **ended}
+        for seed in range(4)
+        for name, ended in (("adam", {"metrics.final_loss": float(seed)}), ("sgd", lost))
+    ]
+    some = sample(rows, ("optimizer", "optimizer.lr"), ("seed",))
+    some = replace(some, metric=Metric("metrics.final_loss"))
+    settings, side_by_side = speed(some).frame, optimizers(some)
+    assert side_by_side is not None
+    for frame in (settings, side_by_side.frame):
+        assert frame["median"].tolist() == [1.5, math.inf]
+        assert frame["first_quartile"].tolist() == [0.5, math.inf]
+    assert settings["loss_gap"].tolist() == [0.0, math.inf]
+
+
+def test_optimizers_and_surfaces_that_have_no_run_in_common_are_not_drawn() -> None:
+    rows: Rows = [
+        {"surface": surface, "optimizer": name, "optimizer.lr": rate, GAP: 10 * rate}
+        for surface, names in [(f"a{i}", "xy") for i in range(6)] + [("z", "stuvw")]
+        for name in names
+        for rate in (0.1, 1.0)
+    ]
+    some = sample(rows, ("surface", "optimizer", "optimizer.lr"))
+    drawn = learning_rates(some)
+    assert drawn is not None
+    told = "\n".join(text.get_text() for text in drawn.texts)
+    assert "the best 6 of 7 settings; 6 of 7 surfaces" in told
+    nothing = replace(some, runs=some.runs[some.runs["optimizer.lr"] < 0.5])
+    assert learning_rates(nothing) is None

@@ -149,6 +149,54 @@ def test_schedules_noise_and_clips_reach_external_optimizers(
     torch.testing.assert_close(one.point, other.point, rtol=1e-12, atol=1e-13)
 
 
+class Unasked(torch.optim.Optimizer):
+    """Gradient descent that takes any options, and asks no closure for its gradients."""
+
+    def __init__(self, parameters: Any, **options: float) -> None:
+        super().__init__(parameters, dict(options))
+        self._left = 5
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                assert parameter.grad is not None
+                parameter.add_(parameter.grad, alpha=-group["lr"])
+
+
+class Asking(Unasked):
+    """The same, with what the closure gives as a number."""
+
+    def step(self, closure: Any) -> Any:  # type: ignore[override]
+        loss = closure().item()
+        super().step()
+        return loss
+
+
+class Tiring(Unasked):
+    """The same, but for the sixth step."""
+
+    def step(self) -> None:  # type: ignore[override]
+        self._left -= 1
+        if self._left < 0:
+            raise ArithmeticError("enough")
+        super().step()
+
+
+@pytest.mark.parametrize("factory", [Unasked, Asking])
+def test_other_forms_of_optimizers(factory: type[torch.optim.Optimizer]) -> None:
+    rule = External(factory, (("lr", 1e-3),))
+    theirs = optimize(get("himmelblau"), (1.0, 1.0), rule, steps=30, engine=Reference())
+    ours = optimize(get("himmelblau"), (1.0, 1.0), SGD(1e-3), steps=30)
+    torch.testing.assert_close(theirs.point, ours.point, rtol=1e-12, atol=0)
+
+
+def test_a_step_that_fails_is_a_mistake() -> None:
+    rule = External(Tiring, (("lr", 1e-3),))
+    with pytest.raises(Mistake, match=r"Tiring: a step of it failed: ArithmeticError\('enough'\)"):
+        optimize(get("sphere"), (1.0, 1.0), rule, steps=30, engine=Reference())
+
+
 def test_external_optimizers_need_the_reference_engine_and_known_options() -> None:
     with pytest.raises(Mistake, match="engine=reference"):
         optimize(get("sphere"), (1.0, 1.0), External(torch.optim.Adam), steps=1)

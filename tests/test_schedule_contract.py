@@ -1,5 +1,6 @@
 """Schedules in batches and in both precisions, from config files, and mistakes with them."""
 
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any
@@ -11,10 +12,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from gradexp import schedules
+from gradexp import optimize, schedules
 from gradexp.config_files import CONF
 from gradexp.mistakes import Mistake
 from gradexp.numbers import in_lanes, map_numbers, numbers, select, stack
+from gradexp.optimizers import SGD, Adam, NesterovStronglyConvex
 from gradexp.schedules import (
     Constant,
     Cosine,
@@ -33,6 +35,7 @@ from gradexp.schedules import (
     WarmRestarts,
     WarmupCosine,
 )
+from gradexp.surfaces import get
 from gradexp.trust import locate
 from tests.test_schedules import ALL, BASE, STEPS
 
@@ -186,3 +189,38 @@ def test_the_parts_of_two_together_are_chosen_in_the_config() -> None:
     chosen = ["schedule=together", "schedule@schedule.second=step"]
     ours = built(composed(*chosen, "schedule.second.of='betas[1]'"))
     assert ours.second == Step(of="betas[1]")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("rule", "schedule", "reason"),
+    [
+        (
+            lambda some: NesterovStronglyConvex(lr=some([1e-3, 0.9])),
+            Cyclic(max_factor=4.0, cycle_momentum=False),
+            "at step 100 strong_convexity=1.0 times the learning rate must be at most 1",
+        ),
+        (
+            lambda some: SGD(1e-3, momentum=some([0.5, 0.9])),
+            Piecewise((100.0,), (1.0, 1.5), of="momentum"),
+            "momentum=1.35 must be a number in",
+        ),
+    ],
+)
+def test_what_a_schedule_makes_of_any_run_of_a_batch_is_looked_at(
+    rule: Any, schedule: Schedule, reason: str, turned: bool
+) -> None:
+    def some(numbers: list[float]) -> Tensor:
+        spread = torch.full((5_000,), numbers[0], dtype=torch.float64)
+        spread[0 if turned else 3_333] = numbers[1]
+        return spread
+
+    with pytest.raises(Mistake, match=re.escape(reason)):
+        optimize(get("sphere"), (1.0, 1.0), rule(some), steps=300, schedule=schedule)
+
+
+def test_numbers_are_checked_in_the_precision_of_the_runs() -> None:
+    near = Adam(betas=(0.9, torch.tensor([0.9, 1 - 1e-9], dtype=torch.float64)))
+    optimize(get("sphere"), (1.0, 1.0), near, steps=3)
+    with pytest.raises(Mistake, match=r"optimizer\.betas\[1\].*\[0, 1\), in float32"):
+        optimize(get("sphere"), (1.0, 1.0), near, steps=3, dtype="float32")
