@@ -10,6 +10,7 @@ run: .venv/run
 test: lint
 	$(BIN)/pytest
 	$(BIN)/pytest tests/apart
+	$(BIN)/pytest gradexp
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .

@@ -20,7 +20,6 @@ from rich.table import Table
 
 from gradexp.config_files import Choice
 from gradexp.mistakes import as_text
-from gradexp.results import EVENTS
 
 if TYPE_CHECKING:
     from gradexp.comparison import Table as Comparison
@@ -93,6 +92,14 @@ def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+def _show_look(folder: Path) -> None:
+    """Prints how TensorBoard shows a folder, where there is something to be seen."""
+    from gradexp.results import EVENTS  # NumPy takes a tenth of a second, which lists do without
+
+    if any(folder.rglob(f"{EVENTS}*")):
+        print(f"look:   {tensorboard_command(folder)}")
+
+
 def show_run(result: Result) -> None:
     """Prints what one run came to and where to look."""
     figures = result.metrics
@@ -106,8 +113,7 @@ def show_run(result: Result) -> None:
     table.add_row("device", result.device)
     _print(table)
     print(f"folder: {_short(result.folder)}")
-    if any(result.folder.glob(f"{EVENTS}*")):
-        print(f"look:   {tensorboard_command(result.folder)}")
+    _show_look(result.folder)
 
 
 def show_sweep(ledger: Ledger) -> None:
@@ -133,8 +139,7 @@ def show_sweep(ledger: Ledger) -> None:
     if len(failed) > _FAILED:
         print(f"and {len(failed) - _FAILED} more failed: see the column failure of runs.parquet")
     print(f"folder: {_short(ledger.folder)}")
-    if any(ledger.folder.rglob(f"{EVENTS}*")):
-        print(f"look:   {tensorboard_command(ledger.folder)}")
+    _show_look(ledger.folder)
     if len(ledger.rows) > len(failed) + 1:
         print(f"tables: {compare_command(ledger.folder)}")
 

@@ -106,7 +106,7 @@ def test_online_metrics_are_those_of_the_whole_trace(engine: Any) -> None:
     )
     assert trace.end.tolist().count(int(End.DIVERGED)) == 1
     for run in range(3):
-        _, loss, norm, point = (recorded(part).numpy() for part in trace.run(run))
+        _, loss, norm, point = (recorded(part).numpy() for part in trace.run(run)[:4])
         moves = np.diff(point, axis=0)
         lengths = np.sqrt((moves**2).sum(axis=1))
         turned = (moves[1:] * moves[:-1]).sum(axis=1) < 0
