@@ -248,7 +248,7 @@ def _jobs(
         ended = f"{_outcome(row['outcome'])} {row.get('reached') or ''}"
         figures = ["-" if steps is None else str(steps), _number(loss)]
         if arrivals:
-            figures.append(f"{arrivals[index]:g}")
+            figures.append(f"{arrivals[index]:g}".replace("inf", "∞"))
         table.add_row(str(row["job"]), escape(values), ended.rstrip(), *figures)
     return table
 

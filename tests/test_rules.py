@@ -87,7 +87,7 @@ GRIDS = [
         1e-3,
         {"momentum": (0.0, 0.5, 0.95), "dampening": (0.0, 0.3, -0.5), "weight_decay": (0.0, 0.5)},
         {"nesterov": SWITCH},
-        lambda run: not run["nesterov"] or run["momentum"] > 0 == run["dampening"],
+        lambda run: not run["nesterov"] or (run["momentum"] > 0 and run["dampening"] == 0),
     ),
     Grid(
         Adam,

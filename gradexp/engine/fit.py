@@ -137,16 +137,17 @@ def _check_rule(rule: Optimizer) -> None:
         alike = all(type(one) is type(form) for one, form in zip(moved, forms, strict=True))
         same = alike and torch.allclose(moved[0], torch.stack(moved[1]), equal_nan=True)
     except Exception as error:
-        hint = " (a point may be a tuple: see gradexp.numbers.each)" * isinstance(error, TypeError)
-        raise Mistake("optimizer", name, f"a step of it failed: {error!r}{hint}") from error
+        reason = f"a step of it failed: {error!r}"
+        if isinstance(error, TypeError):
+            reason += " (a point may be a tuple: see gradexp.numbers.each)"
+        raise Mistake("optimizer", name, reason) from error
     if not alike:
         reason = "its update must give the next point in the form of the one that it is given, "
         raise Mistake("optimizer", name, f"{reason}and a state (see gradexp.numbers.each)")
     if not same:
         reason = "its update must give the same for a tensor as for a tuple of its rows: "
-        raise Mistake(
-            "optimizer", name, f"{reason}by pointwise arithmetic, nothing of it by chance"
-        )
+        reason += "by pointwise arithmetic, nothing of it by chance"
+        raise Mistake("optimizer", name, reason)
 
 
 def _check_ranges(
