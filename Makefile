@@ -1,16 +1,29 @@
-# make run: the main job. make test: every check. Both make .venv first, and are quick after that.
+# make run: the main job. make test: every check, in minutes. make test-all: more of each, too.
+# All make .venv first, and are quick after that.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest --quiet --durations 10
 
-.PHONY: run test lint clean
+.PHONY: run test test-all apart docstrings lint clean
 
 run: .venv/run
 	$(BIN)/gradexp run -cn learning_rate
 
-test: lint
-	$(BIN)/pytest
-	$(BIN)/pytest tests/apart
-	$(BIN)/pytest gradexp
+test: .venv/dev
+	$(MAKE) --no-print-directory --jobs 2 --output-sync lint apart docstrings
+	$(PYTEST) --numprocesses auto --dist worksteal
+
+test-all: .venv/dev
+	$(MAKE) --no-print-directory --jobs 2 --output-sync lint apart docstrings
+	$(PYTEST) --numprocesses auto --dist worksteal -m "slow or not slow"
+
+# JAX starts threads, and processes that have them must not be forked, as other tests do.
+apart: .venv/dev
+	$(PYTEST) tests/apart
+
+# Examples in docstrings, in a process of their own: pytest imports all of gradexp for them.
+docstrings: .venv/dev
+	$(PYTEST) gradexp
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,10 +22,49 @@ from gradexp.config_files import CONF, EXPERIMENTS
 from gradexp.hydra_errors import explained, uncomposed
 from gradexp.mistakes import Mistake
 from gradexp.trust import check_hydra, check_search_path
+from gradexp.yaml_files import check_small
+
+_REMEMBERED = 512
+"""Config files that are kept parsed."""
+
+_parsed: dict[tuple[object, ...], ConfigResult] = {}
+"""Of this process, by where each file lies and when it was written."""
+
+
+class RememberingRepository(ConfigRepository):
+    """Parses each config file once a process: YAML takes most of the time of composing."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """A copy of a config; None where there is no such file.
+
+        Raises:
+            Mistake: it is too large.
+        """
+        source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
+        if source is None or source.scheme() == "structured":
+            return super().load_config(config_path)
+        key: tuple[object, ...] = (source.scheme(), source.path, source.provider, config_path)
+        if source.scheme() == "file":
+            path = Path(source.path) / source._normalize_file_name(config_path)
+            about = path.stat()
+            key = (*key, about.st_ino, about.st_size, about.st_mtime_ns)
+            if key not in _parsed:
+                check_small(path)
+        if key not in _parsed:
+            result = super().load_config(config_path)
+            assert result is not None
+            if len(_parsed) >= _REMEMBERED:
+                _parsed.clear()
+            _parsed[key] = result
+        return copy.deepcopy(_parsed[key])
 
 
 class GatedLoader(ConfigLoaderImpl):
     """Composes configs, and passes only what may be used."""
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = RememberingRepository(config_search_path)
 
     def load_configuration(
         self,

@@ -167,7 +167,10 @@ def _run(
     from gradexp import sweep_app
 
     overrides = list(args.overrides)
-    config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
+    if not args.multirun:
+        config = hydra.compose_config(
+            name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
+        )
     if args.multirun or (not args.run and config.hydra.mode == RunMode.MULTIRUN):
         overrides = [*overrides, "hydra.mode=MULTIRUN"]
         config = hydra.compose_config(name, overrides, RunMode.MULTIRUN)

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from gradexp import __version__
-from gradexp.analysis import coordinates, distance_to_minimizer
+from gradexp.analysis import distance_to_minimizer
 from gradexp.clips import Clip, Unclipped
 from gradexp.computation import Ahead, Computed, compute
 from gradexp.engine import choose_device
 from gradexp.experiment import Experiment, build
+from gradexp.mistakes import coordinates
 from gradexp.progress import StepProgress
 from gradexp.results import identity, read_record, write_run
 

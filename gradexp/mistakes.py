@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _LONGEST = 200
@@ -50,6 +50,12 @@ def as_text(value: object) -> str:
         return f"{type(value).__name__} of shape {tuple(shape)}"
     text = " ".join(str(value).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def coordinates(point: Sequence[float]) -> str:
+    """A point as people write it, shortened."""
+    shown = ", ".join(f"{float(x):.4g}" for x in point[:4])
+    return f"({shown}, …)" if len(point) > 4 else f"({shown})"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -22,8 +22,6 @@ from multiprocessing.process import BaseProcess
 from tempfile import TemporaryFile
 from typing import Any, Generic, Self, TypeVar
 
-import torch
-
 from gradexp.mistakes import one_line
 
 Item = TypeVar("Item")
@@ -45,9 +43,15 @@ def worthwhile(items: int, each: int = 1) -> int:
         items: how many.
         each: items that a process must have to do for it to be worth its start.
     """
-    if not _FORKS or torch.accelerator.is_available():
+    torch = _torch()
+    if not _FORKS or (torch is not None and torch.accelerator.is_available()):
         return 1
     return max(1, min(_MOST, len(os.sched_getaffinity(0)), items // each))
+
+
+def _torch() -> Any:
+    """torch, if anything here has imported it: that takes a second and a half."""
+    return sys.modules.get("torch")
 
 
 def done_by(count: int, items: Sequence[Item], do: Callable[[Item], Made]) -> list[Made]:
@@ -206,7 +210,9 @@ def _forked(work: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Co
 def _begin(others: Connection, work: Callable[..., None], *arguments: Any) -> None:
     others.close()  # which would keep the pipe open when the parent is no more
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    torch.set_num_threads(1)  # the pool of threads stayed behind
+    torch = _torch()
+    if torch is not None:
+        torch.set_num_threads(1)  # the pool of threads stayed behind
     # A progress bar's thread, which stayed behind, may hold the lock of what stands in for these.
     stands_in = {sys.stdout: sys.__stdout__, sys.stderr: sys.__stderr__}
     for logger in (logging.root, *logging.root.manager.loggerDict.values()):

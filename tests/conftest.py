@@ -1,8 +1,20 @@
 """What all tests share."""
 
-import logging
 import os
-from collections.abc import Callable
+
+from tests import precompiled
+
+# Read when gradexp or torch is imported, and by the processes that tests start.
+os.environ["GRADEXP_CACHE"] = str(precompiled.CACHE / "programs")
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin take the other workers' time
+CXX = precompiled.compiler()
+if CXX is not None:
+    os.environ["CXX"] = CXX
+
+# ruff: noqa: E402
+import gc
+import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,12 +25,22 @@ from hydra.core.hydra_config import HydraConfig
 from torch import Tensor
 
 from gradexp.cli import main
+from gradexp.engine.native import build
 from gradexp.surfaces import Surface
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 
-# Compiled programs, kept from one run of the tests to the next.
-os.environ["GRADEXP_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cache" / "programs")
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keeps the garbage collector from looking at torch again and again: a seventh of the time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Precompiles g++'s headers, before pytest-xdist starts its workers."""
+    if CXX is not None and not hasattr(config, "workerinput"):
+        precompiled.precompile(build._command())
 
 
 class Undecorated(Surface):
@@ -31,6 +53,20 @@ class Undecorated(Surface):
 
     def value(self, point: Any) -> Tensor:
         raise NotImplementedError
+
+
+COVERING = ("ackley", "cross_in_tray", "log_cosh", "quadratic", "rastrigin", "rosenbrock")
+"""Surfaces whose programs have between them every function that a surface's program has: tested."""
+
+
+def in_tiers(cases: Iterable[Any], quick: Callable[[Any], bool]) -> list[Any]:
+    """Cases for `parametrize`: the quick ones are in both tiers, the others in the long one."""
+    return [
+        case
+        if quick(case)
+        else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
+        for case in cases
+    ]
 
 
 Gradexp = Callable[..., tuple[int, str, str]]

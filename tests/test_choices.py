@@ -12,15 +12,14 @@ from gradexp.config_files import CONF
 from gradexp.results import read_run
 from gradexp.surfaces import get, names
 from gradexp.trust import locate
-from tests.conftest import Gradexp, only_run
+from tests.conftest import COVERING, Gradexp, in_tiers, only_run
+
+QUICK = ["init=uniform", "seed=3", "optimizer.lr=0.01", "optimizer.momentum=0.9", "steps=50"]
 
 
-@pytest.mark.parametrize("surface", names())
+@pytest.mark.parametrize("surface", in_tiers(names(), COVERING.__contains__))
 def test_every_surface_runs(surface: str, gradexp: Gradexp, tmp_path: Path) -> None:
-    status, _, err = gradexp(
-        "run", f"surface={surface}", "init=uniform", "seed=3", "optimizer.lr=0.01",
-        "optimizer.momentum=0.9", "steps=50",
-    )  # fmt: skip
+    status, _, err = gradexp("run", f"surface={surface}", *QUICK)
     assert status == 0, err
     folder = only_run(tmp_path)
     assert (folder / "trajectory.png").stat().st_size > 10_000
@@ -42,6 +41,7 @@ NEEDS = {
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_every_choice_runs(group: str, name: str, gradexp: Gradexp, tmp_path: Path) -> None:
     more = NEEDS.get(name, [])
+    more = more if group == "log" else [*more, "log.trajectory=never"]
     status, _, err = gradexp("run", "surface=himmelblau", f"{group}={name}", *more, "steps=20")
     assert status == 0, err
     trace, record = read_run(only_run(tmp_path))

@@ -27,7 +27,7 @@ from gradexp.optimizers import SGD
 from gradexp.schedules import Constant, Exponential, Linear, Schedule, Together
 from gradexp.surfaces import Surface, get, names
 from gradexp.surfaces.convex import Sphere
-from tests.conftest import Undecorated
+from tests.conftest import Undecorated, in_tiers
 
 RATES = torch.logspace(-8, -5, 100, dtype=torch.float64)
 
@@ -80,8 +80,17 @@ def test_arithmetic_that_is_exact_in_both_is_the_same_to_the_bit(options: dict[s
         assert torch.equal(getattr(eager, part), getattr(compiled, part)), part
 
 
-@pytest.mark.parametrize("dim", [16, 17, 100, 131, 263, 1000])
-@pytest.mark.parametrize("name", ["rosenbrock", "quadratic", "rastrigin"])
+@pytest.mark.parametrize(
+    ("name", "dim"),
+    in_tiers(
+        [
+            (name, dim)
+            for name in ("rosenbrock", "quadratic", "rastrigin")
+            for dim in (16, 17, 100, 131, 263, 1000)
+        ],
+        lambda case: case[1] != 16 or case[0] == "rosenbrock",  # 7 to 12 s to compile
+    ),
+)
 def test_many_dimensions(name: str, dim: int) -> None:
     eager, compiled = both(get(name, dim=dim), SGD(lr=RATES[:40], momentum=0.9), steps=20)
     for part in ("loss", "gradient_norm", "point"):

@@ -1,6 +1,7 @@
 """Programs for CUDA and blocks of its graphs, as far as they can be checked without a device."""
 
 import ctypes
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
@@ -39,7 +40,7 @@ from gradexp.schedules import (
     WarmupCosine,
 )
 from gradexp.surfaces import Surface, get, names
-from tests.conftest import same
+from tests.conftest import COVERING, in_tiers, same
 
 _AS_ON_A_DEVICE = """
 #include <cmath>
@@ -135,9 +136,35 @@ def on_cpu(given: Problem) -> Trace:
 
 EVERY = [get(name) for name in names()]
 LARGE = [get("rosenbrock", dim=30), get("ackley", dim=30), get("quadratic", dim=100)]
+IN_TIERS = in_tiers([*EVERY, *LARGE], lambda surface: surface.label() in COVERING)
 
 
-@pytest.mark.parametrize("surface", [*EVERY, *LARGE], ids=lambda surface: surface.label())
+def functions(surface: Surface, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What the program of a surface calls."""
+    texts: list[Text] = []
+
+    def build(text: Text, *rest: Any) -> Any:
+        texts.append(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda.CudaProgram, "recall", lambda signature: None)
+        patch.setattr(cuda.CudaProgram, "build", build)
+        block_for(problem(surface), torch.device("cuda", 0))
+    native_block._block.cache_clear()
+    (text,) = texts
+    return set(re.findall(r"\b\w+(?=(?:<[\w<>]*>)?\()", " ".join(map(str, text.parts.values()))))
+
+
+@pytest.mark.slow  # traces every surface
+def test_the_covering_surfaces_have_every_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = {surface.label(): functions(surface, monkeypatch) for surface in EVERY}
+    covered = set().union(*(called[name] for name in CALLING))
+    assert set(CALLING) <= set(COVERING)
+    assert covered == set().union(*called.values())
+    assert {"exp", "expm1", "log1p", "sign", "sincos", "sqrt"} <= covered
+
+
+@pytest.mark.parametrize("surface", IN_TIERS, ids=lambda surface: surface.label())
 def test_programs_for_cuda_make_the_steps_of_those_for_the_cpu(
     surface: Surface, on_host: Callable[[Problem], Trace]
 ) -> None:
@@ -172,7 +199,7 @@ OTHERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("dim", [2, 5, 30])
+@pytest.mark.parametrize("dim", in_tiers([2, 5, 30], [5, 30].__contains__))
 @pytest.mark.parametrize("others", OTHERS, ids=lambda others: others["optimizer"].label())
 def test_rules_schedules_noise_and_clips_are_on_cuda_what_they_are_on_the_cpu(
     others: dict[str, Any], dim: int, on_host: Callable[[Problem], Trace]
@@ -185,19 +212,19 @@ def test_rules_schedules_noise_and_clips_are_on_cuda_what_they_are_on_the_cpu(
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10, equal_nan=True)
 
 
-@pytest.mark.parametrize("record", ["trace", "loss", "metrics"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("dim", [2, 30])
 def test_to_the_bit_where_arithmetic_is_exact(
-    dim: int, dtype: torch.dtype, record: str, on_host: Callable[[Problem], Trace]
+    dim: int, dtype: torch.dtype, on_host: Callable[[Problem], Trace]
 ) -> None:
-    given = problem(get("rosenbrock", dim=dim), record, noisy=False)
-    given = replace(given, start=given.start.to(dtype))
-    expected, found = on_cpu(given), on_host(given)
-    assert len(torch.unique(expected.steps)) > 3  # some have ended early
-    for field in fields(Trace):
-        one, other = getattr(expected, field.name), getattr(found, field.name)
-        assert same(one, other) if isinstance(one, Tensor) else one == other, field.name
+    for record in ("trace", "loss", "metrics"):  # one program
+        given = problem(get("rosenbrock", dim=dim), record, noisy=False)
+        given = replace(given, start=given.start.to(dtype))
+        expected, found = on_cpu(given), on_host(given)
+        assert len(torch.unique(expected.steps)) > 3  # some have ended early
+        for field in fields(Trace):
+            one, other = getattr(expected, field.name), getattr(found, field.name)
+            assert same(one, other) if isinstance(one, Tensor) else one == other, field.name
 
 
 @pytest.mark.skipif(
@@ -220,7 +247,15 @@ def test_sines_are_those_of_the_cpu_to_the_bit(
         assert same(one, other) if isinstance(one, Tensor) else one == other, field.name
 
 
-@pytest.mark.parametrize("surface", [*EVERY, *LARGE], ids=lambda surface: surface.label())
+CALLING = ("ackley", "cross_in_tray", "log_cosh")
+"""Those of the covering surfaces that have every function between them."""
+
+
+@pytest.mark.parametrize(
+    "surface",
+    in_tiers([*EVERY, *LARGE], lambda surface: surface.label() in CALLING),
+    ids=lambda surface: surface.label(),
+)
 def test_nvrtc_compiles_them(surface: Surface, monkeypatch: pytest.MonkeyPatch) -> None:
     # It needs no device.
     pytest.importorskip("cuda.bindings.nvrtc", reason="NVIDIA's compiler is not installed")
@@ -263,7 +298,11 @@ def test_a_block_of_a_cuda_graph_is_an_eager_block() -> None:
             assert same(one, other)
 
 
-@pytest.mark.parametrize("surface", [*EVERY, LARGE[1]], ids=lambda surface: surface.label())
+@pytest.mark.parametrize(
+    "surface",
+    in_tiers([*EVERY, *LARGE], lambda surface: surface.label() in CALLING),
+    ids=lambda surface: surface.label(),
+)
 def test_nothing_in_it_waits_for_the_device_or_copies_to_it(surface: Surface) -> None:
     given = problem(surface).lanes(0, 40)
     chunk = EagerChunk(given, slice(0, 40))

@@ -76,7 +76,10 @@ def test_it_foresees_the_batches(
     "choices",
     [
         ("record=trace", "steps=3000", "log=standard"),  # cut short
-        ("record=trace", "steps=300", "log=standard", "log.trajectory=always"),
+        pytest.param(
+            ("record=trace", "steps=300", "log=standard", "log.trajectory=always"),
+            marks=pytest.mark.slow,
+        ),
         ("record=metrics", "steps=300", "log=none"),
     ],
     ids=" ".join,

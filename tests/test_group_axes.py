@@ -13,10 +13,12 @@ from tests.conftest import Gradexp
     ("axis", "key"),
     [
         ("optimizer=adam,adamw", "optimizer.eps=1e-06"),
-        ("optimizer=adam,lion", "optimizer.betas=[0.8,0.9]"),
+        pytest.param("optimizer=adam,lion", "optimizer.betas=[0.8,0.9]", marks=pytest.mark.slow),
         ("optimizer=adam,lion", "optimizer.betas.0=0.8"),
-        ("schedule=multi_step,piecewise", "schedule.milestones=[2]"),
-        ("noise=gaussian,student_t", "noise.relative=0.1"),
+        pytest.param(
+            "schedule=multi_step,piecewise", "schedule.milestones=[2]", marks=pytest.mark.slow
+        ),
+        pytest.param("noise=gaussian,student_t", "noise.relative=0.1", marks=pytest.mark.slow),
         ("optimizer=torch", "+optimizer.lr=0.1,0.2"),
     ],
 )

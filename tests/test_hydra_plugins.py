@@ -35,7 +35,10 @@ def test_hydra_finds_the_plugins() -> None:
     assert GridSweeper.__name__ in [c.__name__ for c in Plugins.instance().discover(Sweeper)]
 
 
-@pytest.mark.parametrize(("launcher_name", "overrides"), [(OURS, []), (OURS, GRID)])
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"),
+    [pytest.param(OURS, [], marks=pytest.mark.slow), (OURS, GRID)],
+)
 class TestLauncher(LauncherTestSuite):
     pass
 
@@ -54,7 +57,9 @@ class TestBatches(BatchedSweeperTestSuite):
 @pytest.mark.parametrize(
     ("task_launcher_cfg", "extra_flags"),
     [
-        ({"defaults": [{"override hydra/launcher": OURS}]}, ["-m"]),
+        pytest.param(  # as the grid's, but for what the sweeper of Hydra does; 40 s
+            {"defaults": [{"override hydra/launcher": OURS}]}, ["-m"], marks=pytest.mark.slow
+        ),
         (
             {
                 "defaults": [

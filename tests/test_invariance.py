@@ -15,11 +15,11 @@ from gradexp.noises import Gaussian
 from gradexp.optimizers import SGD
 from gradexp.schedules import Exponential
 from gradexp.surfaces import Surface, get, names
-from tests.conftest import same
+from tests.conftest import COVERING, in_tiers, same
 
 Compile = Literal["never", "always"]
 BOTH = pytest.mark.parametrize("compile", ["never", "always"])
-RUNS = 1000
+RUNS, STEPS = 1000, 200
 AT_THE_END = (
     *("end", "steps", "final_loss", "final_gradient_norm", "final_point", "best_loss"),
     *("best_step", "path_length", "reversals", "gap_steps", "gradient_steps"),
@@ -31,7 +31,7 @@ def run(
     order: Tensor,
     compile: Compile,
     dtype: str = "float64",
-    steps: int = 500,
+    steps: int = STEPS,
     record: Record | Literal["trace", "loss", "metrics"] = "trace",
 ) -> Trace:
     """The runs of these numbers: from all around the start, some too fast, some slow, with noise
@@ -68,15 +68,15 @@ def assert_alone_as_among(surface: Surface, compile: Compile, dtype: str, steps:
 
 @BOTH
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", in_tiers(names(), COVERING.__contains__))
 def test_a_run_does_not_depend_on_who_shares_its_batch(
     name: str, dtype: str, compile: Compile
 ) -> None:
-    assert_alone_as_among(get(name), compile, dtype, steps=500)
+    assert_alone_as_among(get(name), compile, dtype, STEPS)
 
 
 @BOTH
-@pytest.mark.parametrize("dim", [16, 17, 100])
+@pytest.mark.parametrize("dim", in_tiers([16, 17, 100], lambda dim: dim != 16))  # 15 s to compile
 @pytest.mark.parametrize("name", ["rosenbrock", "quadratic", "ackley"])
 def test_nor_does_it_in_many_dimensions(name: str, dim: int, compile: Compile) -> None:
     assert_alone_as_among(get(name, dim=dim), compile, "float64", steps=70)

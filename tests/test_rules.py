@@ -36,7 +36,7 @@ from gradexp.optimizers import (
 )
 from gradexp.surfaces import Surface, get, value_and_gradient
 
-STEPS = 500
+STEPS = 100
 EXACT = 1e-12
 
 RASTRIGIN = get("rastrigin")
@@ -127,7 +127,7 @@ GRIDS = [
     Grid(Adadelta, 1.0, {"rho": (0.9, 0.5), "eps": (1e-6, 1e-7), "weight_decay": (0.0, 0.3)}),
     Grid(
         RMSprop,
-        1e-4,
+        2e-4,
         {"alpha": (0.99, 0.95), "eps": EPS, "weight_decay": DECAY, "momentum": (0.0, 0.8)},
         {"centered": SWITCH},
     ),
@@ -172,7 +172,11 @@ def way(rule: Optimizer, surface: Surface, start: Tensor, steps: int = STEPS) ->
 
 
 def torch_way(
-    twin: Any, settings: list[dict[str, Any]], surface: Surface, start: tuple[float, ...]
+    twin: Any,
+    settings: list[dict[str, Any]],
+    surface: Surface,
+    start: tuple[float, ...],
+    steps: int = STEPS,
 ) -> tuple[Tensor, list[torch.optim.Optimizer]]:
     """The points that torch's class comes to with each of these options, and its objects."""
     with torch_in_double():
@@ -180,7 +184,7 @@ def torch_way(
         pairs = zip(parameters, settings, strict=True)
         optimizers = [twin([parameter], **options) for parameter, options in pairs]
         points = [torch.stack([p.detach().clone() for p in parameters], dim=1)]
-        for _ in range(STEPS):
+        for _ in range(steps):
             values = surface.value(torch.stack(parameters, dim=1))
             torch.autograd.backward(values.sum())
             for optimizer in optimizers:
@@ -197,18 +201,19 @@ def error(ours: Tensor, theirs: Tensor) -> float:
     return float(((ours - theirs).norm(dim=1) / theirs.norm(dim=1)).max())
 
 
+@pytest.mark.parametrize("steps", [STEPS, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("grid", "structure"), CASES)
-def test_it_is_the_class_of_torch(grid: Grid, structure: dict[str, bool]) -> None:
+def test_it_is_the_class_of_torch(grid: Grid, structure: dict[str, bool], steps: int) -> None:
     settings = grid.settings(structure)
     rules = [grid.rule.from_settings(options) for options in settings]
     # Uphill only where there are crests to come to rest under.
     for surface, start in PLACES[:1] if structure["maximize"] else PLACES:
         begin = torch.tensor(start, dtype=torch.float64)[:, None].expand(-1, len(rules))
-        ours, state = way(stack(rules), surface, begin)
-        theirs, optimizers = torch_way(grid.twin, settings, surface, start)
+        ours, state = way(stack(rules), surface, begin, steps)
+        theirs, optimizers = torch_way(grid.twin, settings, surface, start, steps)
         assert error(ours, theirs) <= EXACT, surface
         if surface is RASTRIGIN:  # plain numbers, some of them 0, take roads of their own
-            alone, _ = way(rules[0], surface, begin[:, :1])
+            alone, _ = way(rules[0], surface, begin[:, :1], steps)
             assert error(alone, theirs[:, :, :1]) <= EXACT
         if grid.rule is ASGD:
             means = torch.stack(

@@ -3,10 +3,7 @@
 import hashlib
 import json
 import re
-import signal
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
@@ -21,6 +19,7 @@ from gradexp.analysis import distance_to_minimizer
 from gradexp.results import read_run
 from gradexp.surfaces import get
 from tests.conftest import Gradexp, left_behind, only_run
+from tests.killing import begin, killed
 
 CONVERGES = ("surface=himmelblau", "optimizer.lr=0.01", "optimizer.momentum=0.9", "seed=3")
 
@@ -226,32 +225,33 @@ def test_a_folder_that_holds_a_run_is_left_alone(gradexp: Gradexp, tmp_path: Pat
     assert (tmp_path / "here" / "run.json").read_text() == before
 
 
-@pytest.mark.slow
+def has(folder: Path, pattern: str) -> bool:
+    return any(folder.glob(pattern))
+
+
+STAGES = [".hydra/config.yaml", "gradexp.log", "trajectory.png", "events*", "trace.npz", "run.json"]
+
+
 def test_a_killed_run_never_looks_whole(tmp_path: Path) -> None:
-    # Killed at moments spread over the time that one run takes: what has run.json is complete.
-    def command(folder: str) -> list[str]:
-        return [sys.executable, "-m", "gradexp", "run", *CONVERGES, f"hydra.run.dir={folder}"]
-
-    def run(folder: str, patience: float | None) -> float:
-        began = time.monotonic()
-        with subprocess.Popen(command(folder), cwd=tmp_path, stderr=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL) as process:  # fmt: skip
-            try:
-                process.wait(patience)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-        return time.monotonic() - began
-
-    took = run("whole", None)
+    # Killed as soon as a file of its folder is there: what has run.json is complete. 10 s.
+    command = ("run", *CONVERGES)
+    run = begin(tmp_path, *command, "hydra.run.dir=whole")
+    run.join()
+    assert run.exitcode == 0
     expected, record = read_run(tmp_path / "whole")
-    for part in range(4):
-        run(f"killed{part}", took * (0.82 + 0.05 * part))
-    for folder in tmp_path.iterdir():
-        if (folder / "run.json").exists():
-            trace, other = read_run(folder)
-            assert other["digest"] == record["digest"]
-            assert all(np.array_equal(trace[name], expected[name]) for name in expected)
-            accumulated(folder).Scalars("loss")
+    for number, stage in enumerate(STAGES):
+        folder = tmp_path / str(number)
+        run = begin(tmp_path, *command, f"hydra.run.dir={folder}")
+        was_killed = killed(run, partial(has, folder, stage))
+        assert was_killed or stage == "run.json"  # after which it has little to do
+        if not (folder / "run.json").exists():
+            assert stage != "run.json"
+            continue
+        trace, other = read_run(folder)
+        assert other["digest"] == record["digest"]
+        assert all(np.array_equal(trace[name], expected[name]) for name in expected)
+        accumulated(folder).Scalars("loss")
+    assert not any((tmp_path / str(number) / "run.json").exists() for number in range(3))
 
 
 def test_every_stage_before_the_last_leaves_a_folder_that_is_not_whole(
@@ -302,8 +302,14 @@ def test_sweeps_make_a_folder_per_job_and_end_in_a_table(gradexp: Gradexp, tmp_p
     ("jobs", "wish", "drawn"), [(16, "auto", 16), (17, "auto", 0), (17, "always", 17)]
 )
 def test_jobs_of_a_large_sweep_get_no_figure_unless_asked(
-    jobs: int, wish: str, drawn: int, gradexp: Gradexp, tmp_path: Path
+    jobs: int,
+    wish: str,
+    drawn: int,
+    gradexp: Gradexp,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("gradexp.plots.draw_trajectory", lambda *_: Figure(figsize=(1, 1)))
     sweep = ["run", "-m", f"seed=range({jobs})", "steps=2", "hydra.sweep.dir=s"]
     assert gradexp(*sweep, f"log.trajectory={wish}")[0] == 0
     assert len(list((tmp_path / "s").rglob("trajectory.png"))) == drawn

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -29,15 +30,18 @@ BOTORCH: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("name", BOTORCH)
-@pytest.mark.parametrize("dim", [2, 5])
-def test_values_are_those_of_botorch(name: str, dim: int) -> None:
+def fields_of(name: str) -> list[dict[str, int]]:
+    """The settings of a surface that are compared."""
+    return [{"dim": 2}, {"dim": 5}] if "dim" in SURFACES[name].__dataclass_fields__ else [{}]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"), [(name, fields) for name in BOTORCH for fields in fields_of(name)]
+)
+def test_values_are_those_of_botorch(name: str, fields: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of at import is not ours
         from botorch.test_functions import synthetic
-    fields = {"dim": dim} if "dim" in SURFACES[name].__dataclass_fields__ else {}
-    if dim != 2 and not fields:
-        return
     surface = get(name, **fields)
     oracle = getattr(synthetic, BOTORCH[name])(**fields, dtype=torch.float64)
     points = in_domain(surface, 500)

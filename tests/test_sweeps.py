@@ -1,14 +1,14 @@
 """Sweeps: the same numbers by every launcher; jobs fail alone; what is interrupted goes on."""
 
 import importlib.util
+import itertools
 import json
 import os
 import random
 import re
-import signal
-import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import torch
 
 from gradexp import computation
 from gradexp.results import is_whole, read_record, read_run
-from tests.conftest import Gradexp, left_behind
+from tests.conftest import Gradexp, in_tiers, left_behind
+from tests.killing import begin, killed
 
 GRID = ["optimizer.lr=1e-4,1e-3,1e-2", "surface=rosenbrock,himmelblau", "seed=1,2"]
 QUICK = ["init=uniform", "steps=60", "log=none"]
@@ -82,7 +83,7 @@ def test_jobs_of_one_structure_are_one_batch(
     traced = computation._traced
     monkeypatch.setattr(computation, "_traced", counted)
     axes = ["surface=sphere,himmelblau", "seed=1,2", "optimizer.lr=1e-3,1e-2"]
-    axes += ["log.tensorboard=true,false", "sweep.fail_fast=false"]
+    axes += ["log.tensorboard=true,false", "sweep.fail_fast=false", "log.trajectory=never"]
     status, _, err = gradexp("run", "-m", *axes, "init=uniform", "steps=9")
     assert status == 0
     assert sizes == [8, 8]
@@ -106,22 +107,24 @@ def test_whether_a_job_is_compiled_depends_on_it_alone(gradexp: Gradexp, tmp_pat
         assert job["digest"] == alone["digest"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+@pytest.mark.parametrize(
+    "launcher", in_tiers(["basic", "joblib", "submitit_local"], ["basic", "joblib"].__contains__)
+)
 def test_every_launcher_gives_the_same_numbers(
     launcher: str, gradexp: Gradexp, tmp_path: Path
 ) -> None:
     plugin = f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher"
     if launcher != "basic" and importlib.util.find_spec(plugin) is None:
         pytest.skip(f"{plugin} is not installed: it is of the extra `launchers`")
-    grid = ["optimizer.lr=1e-3,1e-2,-1", "surface=rosenbrock,himmelblau", *QUICK]
+    grid = ["surface=rosenbrock", "optimizer.lr=1e-3,-1", *QUICK]  # a process a job: 5 s
     assert gradexp("run", "-m", *grid, "hydra.sweep.dir=ours")[0] == 1
     status, out, _ = gradexp(
         "run", "-m", *grid, "hydra.sweep.dir=theirs", f"hydra/launcher={launcher}"
     )
     assert status == 1
-    assert "job 4 failed: optimizer.lr=-1: must be" in out
+    assert "job 1 failed: optimizer.lr=-1: must be" in out
     assert digests(tmp_path / "ours") == digests(tmp_path / "theirs")
-    assert len(digests(tmp_path / "ours")) == 4
+    assert len(digests(tmp_path / "ours")) == 1
     ours, theirs = table(tmp_path / "ours"), table(tmp_path / "theirs")
     assert [{**row, "run.seconds": 0} for row in ours] == [
         {**row, "run.seconds": 0} for row in theirs
@@ -223,7 +226,8 @@ class Killed(BaseException):
 def test_a_sweep_goes_on_where_it_was_interrupted(
     gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["run", "-m", *GRID, "init=uniform", "steps=30", "hydra.sweep.dir=s"]
+    command = ["run", "-m", *GRID, "init=uniform", "steps=30", "log.trajectory=never"]
+    command += ["hydra.sweep.dir=s"]
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "whole")
@@ -316,46 +320,56 @@ def test_several_processes_leave_what_one_does(
     assert len(read_record(one / "0")["evidence"]["hessian_eigenvalues"]) == 100
 
 
-@pytest.mark.slow
-def test_nothing_is_lost_or_double_however_often_a_sweep_is_killed(tmp_path: Path) -> None:
-    seeds = "seed=range(300)"
-    arguments = ["run", "-m", seeds, "init=uniform", "steps=20", "log.trajectory=never",
-                 "hydra.sweep.dir=s"]  # fmt: skip
+@pytest.mark.parametrize(
+    ("kills", "jobs"), [(6, 60), pytest.param(50, 300, marks=pytest.mark.slow)]
+)
+def test_nothing_is_lost_or_double_however_often_a_sweep_is_killed(
+    kills: int, jobs: int, tmp_path: Path
+) -> None:
+    # 9 s, and 15 s
+    arguments = ["run", "-m", f"seed=range({jobs})", "init=uniform", "steps=20",
+                 "log.trajectory=never", "hydra.sweep.dir=s"]  # fmt: skip
     moments = random.Random(0)
-
-    def begin(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "gradexp", *arguments],
-            cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
     whole = tmp_path / "whole"
     whole.mkdir()
-    began = time.monotonic()
-    assert begin(whole, *arguments).wait() == 0
-    took = time.monotonic() - began
+    sweep = begin(whole, *arguments)
+    sweep.join()
+    assert sweep.exitcode == 0
     expected = state(whole / "s")
-    assert len(digests(whole / "s")) == 300
-    kills = sweeps = 0
-    while kills < 50:
-        folder = tmp_path / f"killed{sweeps}"
+    assert len(digests(whole / "s")) == jobs
+    done: list[int] = []
+    """the jobs that were whole after each kill"""
+    for folder in (tmp_path / f"killed{number}" for number in itertools.count()):
+        if len(done) >= kills:
+            break
         folder.mkdir()
-        sweeps += 1
-        status: int | None = -signal.SIGKILL
-        while status == -signal.SIGKILL:
+        while True:
             begun = (folder / "s" / "sweep.json").exists()
             if (folder / "s").exists() and not begun:
                 os.rmdir(folder / "s")  # it was killed before it had begun
-            process = begin(folder, *(["resume", "s"] if begun else arguments))
-            # Most of the time is what starting takes; jobs come after that.
-            try:
-                status = process.wait(moments.uniform(0.3, 1.0) * took if kills < 50 else None)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                status = process.wait()
-                kills += status == -signal.SIGKILL
-        assert status == 0
+            sweep = begin(folder, *(["resume", "s"] if begun else arguments))
+            there = whole_jobs(folder / "s")
+            due, delay = moments.randint(min(there, jobs - 1), jobs - 1), moments.random() / 50
+            if len(done) < kills and killed(sweep, partial(has_come, folder / "s", due, delay)):
+                done.append(whole_jobs(folder / "s"))
+                continue
+            sweep.join()
+            assert sweep.exitcode == 0
+            break
         assert state(folder / "s") == expected
+    assert sum(0 < some < jobs for some in done) >= kills / 2, done
+
+
+def whole_jobs(sweep: Path) -> int:
+    return len(list(sweep.glob("*/run.json")))
+
+
+def has_come(sweep: Path, jobs: int, delay: float) -> bool:
+    """Whether so many jobs of a sweep are whole; says so a little later."""
+    if whole_jobs(sweep) < jobs:
+        return False
+    time.sleep(delay)
+    return True
 
 
 def test_a_run_is_replayed_from_its_folder(gradexp: Gradexp, tmp_path: Path) -> None:

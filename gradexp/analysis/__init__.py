@@ -1,13 +1,12 @@
 """What runs mean: how they ended, and the figures that sum them up."""
 
 from gradexp.analysis.metrics import distance_to_minimizer, metrics
-from gradexp.analysis.outcome import Outcome, coordinates, judge
+from gradexp.analysis.outcome import Outcome, judge
 from gradexp.analysis.theory import PREDICTIONS, predictions
 
 __all__ = [
     "PREDICTIONS",
     "Outcome",
-    "coordinates",
     "distance_to_minimizer",
     "judge",
     "metrics",

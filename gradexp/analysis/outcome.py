@@ -25,7 +25,6 @@ still on its way.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -34,6 +33,7 @@ from torch import Tensor
 
 from gradexp.analysis.cycle import Cycle, find_cycle
 from gradexp.engine import End, Stop, Trace
+from gradexp.mistakes import coordinates
 from gradexp.surfaces import StationaryPoint, Surface, hessian
 
 NEAR = 1e-3
@@ -166,12 +166,6 @@ def _is_at(surface: Surface, value: float, stationary: StationaryPoint, distance
     there = float(surface.value(place))
     close = distance <= NEAR * (1 + float(place.norm()))
     return close and abs(value - there) <= NEAR * (1 + abs(there))
-
-
-def coordinates(point: Sequence[float]) -> str:
-    """A point as people write it, shortened."""
-    shown = ", ".join(f"{float(x):.4g}" for x in point[:4])
-    return f"({shown}, …)" if len(point) > 4 else f"({shown})"
 
 
 def _at_declared(

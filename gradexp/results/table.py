@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradexp.analysis import coordinates
+from gradexp.mistakes import coordinates
 from gradexp.results.run_folder import is_whole, read_failure, read_record
 
 TABLE = "runs.parquet"
