@@ -8,11 +8,12 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gradexp import __version__
-from gradexp.mistakes import Mistake, nearest
+from gradexp.mistakes import Mistake, machine_failure, nearest
 
 if TYPE_CHECKING:
     from gradexp.sweeps.ledger import Ledger
@@ -28,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     warnings.formatwarning = _one_line
     try:
-        return _dispatch(given)
+        status = _dispatch(given)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be written is to be said here
+        return status
     except Mistake as mistake:
         print(f"gradexp: {' '.join(str(mistake).split())}", file=sys.stderr)
         return 2
@@ -36,8 +40,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gradexp: interrupted{_how_to_go_on(interrupt)}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has gone
+        _discard_output()
+        print("gradexp: nobody read the output to its end", file=sys.stderr)
+        return 2
+    except Exception as error:
+        reason = machine_failure(error)
+        if reason is None:
+            raise
+        _discard_output()
+        print(f"gradexp: {reason}{_how_to_go_on(error)}", file=sys.stderr)
+        return 2
+
+
+def _discard_output() -> None:
+    """Lets what is still to be written to the output go nowhere, so that nothing is said of it."""
+    with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
 
 
 def _one_line(
@@ -74,6 +92,7 @@ def _dispatch(given: list[str]) -> int:
     comparing.add_argument("--metric", metavar="NAME", help="such as steps_to_gap.1e-06")
     comparing.add_argument("--where", metavar="EXPR", help="such as 'optimizer.lr < 0.01'")
     comparing.add_argument("--save", type=Path, metavar="FOLDER", help="where to write all of it")
+    comparing.add_argument("--overwrite", action="store_true", help="replace what is there")
     comparing.add_argument(
         "--formats",
         metavar="LIST",
@@ -84,6 +103,7 @@ def _dispatch(given: list[str]) -> int:
         "what", nargs="*", metavar="OVERRIDE | FOLDER", help="surface=NAME …, or a run's folder"
     )
     showing.add_argument("--save", type=Path, metavar="FILE", help="a .png, .pdf or .svg")
+    showing.add_argument("--overwrite", action="store_true", help="replace what is there")
     listing = commands.add_parser("list", help="what can be chosen, with its keys and defaults")
     listing.add_argument("what", nargs="?", help="a group such as surfaces, or experiments")
     args = parser.parse_args(given)
@@ -94,7 +114,7 @@ def _dispatch(given: list[str]) -> int:
     if args.command == "compare":
         return _compare(args)
     if args.command == "show":
-        return _show(args.what, args.save)
+        return _show(args.what, args.save, args.overwrite)
     return _list(args.what)
 
 
@@ -134,16 +154,18 @@ def _ended(sweep: Ledger) -> int:
     return 1 if sweep.failed else 0
 
 
-def _how_to_go_on(interrupt: KeyboardInterrupt) -> str:
-    """What to add where a sweep was interrupted."""
-    sweep = getattr(interrupt, "sweep", None)
+def _how_to_go_on(end: BaseException) -> str:
+    """What to add where a sweep was interrupted, or could not go on."""
+    sweep = getattr(end, "sweep", None)
     if sweep is None:
         return ""
     from gradexp import terminal
 
-    sweep.update()
-    done = f"{len(sweep.rows)} of {sweep.jobs} jobs are done"
-    return f": {done}; to go on: {terminal.resume_command(sweep.folder)}"
+    with suppress(OSError):
+        sweep.update()
+    done = f": {len(sweep.rows) - len(sweep.failed)} of {sweep.jobs} jobs are done"
+    go_on = f"to go on: {terminal.resume_command(sweep.folder)}"
+    return f"{done if sweep.jobs else ''}; {go_on}"
 
 
 def _replay(folder: Path) -> int:
@@ -165,7 +187,7 @@ def _compare(args: argparse.Namespace) -> int:
     tables = compare(sample)
     undrawn: list[str] = []
     if args.save is not None:  # first: who reads the tables may go before they end
-        undrawn = report.save(args.save, formats, sample, tables)
+        undrawn = report.save(args.save, formats, sample, tables, args.overwrite)
     terminal.show_tables(tables)
     for line in undrawn:
         print(line)
@@ -174,10 +196,10 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(what: Sequence[str], to: Path | None) -> int:
+def _show(what: Sequence[str], to: Path | None, overwrite: bool) -> int:
     from gradexp.show import show
 
-    for path in show(what, to):
+    for path in show(what, to, overwrite):
         print(f"figure: {path}")
     return 0
 

@@ -40,6 +40,7 @@ from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
 from gradexp.surfaces import Surface, from_function, value_and_gradient
 from gradexp.trust import construct
+from gradexp.yaml_files import read_config
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,9 @@ def recorded(folder: Path) -> Experiment:
     path = folder / ".hydra" / "config.yaml"
     if not path.exists():
         raise Mistake("", folder, f"{folder}: its config is not there")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
+    config = read_config(path)
+    if not isinstance(config, DictConfig):
+        raise Mistake("", folder, f"{path}: is damaged (it is no mapping)")
     return build(settings_of(config))
 
 

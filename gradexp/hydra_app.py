@@ -54,7 +54,7 @@ def resume(folder: Path) -> Runs:
     """
     from gradexp.sweeps.plan import read_plan
 
-    plan, folder = read_plan(folder), folder.absolute()
+    plan, folder = read_plan(folder), Path(os.path.abspath(folder))
     if not Path(plan.cwd).is_dir():
         raise Mistake("", folder, f"the folder where the sweep was begun is gone: {plan.cwd}")
     os.chdir(plan.cwd)
@@ -196,7 +196,8 @@ def _run_one(hydra: Hydra, name: str, config: DictConfig) -> Runs:
     check_job(_without_hydra(config))
     HydraConfig.instance().set_config(config)
     folder, overrides = Path(config.hydra.run.dir), list(config.hydra.overrides.task)
-    with claimed("hydra.run.dir", folder), explained(overrides):
+    log = f"{config.hydra.job.name}.log"
+    with claimed("hydra.run.dir", folder, log), explained(overrides):
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         callbacks = Callbacks(config)
         callbacks.on_run_start(config=config, config_name=name)

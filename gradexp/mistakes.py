@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -39,6 +41,36 @@ def one_line(error: Exception) -> str:
     """What went wrong in one line."""
     kind = "" if isinstance(error, Mistake) else f"{type(error).__name__}: "
     return " ".join(f"{kind}{error}".split())
+
+
+_OF_THE_MACHINE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "EIO", "ENOMEM", "EPIPE")
+    if hasattr(errno, name)
+}
+_OUT_OF = re.compile(
+    r"too many open files|cannot allocate memory|can't allocate memory|not enough memory"
+    r"|out of memory|can't start new thread|failed to map segment|unable to mmap",
+    re.IGNORECASE,
+)
+
+
+def machine_failure(error: BaseException) -> str | None:
+    """What the machine lacks, in one line; None where it is not that.
+
+    A full or read-only disk, no more file descriptors, no more memory, an output that is closed:
+    whatever is tried next would fail of it, too.
+    """
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, RuntimeError | ImportError | OSError) and _OUT_OF.search(str(error)):
+        return " ".join(str(error).splitlines()[0].split())
+    if isinstance(error, SystemError) and "exception" in str(error):  # Python itself lacks memory
+        return f"there is not enough memory, as it seems ({error})"
+    return None
 
 
 def as_text(value: object) -> str:

@@ -50,6 +50,8 @@ def write_overview(sweep: Path, started: float) -> Path:
     """
     if is_whole(sweep / FOLDER):
         raise Mistake("hydra.sweep.subdir", FOLDER, "is the folder of a run")
+    if (sweep / FOLDER).is_symlink():
+        raise Mistake("", sweep, f"{sweep / FOLDER} is a link: nothing is written through it")
     sample = gather([sweep])
     one = on_one_surface(sample)
     ordered = contenders(one)

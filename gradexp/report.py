@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradexp.comparison import Sample, Table
 from gradexp.mistakes import Mistake
+from gradexp.output_folder import staged
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +19,8 @@ ANIMATION = "gif"
 
 
 USUAL = "csv,png"
+
+_CAPTIONS = "captions.txt"
 
 
 def checked(formats: str) -> list[str]:
@@ -37,7 +39,11 @@ def checked(formats: str) -> list[str]:
 
 
 def save(
-    folder: Path, formats: Sequence[str], sample: Sample, tables: Sequence[Table]
+    folder: Path,
+    formats: Sequence[str],
+    sample: Sample,
+    tables: Sequence[Table],
+    overwrite: bool = False,
 ) -> list[str]:
     """Writes tables and figures, and what stands behind each into ``captions.txt``.
 
@@ -46,18 +52,25 @@ def save(
         formats: of `TABLES`, `FIGURES` and `ANIMATION`.
         sample: what was compared.
         tables: of the comparison.
+        overwrite: whether files that are there are replaced.
 
     Returns:
         What could not be drawn, and why, a line each.
 
     Raises:
-        Mistake: the folder cannot be written to, or a run cannot be drawn.
+        Mistake: a file is there already, the folder cannot be written to, or a run cannot be drawn;
+            nothing was written.
     """
+    with staged("--save", folder, overwrite, [_CAPTIONS]) as staging:
+        return _save(staging, formats, sample, tables)
+
+
+def _save(
+    folder: Path, formats: Sequence[str], sample: Sample, tables: Sequence[Table]
+) -> list[str]:
     captions = [f"{table.name}: {table.title}. {table.footer}.\n" for table in tables]
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for table in tables:
-            _save_table(folder / table.name, formats, table)
+    for table in tables:
+        _save_table(folder / table.name, formats, table)
     kinds = [kind for kind in FIGURES if kind in formats]
     undrawn: dict[str, list[str]] = {}
     if kinds:
@@ -66,18 +79,15 @@ def save(
 
         undrawn = unrecorded(sample)
         for name, figure in figures(sample):
-            with _writing(folder):
-                for kind in kinds:
-                    save(figure, folder / f"{name}.{kind}")
+            for kind in kinds:
+                save(figure, folder / f"{name}.{kind}")
             captions.append(f"{name}: {_caption(figure)}.\n")
     if ANIMATION in formats:
         from gradexp.figures import animate
 
-        with _writing(folder):
-            told = animate(sample, folder / f"race.{ANIMATION}")
+        told = animate(sample, folder / f"race.{ANIMATION}")
         captions += [f"race: {told}.\n"] if told else []
-    with _writing(folder):
-        (folder / "captions.txt").write_text("".join(captions))
+    (folder / _CAPTIONS).write_text("".join(captions))
     return [
         f"not drawn, for no {what} was recorded: {', '.join(names)}"
         for what, names in undrawn.items()
@@ -91,18 +101,6 @@ def _caption(figure: Figure) -> str:
     titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
     behind = [text.get_text() for text in figure.texts if text.get_gid() == CAPTION]
     return ". ".join([next(filter(None, titles), ""), *filter(None, behind)])
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """
-    Raises:
-        Mistake: what is done cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise Mistake("--save", folder, f"cannot be written: {error.strerror}") from None
 
 
 def _save_table(path: Path, formats: Sequence[str], table: Table) -> None:

@@ -9,18 +9,20 @@ from matplotlib.figure import Figure
 
 from gradexp.experiment import build, recorded, settings_of
 from gradexp.mistakes import Mistake
+from gradexp.output_folder import staged
 from gradexp.plots import draw_trajectory, save
 from gradexp.plots.relief import draw_relief, draw_surface
 from gradexp.report import FIGURES
 from gradexp.results import read_run
 
 
-def show(arguments: Sequence[str], to: Path | None) -> list[Path]:
+def show(arguments: Sequence[str], to: Path | None, overwrite: bool = False) -> list[Path]:
     """Draws the run of a folder, or the surface of a config.
 
     Args:
         arguments: a run's folder, or overrides as those of ``gradexp run``.
         to: the file to write, a PNG, PDF or SVG; in this folder, named after the surface, if None.
+        overwrite: whether files that are there are replaced.
 
     Returns:
         The files that were written: of a run, a second one with its relief.
@@ -36,12 +38,9 @@ def show(arguments: Sequence[str], to: Path | None) -> list[Path]:
         name, figures = _of_surface(arguments)
     path = to or Path(f"{name}.png")
     paths = [path, *(path.with_stem(f"{path.stem}_{kind}") for kind in list(figures)[1:])]
-    for figure, place in zip(figures.values(), paths, strict=True):
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            save(figure, place)
-        except OSError as error:
-            raise Mistake("--save", place, f"cannot be written: {error.strerror}") from None
+    with staged("--save", path.parent, overwrite, [place.name for place in paths]) as staging:
+        for figure, place in zip(figures.values(), paths, strict=True):
+            save(figure, staging / place.name)
     return paths
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -21,8 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gradexp.hydra_errors import explained
 from gradexp.job import recall
-from gradexp.mistakes import Mistake
-from gradexp.output_folder import check_unused, claimed
+from gradexp.mistakes import Mistake, machine_failure
+from gradexp.output_folder import check_empty, claimed, give_up_claim
 from gradexp.processes import Standby
 from gradexp.sweeps.composition import Composer
 from gradexp.sweeps.forecast import Forecast, Foreseen
@@ -31,7 +33,6 @@ from gradexp.sweeps.observed import Observed
 from gradexp.sweeps.plan import Plan, begun, held
 from gradexp.sweeps.watch import Watch
 from gradexp.task import Task, check_job
-from hydra_plugins.gradexp_sweeps import VectorizedLauncher
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +63,12 @@ def begin_sweep(hydra: Hydra, name: str, config: DictConfig, arguments: list[str
     """
     HydraConfig.instance().set_config(config)
     folder = Path(config.hydra.sweep.dir)
-    with claimed("hydra.sweep.dir", folder):
+    with claimed("hydra.sweep.dir", folder, _log(config)) as release:
         begun(arguments, config).write(folder)
         with _overview(config) as overview, held(folder):
-            return _run_sweep(hydra, name, config, folder.absolute(), overview)
+            release()
+            folder = Path(os.path.abspath(folder))
+            return _run_sweep(hydra, name, config, folder, overview, resumed=False)
 
 
 def go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan) -> Ledger:
@@ -77,15 +80,26 @@ def go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan)
     """
     plan.set_clock(config)
     HydraConfig.instance().set_config(config)
-    was = Path(config.hydra.sweep.dir).absolute()
+    was = Path(os.path.abspath(config.hydra.sweep.dir))
     if was != folder:
         raise Mistake("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
+    give_up_claim(folder)
     with _overview(config) as overview, held(folder):
-        return _run_sweep(hydra, name, config, folder, overview)
+        return _run_sweep(hydra, name, config, folder, overview, resumed=True)
+
+
+def _log(config: DictConfig) -> str:
+    """The name of a log file."""
+    return f"{config.hydra.job.name}.log"
 
 
 def _run_sweep(
-    hydra: Hydra, name: str, config: DictConfig, folder: Path, overview: Overview | None
+    hydra: Hydra,
+    name: str,
+    config: DictConfig,
+    folder: Path,
+    overview: Overview | None,
+    resumed: bool,
 ) -> Ledger:
     """Runs those jobs of a sweep that are not whole yet."""
     task_overrides = list(config.hydra.overrides.task)
@@ -101,7 +115,7 @@ def _run_sweep(
         )
         assert sweeper.launcher is not None
         composer = Composer(hydra.config_loader, config)
-        ledger = _observe(sweeper, sweeper.launcher, composer, folder, task.expect)
+        ledger = _observe(sweeper, sweeper.launcher, composer, folder, task.expect, resumed)
         try:
             with Watch(ledger):
                 sweeper.sweep(arguments=task_overrides)
@@ -109,6 +123,10 @@ def _run_sweep(
             _sum_up(ledger, started, overview)
         except KeyboardInterrupt:
             raise Interrupted(ledger) from None
+        except Exception as error:
+            if machine_failure(error) is not None:
+                error.sweep = ledger  # type: ignore[attr-defined]  # for what is said of it
+            raise
         callbacks.on_multirun_end(config=config, config_name=name)
     return ledger
 
@@ -130,7 +148,7 @@ def foresee(
     """
     HydraConfig.instance().set_config(config)
     folder = Path(str(OmegaConf.select(config, key))).absolute()
-    check_unused(key, folder)
+    check_empty(key, folder)
     with TemporaryDirectory(prefix="gradexp-") as scratch:
         thrown_away = [f"hydra.sweep.dir='{scratch}'", "hydra.sweep.subdir='${hydra.job.num}'"]
         pilot = hydra.compose_config(
@@ -143,9 +161,9 @@ def foresee(
                 config=pilot, hydra_context=context, task_function=Task()
             )
             composer = Composer(hydra.config_loader, config)
-            vectorized = isinstance(sweeper.launcher, VectorizedLauncher)
-            foreseen = Foreseen(context, composer, pilot, vectorized)
-            ledger = _observe(sweeper, foreseen, composer, folder, lambda jobs: None)
+            foreseen = Foreseen(context, composer, pilot, _is_vectorized(sweeper.launcher))
+            sweep = Path(os.path.abspath(config.hydra.sweep.dir))
+            ledger = _observe(sweeper, foreseen, composer, sweep, lambda jobs: None, False)
             sweeper.sweep(arguments=task_overrides)
             _check_any(ledger)
             return foreseen.forecast(folder, ledger.jobs)
@@ -157,15 +175,23 @@ def _observe(
     composer: Composer,
     folder: Path,
     announce: Callable[[int], None],
+    resumed: bool,
 ) -> Ledger:
     """Gives a sweeper a launcher that is observed; returns what is noted of the jobs."""
     ledger = Ledger(folder, jobs=getattr(sweeper, "n_trials", 0))
     cut = getattr(sweeper, "max_batch_size", None) is not None
     check = None if cut else check_job
-    if isinstance(launcher, VectorizedLauncher):
-        launcher.composer = composer
-    sweeper.launcher = Observed(launcher, composer, ledger, check, recall, announce)
+    if _is_vectorized(launcher):
+        launcher.composer = composer  # type: ignore[attr-defined]
+    sweeper.launcher = Observed(launcher, composer, ledger, check, recall, announce, resumed)
     return ledger
+
+
+def _is_vectorized(launcher: Launcher | None) -> bool:
+    """Whether a launcher is gradexp's: Hydra makes its class anew when it looks for plugins, after
+    which one that was imported before is another."""
+    plugins = importlib.import_module("hydra_plugins.gradexp_sweeps")
+    return isinstance(launcher, plugins.VectorizedLauncher)
 
 
 def _overview(config: DictConfig) -> Overview | nullcontext[None]:

@@ -302,6 +302,13 @@ def _print(table: Table) -> None:
     _console().print(table)
 
 
+class _Output(Console):
+    """The output; whoever reads it may go before its end, which is said once, in `gradexp.cli`."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDE)
+    console = _Output()
+    return console if console.is_terminal else _Output(width=_WIDE)

@@ -7,12 +7,15 @@ billions of values, which OmegaConf would copy out one by one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, SequenceNode
 
 from gradexp.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig, ListConfig
 
 _MOST = 100_000
 """Values that a file may expand to: gradexp's own have some two hundred."""
@@ -43,6 +46,27 @@ def check_small(path: Path) -> None:
         return
     if root is not None and _expanded(root) > _MOST:
         raise Mistake("", path, f"{path}: its aliases expand to more than {_MOST} values")
+
+
+def read_config(path: Path) -> DictConfig | ListConfig:
+    """The config in a YAML file of a run's folder.
+
+    Raises:
+        Mistake: it is missing, damaged, or too large.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        check_small(path)
+        return OmegaConf.load(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Mistake("", path, f"{path}: is not there") from None
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError, OSError) as error:
+        if isinstance(error, Mistake) or (isinstance(error, OSError) and error.errno is not None):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise Mistake("", path, f"{path}: is damaged ({reason})") from None
 
 
 def _expanded(root: Node) -> int:

@@ -86,9 +86,10 @@ def test_a_sweep_without_configs_or_of_text_and_numbers(gradexp: Gradexp, tmp_pa
     swept(gradexp, "m", "init=normal", "init.center=null,[0,1]", "optimizer.lr=0.1,0.2,0.3")
     assert gradexp("compare", "m", "--save", "t", "--formats", "parquet,csv")[0] == 0
     (tmp_path / "m" / "1" / "trace.npz").unlink()
-    status, _, err = gradexp("compare", "m", "--save", "t", "--formats", "png")
+    status, _, err = gradexp("compare", "m", "--save", "u", "--formats", "png")
     assert status == 2
     assert "holds no whole run" in err
+    assert not (tmp_path / "u").exists()
 
 
 def test_sweeps_are_joined_by_what_their_configs_say(gradexp: Gradexp, tmp_path: Path) -> None:

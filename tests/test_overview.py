@@ -1,6 +1,7 @@
 """The TensorBoard run that sums a sweep up."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -81,9 +82,13 @@ def test_a_job_of_that_name_keeps_its_folder(gradexp: Gradexp, tmp_path: Path) -
     assert left_behind(sweep) == before
 
 
-def test_what_cannot_be_summed_up_does_not_fail_the_sweep(gradexp: Gradexp, tmp_path: Path) -> None:
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "summary").write_text("in the way")
+def test_what_cannot_be_summed_up_does_not_fail_the_sweep(
+    gradexp: Gradexp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folders: object) -> NoReturn:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("gradexp.overview.gather", refuse)
     status, out, err = gradexp("run", "-m", "seed=1,2", *ARGUMENTS)
     assert status == 0
     assert "no summary for TensorBoard: " in err

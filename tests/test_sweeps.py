@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import sys
 import time
 from functools import partial
@@ -346,7 +347,7 @@ def test_nothing_is_lost_or_double_however_often_a_sweep_is_killed(
         while True:
             begun = (folder / "s" / "sweep.json").exists()
             if (folder / "s").exists() and not begun:
-                os.rmdir(folder / "s")  # it was killed before it had begun
+                shutil.rmtree(folder / "s")  # it was killed before it had begun
             sweep = begin(folder, *(["resume", "s"] if begun else arguments))
             there = whole_jobs(folder / "s")
             due, delay = moments.randint(min(there, jobs - 1), jobs - 1), moments.random() / 50

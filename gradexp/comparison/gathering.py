@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gradexp.comparison.sample import ARRIVALS, BUDGET, LR, MOMENTUM, Metric, Sample
 from gradexp.mistakes import Mistake, nearest
 from gradexp.results import is_override, jobs_of, read_runs, swept_keys
+from gradexp.yaml_files import read_config
 
 _STARTS = ("init", "init.point", "init.center", "init.angle", "init.index")
 """Keys of starts; how far away or how widely one begins is a setting."""
@@ -185,8 +186,10 @@ def _fill_in(folder: Path, runs: pd.DataFrame, keys: Sequence[str]) -> None:
         hidden = folder / part["folder"].iloc[0] / ".hydra"
         if not (hidden / "config.yaml").exists():  # it was not to be written
             continue
-        config = OmegaConf.load(hidden / "config.yaml")
-        choices = OmegaConf.load(hidden / "hydra.yaml").hydra.runtime.choices
+        config = read_config(hidden / "config.yaml")
+        choices = OmegaConf.select(read_config(hidden / "hydra.yaml"), "hydra.runtime.choices")
+        if not isinstance(choices, DictConfig):
+            raise Mistake("", hidden, f"{hidden / 'hydra.yaml'}: is damaged")
         for key in keys:
             value = choices.get(key, OmegaConf.select(config, key, default=None))
             plain = value is None or isinstance(value, int | float | str | bool)

@@ -3,8 +3,10 @@
 from gradexp.results.loading import Loaded, load, read_runs, swept_keys
 from gradexp.results.run_folder import (
     EVENTS,
+    RUN_FILES,
     digest,
     identity,
+    is_sound,
     is_whole,
     read_failure,
     read_record,
@@ -16,11 +18,13 @@ from gradexp.results.table import TABLE, is_override, jobs_of, outcome_row, writ
 
 __all__ = [
     "EVENTS",
+    "RUN_FILES",
     "TABLE",
     "Loaded",
     "digest",
     "identity",
     "is_override",
+    "is_sound",
     "is_whole",
     "jobs_of",
     "load",

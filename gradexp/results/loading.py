@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -57,13 +58,13 @@ def read_runs(folder: Path) -> pd.DataFrame:
     Of a sweep that was killed, or still goes on, the runs are there that the table lacks, too.
 
     Raises:
-        Mistake: the folder is neither a sweep's nor a run's.
+        Mistake: the folder is neither a sweep's nor a run's, or something in it is damaged.
     """
     import pandas as pd
 
     if is_whole(folder):
         return _typed(pd.DataFrame([{"job": 0, "folder": ".", **_run(folder)}]))
-    table = pd.read_parquet(folder / TABLE) if (folder / TABLE).exists() else pd.DataFrame()
+    table = _table(folder / TABLE)
     known = set(table["folder"]) if len(table) else set()
     late = [
         {"job": int(path.parent.name), "folder": path.parent.name, **_run(path.parent)}
@@ -79,6 +80,46 @@ def read_runs(folder: Path) -> pd.DataFrame:
         raise Mistake("", folder, f"{folder}: none of the sweep's jobs has ended")
     there = "holds neither a sweep nor a run" if folder.is_dir() else "no such folder"
     raise Mistake("", folder, f"{folder}: {there}")
+
+
+_COLUMNS = ("job", "folder", "outcome")
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """The table of a sweep, empty where there is none.
+
+    Raises:
+        Mistake: it is damaged.
+    """
+    import pandas as pd
+
+    if not path.exists():
+        return pd.DataFrame()
+    try:
+        table = pd.read_parquet(path)
+    except (ValueError, OSError) as error:  # pyarrow's are of these kinds
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = str(error).splitlines()[0]
+        raise Mistake("", path, f"{path}: is damaged ({reason}); {_AGAIN}") from None
+    missing = [name for name in _COLUMNS if name not in table]
+    if missing and len(table.columns):
+        raise Mistake("", path, f"{path}: has no column {missing[0]}; {_AGAIN}")
+    if len(table) and not all(_is_inside(folder) for folder in table["folder"]):
+        raise Mistake("", path, f"{path}: names folders outside of the sweep's; {_AGAIN}")
+    return table
+
+
+_AGAIN = "gradexp resume makes it again"
+
+
+def _is_inside(folder: Any) -> bool:
+    """Whether a job's folder, as the table has it, lies in the sweep's."""
+    return (
+        isinstance(folder, str)
+        and not os.path.isabs(folder)
+        and not os.path.normpath(folder).startswith("..")
+    )
 
 
 def _typed(runs: pd.DataFrame) -> pd.DataFrame:
@@ -102,9 +143,14 @@ def _run(folder: Path) -> dict[str, Any]:
 def _overrides(folder: Path) -> dict[str, Any]:
     """What a run's config was told, by config path."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from omegaconf import OmegaConf
+    from omegaconf import ListConfig
 
-    told = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+    from gradexp.yaml_files import read_config
+
+    path = folder / ".hydra" / "overrides.yaml"
+    told = read_config(path)
+    if not isinstance(told, ListConfig):
+        raise Mistake("", path, f"{path}: is damaged (it is no list)")
     parsed = OverridesParser.create().parse_overrides([str(one) for one in told])
     values = {
         one.get_key_element().lstrip("+"): one.value() for one in parsed if not one.is_delete()

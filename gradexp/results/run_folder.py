@@ -10,10 +10,11 @@ import hashlib
 import json
 import math
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -22,9 +23,19 @@ from gradexp.mistakes import Mistake
 EVENTS = "events.out.tfevents."
 """How the names of TensorBoard's files begin."""
 
+FORMAT = 1
+"""Of ``run.json``: rises where a reader of the former one would misread it. The first had none."""
+
 _RECORD = "run.json"
 _TRACE = "trace.npz"
 _FAILURE = "failure.json"
+
+RUN_FILES = (
+    *(name for whole in (_RECORD, _TRACE, _FAILURE) for name in (whole, f".{whole}.partial")),
+    "trajectory.png",
+    f"{EVENTS}*",
+)
+"""Patterns of all that gradexp writes into a run's folder, but for Hydra's files and the log."""
 
 
 def is_whole(folder: Path) -> bool:
@@ -42,7 +53,8 @@ def write_run(folder: Path, trace: Mapping[str, np.ndarray], record: Mapping[str
     """
     with _whole(folder / _TRACE) as file:
         np.savez(file, allow_pickle=False, **trace)
-    text = json.dumps(_plain({**record, "digest": digest(trace)}), indent=2, allow_nan=False)
+    whole = _plain({"format": FORMAT, **record, "digest": digest(trace)})
+    text = json.dumps(whole, indent=2, allow_nan=False)
     with _whole(folder / _RECORD) as file:
         file.write(f"{text}\n".encode())
 
@@ -51,7 +63,8 @@ def write_run(folder: Path, trace: Mapping[str, np.ndarray], record: Mapping[str
 def _whole(path: Path) -> Iterator[BinaryIO]:
     """A file that comes to its name when it is complete, and on the disk."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    partial.unlink(missing_ok=True)
+    with partial.open("xb") as file:  # never through a link that lies there
         yield file
         file.flush()
         os.fsync(file.fileno())
@@ -69,28 +82,128 @@ def read_failure(folder: Path) -> str | None:
     path = f"{folder}/{_FAILURE}"
     if not os.path.exists(path):
         return None
-    return str(json.loads(Path(path).read_text())["reason"])
+    try:
+        return str(json.loads(Path(path).read_text())["reason"])
+    except (ValueError, TypeError, KeyError):
+        return f"{_FAILURE} is damaged"
+
+
+_REQUIRED: dict[str, type] = {
+    "outcome": str,
+    "evidence": dict,
+    "metrics": dict,
+    "versions": dict,
+    "engine": str,
+    "device": str,
+    "digest": str,
+}
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a whole run folder."""
-    record: dict[str, Any] = json.loads((folder / _RECORD).read_text())
+    """The record of a whole run folder.
+
+    Raises:
+        Mistake: it is damaged, or a newer gradexp wrote it.
+    """
+    path = folder / _RECORD
+    try:
+        record = json.loads(path.read_text())
+    except (ValueError, RecursionError, FileNotFoundError) as error:
+        raise _damaged(path, error) from None
+    if not isinstance(record, dict):
+        raise _damaged(path, "is no mapping")
+    written = record.get("format", 0)
+    if not isinstance(written, int) or written > FORMAT:
+        reason = f"{path}: is of format {written}; this gradexp reads up to {FORMAT}: use a newer"
+        raise Mistake("", folder, reason)
+    for name, kind in _REQUIRED.items():
+        if not isinstance(record.get(name), kind):
+            raise _damaged(path, f"has no {name}")
+    evidence = record["evidence"]
+    if not {"because", "reached"} <= set(evidence) or (
+        evidence["reached"] and not _is_point(evidence.get("nearest"))
+    ):
+        raise _damaged(path, "its evidence is not whole")
+    if not isinstance(record["metrics"].get("steps"), int):
+        raise _damaged(path, "its metrics are not whole")
     return record
+
+
+def _is_point(nearest: Any) -> bool:
+    point = nearest.get("point") if isinstance(nearest, dict) else None
+    return isinstance(point, list) and all(isinstance(x, int | float) for x in point)
+
+
+def _damaged(path: Path, why: object) -> Mistake:
+    reason = str(why).splitlines()[0] if str(why) else type(why).__name__
+    return Mistake("", path, f"{path}: is damaged ({reason})")
 
 
 def read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The trace and the record of a whole run folder.
 
     Raises:
-        Mistake: something of it is gone.
+        Mistake: something of it is gone or damaged.
     """
     if not ((folder / _TRACE).exists() and is_whole(folder)):
         reason = read_failure(folder)
         told = "holds no whole run" if reason is None else f"the job failed: {reason}"
         raise Mistake("", folder, f"{folder}: {told}")
-    with np.load(folder / _TRACE) as file:
-        trace = {name: file[name] for name in file.files}
-    return trace, read_record(folder)
+    return _read_trace(folder / _TRACE), read_record(folder)
+
+
+def _read_trace(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a trace: of no more bytes than the file has, and none of them pickled.
+
+    Raises:
+        Mistake: it is damaged.
+    """
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for part in archive.infolist():
+                if part.compress_type != zipfile.ZIP_STORED or part.file_size > size:
+                    raise ValueError(f"{part.filename} is larger than the file")
+                with archive.open(part) as file:
+                    _check_header(file, part.file_size)
+        with np.load(path, allow_pickle=False) as file:
+            trace = {name: file[name] for name in file.files}
+    except (ValueError, EOFError, KeyError, OSError, zipfile.BadZipFile, SyntaxError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _damaged(path, error) from None
+    rows = {len(array) if array.ndim else -1 for array in trace.values()}
+    if "step" not in trace or rows != {len(trace["step"])}:
+        raise _damaged(path, "its arrays are not of one length")
+    return trace
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """
+    Raises:
+        ValueError: an array of a trace holds objects, or says that it is larger than it is.
+    """
+    version = np.lib.format.read_magic(file)
+    read: Any = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise ValueError(f"an array of format {version}")
+    shape, _, dtype = read(file)
+    if dtype.hasobject or dtype.kind not in "biuf":
+        raise ValueError(f"an array of {dtype}")
+    if math.prod(shape) * dtype.itemsize != size - file.tell():
+        raise ValueError(f"an array says to be of shape {shape}")
+
+
+def is_sound(folder: Path) -> bool:
+    """Whether the folder holds a run that can be read, and whose trace has its digest."""
+    try:
+        trace, record = read_run(folder)
+        return bool(digest(trace) == record["digest"])
+    except Mistake:
+        return False
 
 
 def digest(trace: Mapping[str, np.ndarray]) -> str:

@@ -22,7 +22,11 @@ _KEPT = ("dim", "minimum", "engine", "device", "dtype", "seconds", "identity", "
 
 
 def outcome_row(folder: Path) -> dict[str, Any] | None:
-    """What the run of a folder came to, by the table's columns; None if it has not ended."""
+    """What the run of a folder came to, by the table's columns; None if it has not ended.
+
+    Raises:
+        Mistake: its record is damaged.
+    """
     if not is_whole(folder):
         reason = read_failure(folder)
         return None if reason is None else {"outcome": "failed", "failure": reason}
@@ -57,6 +61,7 @@ def write_table(folder: Path, rows: Sequence[Mapping[str, Any]], jobs: int) -> N
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: _column([row.get(name) for row in rows]) for name in names}
     partial = folder / f".{TABLE}.partial"
+    partial.unlink(missing_ok=True)  # nothing is written through a link that lies there
     parquet.write_table(pyarrow.table(columns, metadata={_JOBS: str(jobs)}), partial)
     os.replace(partial, folder / TABLE)
 
@@ -67,7 +72,8 @@ def jobs_of(folder: Path) -> int | None:
 
     path = folder / TABLE
     known = (parquet.read_schema(path).metadata or {}) if path.exists() else {}
-    return int(known[_JOBS.encode()]) if _JOBS.encode() in known else None
+    jobs = known.get(_JOBS.encode(), b"").decode(errors="replace")
+    return int(jobs) if jobs.isdecimal() else None
 
 
 def _flat(path: str, node: Any) -> dict[str, Any]:

@@ -182,6 +182,10 @@ class Job:
         self.template.task_slate.write(self.values)
         return self.template.task_slate.config
 
+    def name(self) -> str:
+        """What Hydra calls the job, and its log file."""
+        return str(self.template.config.hydra.job.name)
+
     def folder(self) -> Path:
         """Where the job writes to."""
         parent, subdir = self.template.numbered_in, str(self.number)

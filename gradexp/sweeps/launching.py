@@ -18,6 +18,7 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, ru
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from gradexp.mistakes import machine_failure
 from gradexp.processes import done_by, worthwhile
 from gradexp.sweeps.composition import Composer, Job, Template, without_hydra
 from gradexp.sweeps.job_files import JobFiles
@@ -81,11 +82,21 @@ def launch(
         for together in _announced(jobs, task):
             for result in _done(context, task, shared, together, fail_fast):
                 returns.append(result)
-                if fail_fast and result.status is JobStatus.FAILED:
+                if failed_of_machine(result) or (fail_fast and result.status is JobStatus.FAILED):
                     return returns
     finally:
         configure_log(master.hydra.hydra_logging, master.hydra.verbose)
     return returns
+
+
+def failed_of_machine(job: JobReturn) -> bool:
+    """Whether a job failed of something that every other will fail of, too: a full disk, say."""
+    error = job._return_value
+    return (
+        job.status is JobStatus.FAILED
+        and isinstance(error, OSError)
+        and machine_failure(error) is not None
+    )
 
 
 def _announced(jobs: Iterable[Job], task: TaskFunction) -> Iterator[list[Job]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gradexp.mistakes import Mistake
 from gradexp.results import outcome_row, write_table
 
 
@@ -74,7 +75,10 @@ class Ledger:
 
 def _row(entry: Entry, sweep: Path) -> dict[str, Any] | None:
     """What a job came to, or None as long as it has not ended."""
-    ended = outcome_row(entry.folder)
+    try:
+        ended = outcome_row(entry.folder)
+    except Mistake:  # its record is damaged: it is made again
+        return None
     if ended is None:
         return None
     folder = os.path.relpath(entry.folder, sweep)

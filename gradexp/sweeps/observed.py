@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,8 +13,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from gradexp.mistakes import Mistake
-from gradexp.results import is_whole
+from gradexp.output_folder import check_empty, check_job_folders, clear
+from gradexp.results import is_sound
 from gradexp.sweeps.composition import Composer, Job
+from gradexp.sweeps.launching import failed_of_machine
 from gradexp.sweeps.ledger import Entry, Ledger
 
 
@@ -29,6 +30,8 @@ class Observed(Launcher):
         check: is given the config of a job; raises where it makes no run. None where a grid is cut
             into batches, of which the first may fail whole.
         recall: gives what the task gave for a job whose folder is whole.
+        resumed: whether the sweep was begun before: its jobs' folders may hold what an interruption
+            left, and what a person has put beside it.
         announce: is told how many jobs there are, before they run.
     """
 
@@ -40,6 +43,7 @@ class Observed(Launcher):
         check: Callable[[DictConfig], None] | None,
         recall: Callable[[Path], Any],
         announce: Callable[[int], None],
+        resumed: bool,
     ) -> None:
         self._launcher = launcher
         self._composer = composer
@@ -47,6 +51,7 @@ class Observed(Launcher):
         self._check = check
         self._recall = recall
         self._announce = announce
+        self._resumed = resumed
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -59,7 +64,9 @@ class Observed(Launcher):
         """Runs those jobs whose folders are not whole.
 
         Raises:
-            Mistake: two jobs would write to one folder, or none of the first jobs makes a run.
+            Mistake: two jobs would write to one folder, a job's is not below the sweep's or not
+                empty, or none of the first jobs makes a run.
+            OSError: the disk is full, say: no other job could be run either.
         """
         jobs = [
             self._composer.compose(overrides, initial_job_idx + index)
@@ -67,18 +74,28 @@ class Observed(Launcher):
         ]
         entries = [self._entry(job) for job in jobs]
         self._refuse_shared(entries)
+        before = [entry.folder for entry in self._ledger.entries.values()]
+        check_job_folders(self._ledger.folder, [entry.folder for entry in entries], before)
+        if not self._resumed:
+            for entry in entries:
+                check_empty("hydra.sweep.subdir", entry.folder)
         self._refuse_hopeless(jobs)
         self._ledger.expect(entries)
         self._announce(self._ledger.jobs)
         returns = [self._recalled(job, entry) for job, entry in zip(jobs, entries, strict=True)]
-        missing = [index for index, entry in enumerate(entries) if not is_whole(entry.folder)]
+        missing = [
+            index for index, job in enumerate(returns) if job.status is not JobStatus.COMPLETED
+        ]
         for _, together in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
             indices = [index for _, index in together]
-            for index in indices:  # what an interruption left
-                shutil.rmtree(entries[index].folder, ignore_errors=True)
+            for index in indices if self._resumed else ():  # what an interruption left
+                clear(entries[index].folder, [f"{jobs[index].name()}.log"])
             first, end = indices[0], indices[-1] + 1
             some = self._launcher.launch(job_overrides[first:end], initial_job_idx + first)
             returns[first : first + len(some)] = some
+            for job in some:
+                if failed_of_machine(job):
+                    raise job._return_value
             if len(some) < len(indices):  # it was told to stop
                 return returns[: first + len(some)]
         return returns
@@ -86,7 +103,7 @@ class Observed(Launcher):
     def _recalled(self, job: Job, entry: Entry) -> JobReturn:
         """What a job came to before, if it was run."""
         result = JobReturn(job.overrides, status=JobStatus.UNKNOWN)
-        if is_whole(entry.folder):
+        if self._resumed and is_sound(entry.folder):
             result.status, result.return_value = JobStatus.COMPLETED, self._recall(entry.folder)
         return result
 

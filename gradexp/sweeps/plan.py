@@ -56,9 +56,24 @@ def read_plan(folder: Path) -> Plan:
     if not folder.is_dir():
         raise Mistake("", folder, f"{folder}: there is no such folder")
     try:
-        return Plan(**json.loads((folder / _PLAN).read_text()))
-    except (OSError, ValueError, TypeError):
+        plan = Plan(**json.loads((folder / _PLAN).read_text()))
+    except (OSError, ValueError, TypeError, RecursionError):
         raise Mistake("", folder, f"{folder}: holds no sweep of gradexp ({_PLAN})") from None
+    if not (
+        _are_texts(plan.arguments)
+        and isinstance(plan.cwd, str)
+        and isinstance(plan.now, list)
+        and all(
+            isinstance(one, list) and len(one) == 2 and _are_texts(one[0]) and _are_texts(one[1:])
+            for one in plan.now
+        )
+    ):
+        raise Mistake("", folder, f"{folder / _PLAN}: is damaged")
+    return plan
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(one, str) for one in values)
 
 
 @contextmanager

@@ -27,12 +27,18 @@ _WRITE = 5.0
 
 
 class Watch:
-    """Looks at the folders of a sweep's jobs from a thread of its own, whoever runs them."""
+    """Looks at the folders of a sweep's jobs from a thread of its own, whoever runs them.
+
+    Raises:
+        Exception: when the sweep is over, what kept it from reading the folders, or from writing
+            the table.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._failure: Exception | None = None
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -46,6 +52,14 @@ class Watch:
     ) -> None:
         self._over.set()
         self._thread.join()
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def _watch(self) -> None:
+        try:
+            self._look()
+        except Exception as failure:  # a thread's would be lost; the sweep's own goes on
+            self._failure = failure
 
     def _look(self) -> None:
         console = Console(stderr=True)
