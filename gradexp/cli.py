@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gradexp import __version__
-from gradexp.mistakes import Mistake, machine_failure, nearest
+from gradexp.mistakes import Mistake, machine_failure, nearest, printable
 
 if TYPE_CHECKING:
     from gradexp.sweeps.ledger import Ledger
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # what cannot be written is to be said here
         return status
     except Mistake as mistake:
-        print(f"gradexp: {' '.join(str(mistake).split())}", file=sys.stderr)
+        print(f"gradexp: {printable(' '.join(str(mistake).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(f"gradexp: interrupted{_how_to_go_on(interrupt)}", file=sys.stderr)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reason is None:
             raise
         _discard_output()
-        print(f"gradexp: {reason}{_how_to_go_on(error)}", file=sys.stderr)
+        print(f"gradexp: {printable(reason)}{_how_to_go_on(error)}", file=sys.stderr)
         return 2
 
 
@@ -66,7 +66,7 @@ def _one_line(
     line: str | None = None,
 ) -> str:
     """A warning as a person wants it: without the line of code that it came from."""
-    return f"gradexp: {' '.join(str(message).split())}\n"
+    return f"gradexp: {printable(' '.join(str(message).split()))}\n"
 
 
 def _dispatch(given: list[str]) -> int:
@@ -172,7 +172,7 @@ def _replay(folder: Path) -> int:
     from gradexp.replay import replay
 
     replayed = replay(folder)
-    print("\n".join(replayed.lines))
+    print("\n".join(printable(line) for line in replayed.lines))
     return 0 if replayed.identical else 1
 
 

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gradexp.config_files import CONF, EXPERIMENTS
 from gradexp.hydra_errors import explained, uncomposed
@@ -117,12 +117,13 @@ class GatedLoader(ConfigLoaderImpl):
     def _check_search_path(self, config_name: str | None, overrides: list[str]) -> None:
         """Checks the search path before it is used: a package there would be imported."""
         primary = self.repository.load_config(config_name) if config_name else None
-        entries = OmegaConf.select(primary.config, "hydra.searchpath") if primary else None
+        lists = [OmegaConf.select(primary.config, "hydra.searchpath")] if primary else []
         for override in OverridesParser.create().parse_overrides(overrides):
-            if override.get_key_element() == "hydra.searchpath":
-                entries = override.value()
-        for entry in entries or ():
-            check_search_path(str(entry))
+            if override.key_or_group == "hydra.searchpath":  # Hydra takes the first of several
+                lists.append(override.value())
+        for entries in lists:
+            for entry in entries if isinstance(entries, list | ListConfig) else ():
+                check_search_path(str(entry))
 
 
 def _note_overrides(config: DictConfig, overrides: list[str]) -> None:

@@ -39,7 +39,7 @@ from gradexp.numbers import (
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
 from gradexp.surfaces import Surface, from_function, value_and_gradient
-from gradexp.trust import construct
+from gradexp.trust import construct, guarded_environment
 from gradexp.yaml_files import read_config
 
 
@@ -158,7 +158,8 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
         Mistake: a value is missing, or an interpolation leads nowhere.
     """
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        with guarded_environment():
+            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         missing = isinstance(error, MissingMandatoryValue)
         reason = "needs a value" if missing else str(error).splitlines()[0]

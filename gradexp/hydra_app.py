@@ -30,6 +30,7 @@ from gradexp.config_loader import GatedLoader, check_primary, output_folders, se
 from gradexp.hydra_errors import explained
 from gradexp.mistakes import Mistake
 from gradexp.output_folder import claimed
+from gradexp.trust import guarded_environment
 
 if TYPE_CHECKING:
     from gradexp.job import Result
@@ -77,7 +78,8 @@ def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> 
         Mistake: a person's mistake; nothing was left behind.
         sweep_app.Interrupted: by a person, in a sweep.
     """
-    with _application(arguments, "gradexp run") as (hydra, name, args, parser):
+    typed = resumed is None
+    with _application(arguments, "gradexp run", typed) as (hydra, name, args, parser):
         if _show(hydra, name, args, parser):
             return None
         return _run(hydra, name, args, list(arguments), resumed)
@@ -101,9 +103,15 @@ def compose(arguments: Sequence[str]) -> DictConfig:
 
 @contextmanager
 def _application(
-    arguments: Sequence[str], program: str
+    arguments: Sequence[str], program: str, typed: bool = True
 ) -> Iterator[tuple[Hydra, str, Namespace, ArgumentParser]]:
-    """Hydra's application for a command line, with the primary config's name and the arguments."""
+    """Hydra's application for a command line, with the primary config's name and the arguments.
+
+    Args:
+        arguments: of the command line.
+        program: what a person calls it.
+        typed: whether a person typed them; a sweep that is gone on with has them from its file.
+    """
     from gradexp.sweeps import axes
 
     version.setbase("1.3")
@@ -125,7 +133,7 @@ def _application(
     GlobalHydra.instance().clear()
     GlobalHydra.instance().initialize(hydra)
     try:
-        with explained(args.overrides):
+        with guarded_environment(args.overrides if typed else ()), explained(args.overrides):
             yield hydra, name, args, parser
     finally:
         GlobalHydra.instance().clear()

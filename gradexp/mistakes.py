@@ -73,6 +73,14 @@ def machine_failure(error: BaseException) -> str | None:
     return None
 
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: what would command it, or turn its letters around, is written out."""
+    return _CONTROLS.sub(lambda sign: ascii(sign[0])[1:-1], text)
+
+
 def as_text(value: object) -> str:
     """A value in one line, as a config has it; of many numbers only how they are arranged."""
     if value is None or isinstance(value, bool):

@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gradexp.config_files import Choice
-from gradexp.mistakes import as_text
+from gradexp.mistakes import as_text, printable
 
 if TYPE_CHECKING:
     from gradexp.comparison import Table as Comparison
@@ -56,10 +56,17 @@ _COLOURS = {
 }
 
 
+class _Rows(Table):
+    """A table whose texts may come from files."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*(printable(c) if isinstance(c, str) else c for c in cells), **options)
+
+
 def _table(*columns: str, **options: Any) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, **options)
+    table = _Rows(box=box.SIMPLE_HEAD, pad_edge=False, **options)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(printable(column), overflow="fold")
     return table
 
 
@@ -97,7 +104,7 @@ def _show_look(folder: Path) -> None:
     from gradexp.results import EVENTS  # NumPy takes a tenth of a second, which lists do without
 
     if any(folder.rglob(f"{EVENTS}*")):
-        print(f"look:   {tensorboard_command(folder)}")
+        _say(f"look:   {tensorboard_command(folder)}")
 
 
 def show_run(result: Result) -> None:
@@ -112,7 +119,7 @@ def show_run(result: Result) -> None:
     table.add_row("distance to minimizer", _number(figures["distance"]))
     table.add_row("device", result.device)
     _print(table)
-    print(f"folder: {_short(result.folder)}")
+    _say(f"folder: {_short(result.folder)}")
     _show_look(result.folder)
 
 
@@ -129,19 +136,19 @@ def show_sweep(ledger: Ledger) -> None:
         _print(_outcomes(tallied))
     best = ranking(rows)
     if best.rows and not small:
-        print(f"best by {best.criterion}:")
+        _say(f"best by {best.criterion}:")
         _print(_jobs(best.rows[:_BEST], swept, best.arrivals))
     elif len(rows) > 1 and best.rows:
-        print(f"best:   job {best.rows[0]['job']}, by {best.criterion}")
+        _say(f"best:   job {best.rows[0]['job']}, by {best.criterion}")
     failed = ledger.failed
     for number in failed[:_FAILED]:
-        print(f"job {number} failed: {ledger.rows[number]['failure']}")
+        _say(f"job {number} failed: {ledger.rows[number]['failure']}")
     if len(failed) > _FAILED:
-        print(f"and {len(failed) - _FAILED} more failed: see the column failure of runs.parquet")
-    print(f"folder: {_short(ledger.folder)}")
+        _say(f"and {len(failed) - _FAILED} more failed: see the column failure of runs.parquet")
+    _say(f"folder: {_short(ledger.folder)}")
     _show_look(ledger.folder)
     if len(ledger.rows) > len(failed) + 1:
-        print(f"tables: {compare_command(ledger.folder)}")
+        _say(f"tables: {compare_command(ledger.folder)}")
 
 
 def compare_command(folder: Path) -> str:
@@ -158,10 +165,11 @@ def show_tables(tables: Sequence[Comparison]) -> None:
             left_out.insert(0, heads.pop())
         console.print(rows)
         if left_out:
-            print(f"no room for {', '.join(left_out)}: widen the terminal, or --save FOLDER")
+            _say(f"no room for {', '.join(left_out)}: widen the terminal, or --save FOLDER")
         if len(table.shown) > _ROWS:
-            print(f"and {len(table.shown) - _ROWS:,} more: --save FOLDER writes all")
-        print(f"{table.footer}\n")
+            _say(f"and {len(table.shown) - _ROWS:,} more: --save FOLDER writes all")
+        _say(table.footer)
+        print()
 
 
 def _rows(table: Comparison, heads: Sequence[str], width: int) -> Table | None:
@@ -202,9 +210,9 @@ def _coloured(head: str) -> str:
 def show_forecast(forecast: Forecast) -> None:
     """Prints what a sweep, or a run, would take."""
     for number, reason in list(forecast.failures.items())[:_FAILED]:
-        print(f"job {number} would fail: {reason}")
+        _say(f"job {number} would fail: {reason}")
     if len(forecast.failures) > _FAILED:
-        print(f"and {len(forecast.failures) - _FAILED} more would fail")
+        _say(f"and {len(forecast.failures) - _FAILED} more would fail")
     table = _table("", "", show_header=False)
     table.add_row("jobs", f"{forecast.jobs:,}")
     kinds = Counter(forecast.batches)
@@ -274,7 +282,7 @@ def show_groups(counts: dict[str, int]) -> None:
     for name, count in counts.items():
         table.add_row(name, str(count))
     _print(table)
-    print("gradexp list NAME shows the choices with their keys and defaults.")
+    _say("gradexp list NAME shows the choices with their keys and defaults.")
 
 
 def show_choices(choices: Sequence[Choice]) -> None:
@@ -296,6 +304,11 @@ def show_choices(choices: Sequence[Choice]) -> None:
         else:
             table.add_row(*compress(row, shown))
     _print(table)
+
+
+def _say(text: str) -> None:
+    """Prints a line, in which texts from files may stand."""
+    print(printable(text))
 
 
 def _print(table: Table) -> None:

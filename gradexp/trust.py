@@ -10,10 +10,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from inspect import isfunction
+from pathlib import PurePosixPath
 from typing import Any
 
+from gradexp.environment import FOLDER, trusted_packages
 from gradexp.mistakes import Mistake, nearest
 
 _RESERVED = ("_partial_", "_args_", "_recursive_", "_convert_")
@@ -27,11 +31,6 @@ _LOGGING = (
     "ext://sys.stderr",
 )
 _PLAIN_INTERPOLATION = re.compile(r"\$\{(hydra[.:][\w.]+|now:[^${}]*)\}")
-
-
-def trusted_packages() -> tuple[str, ...]:
-    """The packages that the person running allows."""
-    return tuple(name.strip() for name in os.environ.get("GRADEXP_TRUST", "").split(",") if name)
 
 
 def _inside(name: str, packages: tuple[str, ...]) -> bool:
@@ -55,13 +54,18 @@ def locate(key: str, target: Any) -> Any:
     if not isinstance(target, str) or not _inside(target, packages):
         raise refusal
     found = _import(key, target)
-    if _inside(target, trusted_packages()):
-        fits = callable(found) and _inside(getattr(found, "__module__", ""), trusted_packages())
-    else:
-        fits = isinstance(found, type) and _is_component_or_optimizer(found)
+    if isinstance(found, type):
+        fits = _is_component_or_optimizer(found) and _is_defined_in(found, packages)
+    else:  # a surface, as a plain function
+        fits = isfunction(found) and _is_defined_in(found, trusted_packages())
     if not fits:
         raise refusal
     return found
+
+
+def _is_defined_in(found: Any, packages: tuple[str, ...]) -> bool:
+    """Whether a class or a function is written in one of some packages, and not imported there."""
+    return _inside(str(getattr(found, "__module__", "")), packages)
 
 
 def _is_component_or_optimizer(found: type) -> bool:
@@ -74,8 +78,8 @@ def _is_component_or_optimizer(found: type) -> bool:
 
 def _import(key: str, target: str) -> Any:
     """The object at a dotted path: the longest part that is a module is imported."""
-    if trusted_packages() and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last, so that it shadows nothing
+    if trusted_packages() and str(FOLDER) not in sys.path:
+        sys.path.append(str(FOLDER))  # last, so that it shadows nothing
     *parents, name = target.split(".")
     for length in range(len(parents), 0, -1):
         module = ".".join(parents[:length])
@@ -100,6 +104,46 @@ def _import(key: str, target: str) -> Any:
             raise Mistake(key, target, reason) from None
         return found
     raise Mistake(key, target, f"there is no package {parents[0] if parents else name}")
+
+
+_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+_free: list[set[str]] = []
+"""The keys that may hold any variable, of each guard that is in force."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+@contextmanager
+def guarded_environment(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Lets ``${oc.env:NAME}`` give numbers alone: a secret is not to stand in a folder's name or in
+    a record because a config file says so.
+
+    Args:
+        overrides: what was typed: of these, output folders may be named by any variable.
+    """
+    from omegaconf import Node, OmegaConf
+    from omegaconf.resolvers import oc
+
+    typed = {override.partition("=")[0] for override in overrides if "${oc.env:" in override}
+
+    def number_of(key: str, *default: Any, _node_: Node) -> Any:
+        value = oc.env(key, *default)
+        if not isinstance(value, str) or _node_._get_full_key("") in _free[-1]:
+            return value
+        if _NUMBER.fullmatch(value):
+            return float(value) if set(value) & set(".eE") else int(value)
+        if key not in os.environ:
+            return value  # the default, which stands in the file
+        raise ValueError(f"only numbers are taken from the environment, and {key} holds none")
+
+    _free.append(typed.intersection(_FOLDERS))
+    OmegaConf.register_new_resolver("oc.env", number_of, replace=True)
+    try:
+        yield
+    finally:
+        _free.pop()
+        if not _free:
+            OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
 def mappings(node: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -171,35 +215,152 @@ def check_hydra(node: dict[str, Any]) -> None:
         if isinstance(node.get(group), str):
             raise Mistake(f"hydra.{group}", node[group], "must be written out")
         _check_interpolations(f"hydra.{group}", node.get(group))
+        if not isinstance(node.get(group), dict):
+            raise Mistake(f"hydra.{group}", node.get(group), "must be the config of one")
     callbacks = node.get("callbacks") or {}
     for name, callback in callbacks.items() if isinstance(callbacks, dict) else [("", callbacks)]:
         if not isinstance(callback, dict):
             raise Mistake(f"hydra.callbacks.{name}", callback, "must be written out")
         _check_interpolations(f"hydra.callbacks.{name}", callback)
-    for group in ("job_logging", "hydra_logging"):
-        _check_logging(f"hydra.{group}", node.get(group))
+    for group, places in _LOG_FOLDERS.items():
+        _check_logging(f"hydra.{group}", node.get(group), places)
+    _check_job(node.get("job"))
+    _check_output_subdir(node.get("output_subdir"))
+    _check_launcher(node.get("launcher"))
 
 
 def _check_interpolations(key: str, node: Any) -> None:
-    """Lets interpolations through that can only give a plain value of Hydra's own."""
+    """Lets interpolations through that can only give a plain value of Hydra's own.
+
+    Raises:
+        Mistake: there is another one.
+    """
     for place, value in leaves(node, key):
         if "${" in _PLAIN_INTERPOLATION.sub("", str(value)):
             raise Mistake(place, value, "must be written out")
 
 
-def _check_logging(key: str, node: Any) -> None:
-    """Checks a config of `logging.config.dictConfig`, which imports classes and ``ext://`` names,
-    in the value of any key."""
+_LOG_FOLDERS = {
+    "job_logging": ("${hydra.runtime.output_dir}",),
+    "hydra_logging": ("${hydra.run.dir}", "${hydra.sweep.dir}", "${hydra.runtime.output_dir}"),
+}
+"""Where log files may lie."""
+
+_FACTORIES = ("logging.Formatter", "colorlog.ColoredFormatter")
+
+
+def _check_logging(key: str, node: Any, folders: tuple[str, ...]) -> None:
+    """Checks a config of `logging.config.dictConfig`: it imports classes, calls factories, sets
+    attributes, follows ``ext://`` and ``cfg://`` in the value of any key, and opens files.
+
+    Args:
+        key: where it stands.
+        node: the config.
+        folders: as they are written, those in which log files may lie.
+
+    Raises:
+        Mistake: something of it is not allowed.
+    """
+    if not isinstance(node, dict | None):
+        raise Mistake(key, node, "must be a mapping")
+    for place, mapping in mappings(node, key):
+        if "." in mapping:
+            raise Mistake(place, "", "must not set attributes (the key '.')")
+        if "()" in mapping and mapping["()"] not in _FACTORIES:
+            reason = f"must be one of {', '.join(_FACTORIES)}"
+            raise Mistake(f"{place}.()", mapping["()"], reason)
+        if "class" in mapping and mapping["class"] not in _LOGGING:
+            raise Mistake(
+                f"{place}.class", mapping["class"], f"must be one of {', '.join(_LOGGING)}"
+            )
+        if "filename" in mapping:
+            _check_log_file(f"{place}.filename", mapping["filename"], folders)
     for place, value in leaves(node, key):
-        if not isinstance(value, str):
+        if not isinstance(value, str) or place.endswith(".filename"):
             continue
-        name = place.rpartition(".")[2]
-        rest = value.removeprefix("${hydra.runtime.output_dir}/")  # it begins with a slash
-        if "${" in _PLAIN_INTERPOLATION.sub("", rest) or (value.startswith("${") and rest == value):
+        if "${" in _PLAIN_INTERPOLATION.sub("", value) or value.startswith("${"):
             raise Mistake(place, value, "must be written out")
-        imports = name in ("class", "()", "factory") or value.startswith("ext://")
-        if imports and value not in _LOGGING and not _inside(value, trusted_packages()):
+        if re.match(r"[a-z]+://", value) and value not in _LOGGING:
             raise Mistake(place, value, f"must be one of {', '.join(_LOGGING)}")
+
+
+def _check_log_file(key: str, value: Any, folders: tuple[str, ...]) -> None:
+    """
+    Raises:
+        Mistake: a log file may lie outside of the run's or the sweep's folder.
+    """
+    folder, _, name = str(value).partition("}/")
+    plain = name.replace("${hydra.job.name}", "name")
+    if f"{folder}}}" not in folders or not _is_plain_path(plain):
+        allowed = " or ".join(f"{one}/NAME" for one in folders)
+        raise Mistake(key, value, f"must be {allowed}")
+
+
+def _is_plain_path(text: str) -> bool:
+    """Whether a text is a path below where it stands, whatever it is put behind."""
+    parts = PurePosixPath(text).parts
+    return bool(re.fullmatch(r"[\w.,=+@ /-]+", text)) and ".." not in parts and text[0] != "/"
+
+
+def _is_plain_name(text: Any) -> bool:
+    return isinstance(text, str) and _is_plain_path(text) and "/" not in text and text != "."
+
+
+def _check_job(job: Any) -> None:
+    """
+    Raises:
+        Mistake: a job would change the environment, or its name is no name of a file.
+    """
+    if not isinstance(job, dict):
+        raise Mistake("hydra.job", job, "must be a mapping")
+    for key in ("env_copy", "env_set"):
+        if job.get(key):
+            reason = "a config must not set the environment; set it where gradexp is started"
+            raise Mistake(f"hydra.job.{key}", "", reason)
+    if "name" in job and not _is_plain_name(job["name"]):
+        raise Mistake("hydra.job.name", job["name"], "must be a plain name, as a file's")
+
+
+def _check_output_subdir(name: Any) -> None:
+    """
+    Raises:
+        Mistake: Hydra would write outside of the run's folder, or over gradexp's files.
+    """
+    if name is not None and not _is_plain_name(name):
+        raise Mistake("hydra.output_subdir", name, "must be a plain name, or null")
+
+
+_SHELL_WORD = re.compile(r"[\w.,:=+@%/ -]*")
+
+
+def _check_launcher(launcher: Any) -> None:
+    """Checks what launchers make lines of a shell's script of, and folders that they write to.
+
+    Raises:
+        Mistake: something there is not allowed.
+    """
+    if not isinstance(launcher, dict):
+        raise Mistake("hydra.launcher", launcher, "must be the config of a launcher")
+    target = str(launcher.get("_target_", ""))
+    if "submitit" in target and "submitit" not in trusted_packages():
+        for name in ("setup", "additional_parameters", "srun_args", "python"):
+            if launcher.get(name):
+                reason = "becomes lines of a shell's script; to allow it set GRADEXP_TRUST=submitit"
+                raise Mistake(f"hydra.launcher.{name}", "", reason)
+        for place, value in leaves(launcher, "hydra.launcher"):
+            rest = _PLAIN_INTERPOLATION.sub("", str(value))
+            if not place.endswith("_target_") and not _SHELL_WORD.fullmatch(rest):
+                raise Mistake(place, value, "must be plain words; or set GRADEXP_TRUST=submitit")
+    folder = launcher.get("submitit_folder")
+    if folder is not None:
+        head, _, name = str(folder).partition("}/")
+        if head != "${hydra.sweep.dir" or not _is_plain_path(name.replace("%j", "j")):
+            raise Mistake(
+                "hydra.launcher.submitit_folder", folder, "must be ${hydra.sweep.dir}/NAME"
+            )
+    for name in ("temp_folder", "mmap_mode"):  # joblib's, which loads pickles from there
+        if "joblib" in target and launcher.get(name) not in (None, "r"):
+            raise Mistake(f"hydra.launcher.{name}", launcher[name], "must be null")
 
 
 def check_search_path(entry: str) -> None:
@@ -225,5 +386,6 @@ def _check_plugin(key: str, target: Any) -> None:
     if not isinstance(target, str) or "${" in target or not _inside(target, packages):
         raise refusal
     found = _import(key, target)
-    if not (isinstance(found, type) and issubclass(found, Callback | Launcher | Sweeper)):
+    plugin = isinstance(found, type) and issubclass(found, Callback | Launcher | Sweeper)
+    if not plugin or not _is_defined_in(found, packages):
         raise refusal

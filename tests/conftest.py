@@ -26,6 +26,7 @@ from torch import Tensor
 
 from gradexp.cli import main
 from gradexp.engine.native import build
+from gradexp.environment import AT_START
 from gradexp.surfaces import Surface
 
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
@@ -78,7 +79,8 @@ def gradexp(
 ) -> Gradexp:
     """The program, in an empty folder: takes arguments, gives exit status, output and errors."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GRADEXP_TRUST", raising=False)
+    monkeypatch.setattr("gradexp.trust.FOLDER", tmp_path)
+    monkeypatch.delitem(AT_START, "GRADEXP_TRUST", raising=False)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()

@@ -20,6 +20,7 @@ from gradexp.engine import End, Record, Reference, Stop
 from gradexp.engine.cost import predict
 from gradexp.engine.native import block, build, cache
 from gradexp.engine.problem import Least, Problem
+from gradexp.environment import AT_START
 from gradexp.mistakes import Mistake
 from gradexp.noises import Gaussian, Noiseless
 from gradexp.numbers import each
@@ -246,7 +247,7 @@ def test_what_cannot_be_compiled_runs_eagerly_and_says_so(surface: Surface) -> N
 
 
 def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setitem(AT_START, "CXX", "no-such-compiler")
     for part in (build.compiler, build._command, build._version):
         part.cache_clear()
     try:
@@ -290,7 +291,7 @@ class Halving(Schedule):
 
 
 def test_a_schedule_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRADEXP_CACHE", str(tmp_path))
+    monkeypatch.setitem(AT_START, "GRADEXP_CACHE", str(tmp_path))
     schedule = Together(first=Halving(), second=Linear(0.5, 1.0, 50.0, of="momentum"))
     rule = SGD(lr=RATES * 100, momentum=0.9)
     eager, compiled = both(get("rosenbrock"), rule, steps=80, schedule=schedule)
@@ -309,7 +310,7 @@ def test_a_damaged_program_is_built_again(tmp_path: Path, monkeypatch: pytest.Mo
         trace = optimize(get("matyas"), (1.0, 1.0), SGD(lr=rates), steps=9, compile="always")
         return recorded(trace.loss)
 
-    monkeypatch.setenv("GRADEXP_CACHE", str(tmp_path))
+    monkeypatch.setitem(AT_START, "GRADEXP_CACHE", str(tmp_path))
     first = loss(lambda content: content)
     for damage in (
         lambda content: content[:4096],
@@ -324,7 +325,7 @@ def test_without_a_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("GRADEXP_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setitem(AT_START, "GRADEXP_CACHE", str(tmp_path / "file" / "cache"))
     lr = torch.full((3,), 0.1)
     trace = optimize(get("zakharov"), (1.0, 1.0), SGD(lr=lr), steps=9, compile="always")
     assert trace.engine == "compiled"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gradexp.environment import AT_START
 from gradexp.mistakes import Mistake
 from gradexp.results import read_run
 from gradexp.surfaces import from_function
@@ -74,7 +75,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_function_and_a_class(
     module: str, gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GRADEXP_TRUST", f"other, {module}")
+    monkeypatch.setitem(AT_START, "GRADEXP_TRUST", f"other, {module}")
     bowl = (f"surface._target_={module}.bowl", "+surface.depth=0.5", "optimizer.lr=0.1")
     cubic = (f"surface._target_={module}.Cubic", "+surface.slope=2", "steps=7")
     for folder, arguments in (("bowl", bowl), ("cubic", cubic)):
@@ -116,7 +117,7 @@ def test_mistakes(
     gradexp: Gradexp,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("GRADEXP_TRUST", module)
+    monkeypatch.setitem(AT_START, "GRADEXP_TRUST", module)
     status, _, err = gradexp("run", "surface=own", f"surface._target_={module}.{target}", *more)
     assert status == 2
     assert part in err
@@ -149,7 +150,7 @@ def test_the_readme_example_of_a_surface_of_ones_own(
     (tmp_path / "mysurfaces.py").write_text(f"{cls}\n\n{function}")
     commands = re.findall(r"^GRADEXP_TRUST=mysurfaces gradexp (.*)$", section, re.MULTILINE)
     assert commands
-    monkeypatch.setenv("GRADEXP_TRUST", "mysurfaces")
+    monkeypatch.setitem(AT_START, "GRADEXP_TRUST", "mysurfaces")
     for command in commands:
         status, out, err = gradexp(*command.split())
         assert status == 0, err
@@ -177,7 +178,7 @@ def test_mistakes_in_optimizers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("GRADEXP_TRUST", module)
+    monkeypatch.setitem(AT_START, "GRADEXP_TRUST", module)
     chosen = ("optimizer=own", f"optimizer._target_={module}.{target}", *more)
     status, _, err = gradexp("run", *chosen)
     assert status == 2
@@ -192,7 +193,7 @@ def test_the_readme_example_of_an_optimizer_of_ones_own(
     section = README.split("An optimizer of your own")[1]
     (tmp_path / "myrules.py").write_text(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0])
     (command,) = re.findall(r"^GRADEXP_TRUST=myrules gradexp (.*)$", section, re.MULTILINE)
-    monkeypatch.setenv("GRADEXP_TRUST", "myrules")
+    monkeypatch.setitem(AT_START, "GRADEXP_TRUST", "myrules")
     losses = []
     for how in ("never", "always"):
         given = (*command.split(), f"engine.compile={how}", f"hydra.sweep.dir={how}")

@@ -50,8 +50,8 @@ def test_a_run_leaves_its_folder_and_says_what_it_came_to(gradexp: Gradexp, tmp_
     trace, record = read_run(folder)
     assert record["outcome"] == "converged"
     assert set(record) == {
-        "format", "outcome", "evidence", "metrics", "digest", "identity", "engine", "device", "dtype",
-        "versions", "seconds", "theory", "dim", "minimum", "clipping",
+        "format", "outcome", "evidence", "metrics", "digest", "identity", "engine", "device",
+        "dtype", "versions", "seconds", "theory", "dim", "minimum", "clipping",
     }  # fmt: skip
     assert {"steps", "final_loss", "best_loss", "gradient_norm", "distance"} <= set(
         record["metrics"]

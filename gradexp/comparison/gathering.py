@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from gradexp.comparison.sample import ARRIVALS, BUDGET, LR, MOMENTUM, Metric, Sample
+from gradexp.comparison.where import UnknownName, Unreadable, rows_where
 from gradexp.mistakes import Mistake, nearest
 from gradexp.results import is_override, jobs_of, read_runs, swept_keys
 from gradexp.yaml_files import read_config
@@ -210,22 +210,17 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     last = _by_last_part(runs)
     short |= {name: keys[0] for name, keys in last.items() if len(keys) == 1 and name not in short}
     short |= {name: name for name in runs.columns}  # config keys before figures of their name
-    names = sorted(short, key=len, reverse=True)
-    pattern = r"(?<![\w.`'\"])(" + "|".join(map(re.escape, names)) + r")(?![\w.`'\"])"
-    quoted = re.sub(pattern, lambda match: f"`{short[match[1]]}`", where)
     try:
-        kept = runs.eval(quoted, engine="python")
-    except pd.errors.UndefinedVariableError as error:
-        name = str(error).partition("'")[2].partition("'")[0]
+        kept = rows_where(runs, where, short)
+    except UnknownName as error:
+        name = str(error)
         known = [one for one in short if not one.startswith(_FIGURES)]
         named = (key for key in map(str, runs) if is_override(key) or key == "outcome")
         is_value = any(name in set(runs[key].dropna().astype(str)) for key in named)
         advice = f"a word is quoted, as '{name}'" if is_value else nearest(name, known)
         raise Mistake("--where", where, f"{name}: no such key; {advice}") from None
-    except Exception:
-        raise Mistake("--where", where, f"cannot be read; {_EXPRESSIONS}") from None
-    if not isinstance(kept, pd.Series) or not pd.api.types.is_bool_dtype(kept):
-        raise Mistake("--where", where, f"is not true or false for each run; {_EXPRESSIONS}")
+    except Unreadable as error:
+        raise Mistake("--where", where, f"{error}; {_EXPRESSIONS}") from None
     return runs[kept]
 
 

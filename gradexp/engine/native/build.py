@@ -6,6 +6,7 @@ import ctypes
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 
 from gradexp.engine.native.cache import also_named, cache_folder, kept, own_source, place, whole
+from gradexp.environment import AT_START
 
 _HEADERS = sorted(Path(__file__).parent.glob("*.hpp"))
 
@@ -45,9 +47,10 @@ def compiler() -> str:
     Raises:
         CannotCompile: there is none.
     """
-    wanted = os.environ.get("CXX")
+    wanted = AT_START.get("CXX")
     for name in [wanted] if wanted else ["g++", "clang++", "c++"]:
-        if shutil.which(shlex.split(name)[0]):
+        parts = shlex.split(name)
+        if parts and shutil.which(parts[0], path=AT_START.get("PATH")):
             return name
     raise CannotCompile(f"there is no C++ compiler ({wanted or 'g++ or clang++'})")
 
@@ -55,15 +58,18 @@ def compiler() -> str:
 @cache
 def _command() -> list[str]:
     libraries = Path(torch.__file__).parent / "lib"
-    vectors = _VECTORS.get(torch.backends.cpu.get_cpu_capability(), [])
+    vectors = _vectors()
     link = [f"-L{libraries}", "-ltorch_cpu"] if vectors else []
     return [*shlex.split(compiler()), *_FLAGS, *vectors, f"-I{_HEADERS[0].parent}", *link]
 
 
+def _vectors() -> list[str]:
+    return _VECTORS.get(torch.backends.cpu.get_cpu_capability(), [])
+
+
 @cache
 def _version() -> str:
-    told = subprocess.run([*shlex.split(compiler()), "--version"], capture_output=True, text=True)
-    return told.stdout
+    return _run([*shlex.split(compiler()), "--version"]).stdout
 
 
 def build(source: str, signature: str | None = None) -> ctypes.CDLL:
@@ -79,7 +85,7 @@ def build(source: str, signature: str | None = None) -> ctypes.CDLL:
     try:
         program = kept(_place(source), lambda result: _compile(source, result))
         if signature is not None:
-            also_named(program, _place(signature + own_source()))
+            also_named(program, _place_of_signature(signature))
         return ctypes.CDLL(str(program))
     except OSError as error:
         raise CannotCompile(f"{cache_folder()}: {error}") from error
@@ -87,7 +93,7 @@ def build(source: str, signature: str | None = None) -> ctypes.CDLL:
 
 def recall(signature: str) -> ctypes.CDLL | None:
     """The program that was built under a signature by this version of gradexp, if any was."""
-    file = _place(signature + own_source())
+    file = _place_of_signature(signature)
     try:
         return ctypes.CDLL(str(file)) if whole(file) else None
     except OSError:  # it cannot be loaded
@@ -99,13 +105,56 @@ def _place(source: str) -> Path:
     return place(source, *headers, " ".join(_command()), _version())
 
 
+def _place_of_signature(signature: str) -> Path:
+    """Where a program is found without asking the compiler, which may be gone."""
+    headers = (header.read_text() for header in _HEADERS)
+    chosen = [AT_START.get("CXX", ""), *_FLAGS, *_vectors()]
+    return place(signature, own_source(), *headers, *chosen)
+
+
+_PATIENCE = 120.0
+"""Seconds that a compiler may take: the largest programs take it thirty."""
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a compiler, in the environment of the start.
+
+    Raises:
+        CannotCompile: it cannot be started, or does not end.
+    """
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            errors="replace",
+            env=AT_START,
+            start_new_session=True,  # so that what it starts can be ended with it
+        )
+    except OSError as error:
+        raise CannotCompile(f"{compiler()} cannot be started: {error.strerror}") from None
+    try:
+        out, err = process.communicate(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        reason = f"{compiler()} did not end within {_PATIENCE:.0f} seconds"
+        raise CannotCompile(reason) from None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
 def _compile(source: str, result: Path) -> None:
     code = result.with_name("step.cpp")
     code.write_text(source)
     command = _command()
     where = command.index(f"-I{_HEADERS[0].parent}") + 1
     whole = [*command[:where], str(code), "-o", str(result), *command[where:]]
-    told = subprocess.run(whole, capture_output=True, text=True)
+    told = _run(whole)
     if told.returncode:
         errors = [line for line in told.stderr.splitlines() if "error" in line] or [told.stderr]
         raise CannotCompile(f"{compiler()} failed: {errors[0].strip()}")

@@ -2,35 +2,81 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import torch
+
+from gradexp.environment import AT_START
 
 log = logging.getLogger(__name__)
 
 _DIGEST = 32
 """Bytes of a SHA-256."""
 
+_ENDING = ".program"
+
+_MOST = 4096
+"""Programs that are kept, of some 20 kB each."""
+
+_DAY = 86_400.0
+
 
 def cache_folder() -> Path:
     """Where programs are kept: ``$GRADEXP_CACHE``, or ``gradexp`` in the user's cache."""
-    chosen = os.environ.get("GRADEXP_CACHE")
+    chosen = AT_START.get("GRADEXP_CACHE")
     if chosen:
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = AT_START.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "gradexp"
+
+
+def _make_private(folder: Path) -> None:
+    """Makes the folder of programs, which are loaded and run: nobody else may write there.
+
+    Raises:
+        OSError: it cannot be made, or somebody else could write there.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if hasattr(os, "getuid"):
+        about = folder.lstat()
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, "is a link, or another user's")
+        if stat.S_IMODE(about.st_mode) & 0o077:
+            folder.chmod(0o700)
+
+
+def _is_private(folder: Path) -> bool:
+    about = folder.lstat()
+    return not hasattr(os, "getuid") or (
+        stat.S_ISDIR(about.st_mode)
+        and about.st_uid == os.getuid()
+        and not stat.S_IMODE(about.st_mode) & 0o077
+    )
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a file of the cache is this user's, no link, and nobody else's to write."""
+    about = file.lstat()
+    return stat.S_ISREG(about.st_mode) and (
+        not hasattr(os, "getuid")
+        or (about.st_uid == os.getuid() and not stat.S_IMODE(about.st_mode) & 0o022)
+    )
 
 
 def place(*parts: str) -> Path:
     """The file of what these make, with this version of torch."""
     key = hashlib.sha256("\0".join([*parts, torch.__version__]).encode()).hexdigest()[:32]
-    return cache_folder() / f"{key}.program"
+    return cache_folder() / f"{key}{_ENDING}"
 
 
 @cache
@@ -54,7 +100,7 @@ def kept(file: Path, make: Callable[[Path], None]) -> Path:
     if whole(file):
         return file
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(file.parent)
         building = tempfile.TemporaryDirectory(dir=file.parent, prefix="building-")
     except OSError as error:
         file = Path(_passing_folder(f"{file.parent}: {error.strerror}").name) / file.name
@@ -64,14 +110,31 @@ def kept(file: Path, make: Callable[[Path], None]) -> Path:
         make(result)
         with result.open("r+b") as made:  # at its end after the digest was read
             made.write(hashlib.file_digest(made, "sha256").digest())
+            os.fchmod(made.fileno(), 0o700)
         os.replace(result, file)  # another process may have been quicker: the same program
+    _drop_oldest(file.parent)
     return file
+
+
+def _drop_oldest(folder: Path) -> None:
+    """Removes the programs that were not used for longest, where they are more than `_MOST`."""
+    with suppress(OSError):
+        files = [entry for entry in os.scandir(folder) if entry.name.endswith(_ENDING)]
+        if len(files) <= _MOST:
+            return
+        by_use = sorted(files, key=lambda entry: entry.stat(follow_symlinks=False).st_mtime)
+        for entry in by_use[: len(files) - _MOST * 9 // 10]:
+            os.unlink(entry.path)
 
 
 def whole(file: Path) -> bool:
     """Whether a file of the cache is there, and as it was made: it ends with its digest."""
     try:
+        if not (_is_own(file) and _is_private(file.parent)):
+            return False
         content = file.read_bytes()
+        if time.time() - file.stat().st_mtime > _DAY:
+            os.utime(file)  # it is used: see `_drop_oldest`
     except OSError:
         return False
     return hashlib.sha256(content[:-_DIGEST]).digest() == content[-_DIGEST:]
@@ -90,7 +153,9 @@ def _passing_folder(reason: str) -> tempfile.TemporaryDirectory[str]:
 
 
 def also_named(file: Path, other: Path) -> None:
-    """Lets a file be found by another name, too, where the disk can do that."""
+    """Lets a file of the cache be found by another name, too, where the disk can do that."""
+    if file.parent != other.parent:  # it lives as long as this process
+        return
     try:
         other.unlink(missing_ok=True)
         os.link(file, other)

@@ -1,0 +1,141 @@
+"""The small language of ``--where``: names, numbers, texts, comparisons, and, or, not, in.
+
+Python's own parser reads it; what is not listed here is refused, so that nothing is called.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+_LONGEST = 2_000
+"""Characters."""
+
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+
+class UnknownName(Exception):
+    """An expression has a name that is no column."""
+
+
+class Unreadable(Exception):
+    """An expression is not of the language."""
+
+
+def rows_where(runs: pd.DataFrame, expression: str, names: Mapping[str, str]) -> pd.Series:
+    """Whether an expression is true, for each row.
+
+    Args:
+        runs: a row a run.
+        expression: such as ``optimizer.lr < 0.01 and outcome in ['converged', 'saddle']``.
+        names: the column that each name means.
+
+    Returns:
+        ``(rows,)``, true or false.
+
+    Raises:
+        UnknownName: a name is none of these.
+        Unreadable: it is not of the language, or is not true or false for each row.
+    """
+    if len(expression) > _LONGEST:
+        raise Unreadable("is too long")
+    columns: list[str] = []
+    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    pattern = re.compile(rf"'[^']*'|\"[^\"]*\"|(?<![\w.])(?P<name>{known or '(?!)'})(?![\w.])")
+
+    def substituted(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return match[0]
+        columns.append(names[match["name"]])
+        return f"_{len(columns) - 1}_"
+
+    try:
+        tree = ast.parse(pattern.sub(substituted, expression).strip(), mode="eval")
+        found = _Evaluation(runs, columns).of(tree.body)
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        raise Unreadable("cannot be read") from error
+    if not isinstance(found, pd.Series) or not pd.api.types.is_bool_dtype(found):
+        raise Unreadable("is not true or false for each run")
+    return found.fillna(False).astype(bool)
+
+
+class _Evaluation:
+    """Works an expression out.
+
+    Args:
+        runs: the rows.
+        columns: what stands for ``_0_``, ``_1_``, …
+    """
+
+    def __init__(self, runs: pd.DataFrame, columns: list[str]) -> None:
+        self._runs = runs
+        self._columns = {f"_{number}_": name for number, name in enumerate(columns)}
+
+    def of(self, node: ast.expr) -> Any:
+        """What a part of the expression comes to: a column, or a constant."""
+        match node:
+            case ast.Constant(value=bool() | int() | float() | str() as value):
+                return value
+            case ast.Name(id=name) if name in self._columns:
+                return self._runs[self._columns[name]]
+            case ast.Name(id="true" | "false" as word):
+                return word == "true"
+            case ast.Name() | ast.Attribute():
+                raise UnknownName(self._written(node))
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                return -value
+            case ast.UnaryOp(op=ast.Not(), operand=inner):
+                return ~self._truth(inner)
+            case ast.BoolOp(op=joint, values=parts):
+                truths = [self._truth(part) for part in parts]
+                both = operator.and_ if isinstance(joint, ast.And) else operator.or_
+                found = truths[0]
+                for truth in truths[1:]:
+                    found = both(found, truth)
+                return found
+            case ast.Compare(left=left, ops=kinds, comparators=rights):
+                return self._comparison(left, kinds, rights)
+        raise ValueError(type(node).__name__)
+
+    def _truth(self, node: ast.expr) -> Any:
+        found = self.of(node)
+        if not isinstance(found, pd.Series) or not pd.api.types.is_bool_dtype(found):
+            raise ValueError("neither true nor false")
+        return found
+
+    def _comparison(self, left: ast.expr, kinds: list[ast.cmpop], rights: list[ast.expr]) -> Any:
+        found: Any = True
+        value = self.of(left)
+        for kind, right in zip(kinds, rights, strict=True):
+            if isinstance(kind, ast.In | ast.NotIn):
+                if not isinstance(right, ast.List | ast.Tuple) or not isinstance(value, pd.Series):
+                    raise ValueError("in takes a key and a list")
+                one = value.isin([self.of(item) for item in right.elts])
+                found = found & (one if isinstance(kind, ast.In) else ~one)
+                continue
+            other = self.of(right)
+            compare = _COMPARISONS.get(type(kind))
+            if compare is None:
+                raise ValueError(type(kind).__name__)
+            found = found & compare(value, other)
+            value = other
+        return found
+
+    def _written(self, node: ast.AST) -> str:
+        """A name as the person wrote it."""
+        text = ast.unparse(node)
+        for name, column in self._columns.items():
+            text = text.replace(name, column)
+        return text
