@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -369,3 +370,26 @@ def test_the_choice_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         optimize(get("sphere"), (1.0, 1.0), SGD(lr=0.1), steps=123)
     assert any("engine: eager (about" in message for message in caplog.messages)
+
+
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="without vector registers nothing is streamed",
+)
+def test_streamed_stores_are_fenced_by_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In the machine code: OpenMP's barrier, which also orders them, is none of ours.
+    if shutil.which("objdump") is None:
+        pytest.skip("needs objdump, of binutils")
+    monkeypatch.setitem(AT_START, "GRADEXP_CACHE", str(tmp_path))
+    block._block.cache_clear()
+    rates = torch.full((3,), 0.1)
+    optimize(get("booth"), (1.0, 1.0), SGD(lr=rates), steps=9, compile="always")
+    program = next(iter(tmp_path.glob("*.program")))
+    told = subprocess.run(["objdump", "-d", program], capture_output=True, text=True, check=True)
+    lines = told.stdout.splitlines()
+    streamed = [at for at, line in enumerate(lines) if "vmovnt" in line]
+    fences = [at for at, line in enumerate(lines) if "sfence" in line]
+    assert streamed
+    assert fences

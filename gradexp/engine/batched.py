@@ -99,7 +99,9 @@ class Batched(Component):
 
         try:
             return block_for(problem)
-        except (CannotCompile, Unsupported) as error:
+        except Exception as error:  # of a person's surface or rule: eagerly it may do
+            if not isinstance(error, CannotCompile | Unsupported):
+                error = Unsupported(f"{type(error).__name__}: {error}")
             if self.compile == "always":
                 raise Mistake("compile", "always", f"cannot be done: {error}") from error
             message = f"engine: running eagerly, for it could not be compiled: {error}"

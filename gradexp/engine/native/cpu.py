@@ -134,6 +134,7 @@ static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, i
       $saves
     }
   }
+  if (loss_rows) fence();
 }
 
 extern "C" void run(int64_t threads, real* reals, int32_t* counts, int64_t* wholes, int64_t width,

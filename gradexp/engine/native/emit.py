@@ -124,7 +124,7 @@ class Emitter(Moves):
             if lanes:
                 read = [f"pack({r})" for r in read]
             if name == "pow":
-                return self._power(values, read)
+                return self._power(values, read, dtype, lanes)
             if name in CALLS and len(read) == CALLS[name].__code__.co_argcount - len(
                 CALLS[name].__defaults__ or ()
             ):
@@ -153,12 +153,13 @@ class Emitter(Moves):
 
         return self._compute(node, dtype, source.lanes, text)
 
-    def _power(self, values: list[Value], read: list[str]) -> str:
+    def _power(self, values: list[Value], read: list[str], dtype: torch.dtype, lanes: bool) -> str:
         exponent = values[1].known
         if exponent is None:
             return f"pow({read[0]}, {read[1]})"
         if exponent == 0:
-            return f"0 * ({read[0]}) + 1"
+            one = f"{C_TYPES[dtype]}(1)"
+            return f"pack({one})" if lanes else one
         return power(read[0], exponent)
 
     def _sin(self, node: Node) -> Value:
@@ -188,11 +189,16 @@ class Emitter(Moves):
 
     _cos = _sin
 
+    def _relu(self, node: Node) -> Value:
+        return self._clamped(node, (node.args[0], 0.0, None))
+
     def _clamp(self, node: Node) -> Value:
+        return self._clamped(node, (*node.args, None)[:3])
+
+    def _clamped(self, node: Node, arguments: tuple[Any, ...]) -> Value:
+        """What is kept between a lower and an upper bound, either of which may be none."""
         dtype: torch.dtype = node.meta["val"].dtype
-        x, low, high = (
-            None if a is None else self._operand(a, dtype) for a in (*node.args, None)[:3]
-        )
+        x, low, high = (None if a is None else self._operand(a, dtype) for a in arguments)
         assert x is not None
         lanes = self._shape(node)[1]
 

@@ -81,6 +81,13 @@ template <class T> inline void stream(T* to, Pack<T> x) {
 #endif
   }
 }
+// Streamed stores are ordered with nothing that follows: what another thread is told is there must
+// be there.
+inline void fence() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
 
 #define ARITHMETIC(op)                                                                       \
   template <class T> inline Pack<T> operator op(Pack<T> a, Pack<T> b) {                      \

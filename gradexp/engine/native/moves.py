@@ -185,8 +185,11 @@ class Moves(Writer):
         if not source.lanes or axes is None or len(source.shape) != 1:
             raise Unsupported("an operation over the runs of a batch")
         self._axis(source, axes[0])
-        terms = " + ".join(source.at((str(i),)) for i in range(source.places))
-        return self._compute(node, source.dtype, True, lambda index: terms)
+
+        def text(index: Index) -> str:  # what it reads is noted when it is written
+            return " + ".join(source.at((str(i),)) for i in range(source.places))
+
+        return self._compute(node, source.dtype, True, text)
 
 
 def _arguments(node: Node) -> list[Any]:

@@ -37,7 +37,6 @@ CALLS: dict[str, Callable[..., str]] = {
     "reciprocal": lambda x: f"1 / ({x})",
     "rsqrt": lambda x: f"1 / sqrt({x})",
     "sigmoid": lambda x: f"1 / (1 + exp(-({x})))",
-    "relu": lambda x: f"maximum({x}, 0 * ({x}))",
     "maximum": lambda x, y: f"maximum({x}, {y})",
     "minimum": lambda x, y: f"minimum({x}, {y})",
     "atan2": lambda x, y: f"atan2({x}, {y})",
