@@ -26,6 +26,7 @@ from gradexp.engine import (
     check_precision,
     choose_device,
 )
+from gradexp.identity import plain_values
 from gradexp.initializations import Initialization, starts
 from gradexp.mistakes import Mistake, nearest
 from gradexp.noises import Noise
@@ -118,22 +119,10 @@ class Experiment(Component):
         """What decides the run's numbers: classes and their fields, as plain values."""
         chosen = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            name: _plain(part)
+            name: plain_values(part)
             for name, part in chosen.items()
             if name not in ("log", "device", "sweep")
         }
-
-
-def _plain(value: Any) -> Any:
-    """Components as mappings with their class, so that 0 and 0.0 in a config are the same."""
-    if isinstance(value, Component):
-        inside = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-        return {"_target_": f"{type(value).__module__}.{type(value).__qualname__}", **inside}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    return value
 
 
 _KINDS: dict[str, Any] = {
