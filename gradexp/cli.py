@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     warnings.formatwarning = _one_line
+    # Of a config that says so of its own keys: a person who wrote it knows.
+    warnings.filterwarnings("ignore", "(?s).*is deprecated. Change your code and config to use")
     try:
         status = _dispatch(given)
         if sys.stdout is not None:

@@ -231,6 +231,8 @@ class Builder:
         if text not in self._parts:
             part = construct(name, node, _make)
             if name == "sweep":
+                if not isinstance(part, dict):
+                    raise Mistake(name, node, "must be a mapping")
                 part = _make(name, Sweep, part)
             if not isinstance(part, _KINDS.get(name, object)):
                 raise Mistake(name, node, f"does not make what belongs to the group {name}")

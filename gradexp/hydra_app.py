@@ -158,7 +158,12 @@ def _show(hydra: Hydra, name: str, args: Namespace, parser: Any) -> bool:
     elif args.info:
         hydra.show_info(args.info, config_name=name, overrides=args.overrides)
     elif args.shell_completion:
-        hydra.shell_completion(config_name=name, overrides=args.overrides)
+        try:
+            hydra.shell_completion(config_name=name, overrides=args.overrides)
+        except (ValueError, KeyError, NotImplementedError):  # a shell asks in another way
+            told = " ".join(args.overrides)
+            reason = "is written install=bash, uninstall=bash or query=bash; also zsh and fish"
+            raise Mistake("--shell-completion", told, reason) from None
     else:
         return False
     return True

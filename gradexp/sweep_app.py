@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log
 from hydra.plugins.launcher import Launcher
@@ -26,6 +27,7 @@ from gradexp.job import recall
 from gradexp.mistakes import Mistake, machine_failure
 from gradexp.output_folder import check_empty, claimed, give_up_claim
 from gradexp.processes import Standby
+from gradexp.sweeps import axes
 from gradexp.sweeps.composition import Composer
 from gradexp.sweeps.forecast import Forecast, Foreseen
 from gradexp.sweeps.ledger import Ledger
@@ -62,6 +64,7 @@ def begin_sweep(hydra: Hydra, name: str, config: DictConfig, arguments: list[str
         Interrupted: by a person.
     """
     HydraConfig.instance().set_config(config)
+    _check_size(config)
     folder = Path(config.hydra.sweep.dir)
     with claimed("hydra.sweep.dir", folder, _log(config)) as release:
         begun(arguments, config).write(folder)
@@ -86,6 +89,22 @@ def go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan)
     give_up_claim(folder)
     with _overview(config) as overview, held(folder):
         return _run_sweep(hydra, name, config, folder, overview, resumed=True)
+
+
+def _check_size(config: DictConfig) -> None:
+    """Checks that a sweep is not too large, before anything of it is made.
+
+    Raises:
+        Mistake: it is.
+    """
+    params = config.hydra.sweeper.get("params")
+    if params is None:
+        params = {}
+    if not isinstance(params, Mapping):
+        raise Mistake("hydra.sweeper.params", params, "must be a mapping of keys and values")
+    texts = [*(f"{key!s}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    parsed = OverridesParser.create().parse_overrides(texts)
+    axes.check_axes(parsed, crossed="n_trials" not in config.hydra.sweeper)
 
 
 def _log(config: DictConfig) -> str:
@@ -147,7 +166,8 @@ def foresee(
         Mistake: a person's mistake.
     """
     HydraConfig.instance().set_config(config)
-    folder = Path(str(OmegaConf.select(config, key))).absolute()
+    _check_size(config)
+    folder = Path(os.path.abspath(str(OmegaConf.select(config, key))))
     check_empty(key, folder)
     with TemporaryDirectory(prefix="gradexp-") as scratch:
         thrown_away = [f"hydra.sweep.dir='{scratch}'", "hydra.sweep.subdir='${hydra.job.num}'"]

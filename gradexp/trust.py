@@ -7,6 +7,7 @@ if the person running allows its package by name, ``GRADEXP_TRUST=mypackage,othe
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import isfunction
+from logging.config import DictConfigurator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -208,6 +210,9 @@ def check_hydra(node: dict[str, Any]) -> None:
     Raises:
         Mistake: something there is not allowed.
     """
+    for name in ("run", "sweep", "runtime", "overrides"):
+        if not isinstance(node.get(name), dict):
+            raise Mistake(f"hydra.{name}", node.get(name), "must be a mapping")
     for key, mapping in mappings(node, "hydra"):
         if "_target_" in mapping:
             _check_plugin(f"{key}._target_", mapping["_target_"])
@@ -226,6 +231,7 @@ def check_hydra(node: dict[str, Any]) -> None:
         _check_logging(f"hydra.{group}", node.get(group), places)
     _check_job(node.get("job"))
     _check_output_subdir(node.get("output_subdir"))
+    _check_verbose(node.get("verbose"))
     _check_launcher(node.get("launcher"))
 
 
@@ -246,6 +252,7 @@ _LOG_FOLDERS = {
 }
 """Where log files may lie."""
 
+_STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 _FACTORIES = ("logging.Formatter", "colorlog.ColoredFormatter")
 
 
@@ -273,6 +280,9 @@ def _check_logging(key: str, node: Any, folders: tuple[str, ...]) -> None:
             raise Mistake(
                 f"{place}.class", mapping["class"], f"must be one of {', '.join(_LOGGING)}"
             )
+        if "stream" in mapping and mapping["stream"] not in _STREAMS:
+            reason = f"must be {' or '.join(_STREAMS)}"
+            raise Mistake(f"{place}.stream", mapping["stream"], reason)
         if "filename" in mapping:
             _check_log_file(f"{place}.filename", mapping["filename"], folders)
     for place, value in leaves(node, key):
@@ -282,6 +292,82 @@ def _check_logging(key: str, node: Any, folders: tuple[str, ...]) -> None:
             raise Mistake(place, value, "must be written out")
         if re.match(r"[a-z]+://", value) and value not in _LOGGING:
             raise Mistake(place, value, f"must be one of {', '.join(_LOGGING)}")
+    if node is not None:
+        _check_logging_fits(key, node)
+
+
+def _check_logging_fits(key: str, node: dict[str, Any]) -> None:
+    """Checks a config of logging by making its parts, files aside: logging itself would say what is
+    wrong when the run has begun, and in many lines.
+
+    Raises:
+        Mistake: a part cannot be made.
+    """
+    maker: Any = DictConfigurator({"version": 1})
+    place = key
+    try:
+        if node.get("version") != 1:
+            raise ValueError("version must be 1")
+        for name, part in _parts(node, "formatters"):
+            place = f"{key}.formatters.{name}"
+            maker.configure_formatter(_written_out(part))
+        for name, part in _parts(node, "handlers"):
+            place = f"{key}.handlers.{name}"
+            _check_names(part.get("formatter"), node, "formatters")
+            _check_level(part)
+            if part.get("class") != "logging.FileHandler":
+                made = {k: v for k, v in part.items() if k not in ("formatter", "level")}
+                maker.configure_handler(_written_out(made)).close()
+            elif not isinstance(part.get("filename"), str):
+                raise ValueError("a FileHandler needs a filename")
+        named: list[tuple[str, Any]] = [("root", node.get("root")), *_parts(node, "loggers")]
+        for name, part in named:
+            place = f"{key}.{name}"
+            if part is None:
+                continue
+            if not isinstance(part, dict):
+                raise ValueError("must be a mapping")
+            _check_level(part)
+            if not isinstance(part.get("handlers") or [], list):
+                raise ValueError("handlers must be a list")
+            for handler in part.get("handlers") or []:
+                _check_names(handler, node, "handlers")
+    except Mistake:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise Mistake(place, "", f"cannot be used: {reason}") from None
+
+
+def _parts(node: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:
+    parts = node.get(name, {})
+    if not isinstance(parts, dict):
+        raise ValueError(f"{name} must be a mapping")
+    for part in parts.values():
+        if not isinstance(part, dict):
+            raise ValueError(f"each of {name} must be a mapping")
+    return [(str(key), part) for key, part in parts.items()]
+
+
+def _check_names(name: Any, node: dict[str, Any], group: str) -> None:
+    if name is not None and name not in node.get(group, {}):
+        raise ValueError(f"there is no {name} among {group}")
+
+
+def _check_level(part: dict[str, Any]) -> None:
+    level = part.get("level")
+    if level is not None and not (
+        isinstance(level, int) or level in logging.getLevelNamesMapping()
+    ):
+        raise ValueError(f"no such level: {level}")
+
+
+def _written_out(part: dict[str, Any]) -> dict[str, Any]:
+    """A part with something in the place of interpolations."""
+    return {
+        key: _PLAIN_INTERPOLATION.sub("x", value) if isinstance(value, str) else value
+        for key, value in part.items()
+    }
 
 
 def _check_log_file(key: str, value: Any, folders: tuple[str, ...]) -> None:
@@ -328,6 +414,17 @@ def _check_output_subdir(name: Any) -> None:
     """
     if name is not None and not _is_plain_name(name):
         raise Mistake("hydra.output_subdir", name, "must be a plain name, or null")
+
+
+def _check_verbose(verbose: Any) -> None:
+    """
+    Raises:
+        Mistake: it names no loggers.
+    """
+    names = verbose if isinstance(verbose, list) else [verbose]
+    fits = isinstance(verbose, bool | None) or all(isinstance(name, str) for name in names)
+    if not fits or "${" in str(verbose):
+        raise Mistake("hydra.verbose", verbose, "must be true, false, a logger or a list of them")
 
 
 _SHELL_WORD = re.compile(r"[\w.,:=+@%/ -]*")

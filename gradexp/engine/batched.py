@@ -14,7 +14,7 @@ import torch
 
 from gradexp.engine.chunks import run_in_chunks
 from gradexp.engine.cost import Forecast, predict
-from gradexp.engine.eager import EagerChunk
+from gradexp.engine.eager import EagerChunk, block_length
 from gradexp.engine.graphed import GraphedChunk
 from gradexp.engine.problem import Problem
 from gradexp.engine.trace import Trace
@@ -131,7 +131,7 @@ def _at(device: torch.device) -> AbstractContextManager[Any]:
 
 def _run_eagerly(problem: Problem) -> Trace:
     dim, device = problem.start.shape[0], problem.start.device
-    numbers = EagerChunk.longest * dim
+    numbers = block_length(dim) * dim
     kept = _EAGER_NUMBERS
     if device.type == "cuda":
         kept = torch.cuda.get_device_properties(device).total_memory // _BYTES_A_NUMBER

@@ -44,13 +44,24 @@ class Rows(NamedTuple):
     """``(dim, R, B)``"""
 
 
+_STEPS, _COORDINATES = 64, 2**15
+"""Steps of a block, and the coordinates of a point up to which it has so many."""
+
+
+def block_length(dim: int) -> int:
+    """The steps of a block: fewer where a point is so long that a block would fill the memory.
+
+    Path lengths are summed block by block, so that their last bit depends on it: it depends on the
+    surface alone.
+    """
+    return max(1, min(_STEPS, _STEPS * _COORDINATES // dim))
+
+
 class EagerChunk:
     """Runs that torch operations advance."""
 
-    shortest = longest = 64
-    """path lengths are summed block by block: their last bit depends on it"""
-
     def __init__(self, whole: Problem, columns: slice) -> None:
+        self.shortest = self.longest = block_length(whole.start.shape[0])
         self._problem = problem = whole.lanes(columns.start, columns.stop)
         known = bool(problem.least.value)
         tolerances = len(problem.record.tolerances)

@@ -31,6 +31,9 @@ def like(number: Number, point: Point) -> Tensor:
 def columns(point: Iterable[Number]) -> Tensor:
     """Coordinates that are floats or tensors ``(B,)`` as one float64 tensor ``(dim,)`` or
     ``(dim, B)``."""
+    point = tuple(point)
+    if all(type(x) is float for x in point):
+        return torch.tensor(point, dtype=torch.float64)
     tensors = [torch.as_tensor(x, dtype=torch.float64) for x in point]
     return torch.stack(torch.broadcast_tensors(*tensors))  # type: ignore[no-untyped-call]
 

@@ -104,7 +104,8 @@ def check_domain(domain: Any) -> None:
     Raises:
         Mistake: it is not.
     """
-    for pair in domain if isinstance(domain, list | tuple) else [domain]:
+    pairs = domain if isinstance(domain, list | tuple) else [domain]
+    for pair in {id(pair): pair for pair in pairs}.values():  # a million are one, repeated
         fits = isinstance(pair, list | tuple) and len(pair) == 2
         if not fits or not all(isinstance(end, int | float) for end in pair):
             raise Mistake("domain", domain, "must be a list of pairs [low, high], one a dimension")
