@@ -102,6 +102,10 @@ def _check_size(config: DictConfig) -> None:
         params = {}
     if not isinstance(params, Mapping):
         raise Mistake("hydra.sweeper.params", params, "must be a mapping of keys and values")
+    size = config.hydra.sweeper.get("max_batch_size")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        reason = "must be null or a whole number, at least 1"
+        raise Mistake("hydra.sweeper.max_batch_size", size, reason)
     texts = [*(f"{key!s}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     parsed = OverridesParser.create().parse_overrides(texts)
     axes.check_axes(parsed, crossed="n_trials" not in config.hydra.sweeper)

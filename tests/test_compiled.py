@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -393,3 +395,70 @@ def test_streamed_stores_are_fenced_by_the_code(
     fences = [at for at, line in enumerate(lines) if "sfence" in line]
     assert streamed
     assert fences
+
+
+def fresh(monkeypatch: pytest.MonkeyPatch, folder: Path, compiler: str) -> None:
+    """As in a new process, with another compiler and another cache."""
+    monkeypatch.setitem(AT_START, "GRADEXP_CACHE", str(folder))
+    monkeypatch.setitem(AT_START, "CXX", compiler)
+    for part in (build.compiler, build._command, build._version):
+        part.cache_clear()
+    block._block.cache_clear()
+
+
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    yield
+    for part in (build.compiler, build._command, build._version):
+        part.cache_clear()
+    block._block.cache_clear()
+
+
+def alive(group: int) -> bool:
+    """Whether a process of a group lives: one that has ended stays until its parent asks for it."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group, *_ = path.read_text().rpartition(")")[2].split()
+            if int(its_group) == group and state != "Z":
+                return True
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+def test_a_compiler_that_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_before: None
+) -> None:
+    script = tmp_path / "hangs"
+    script.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nsleep 1000 &\nwait\n")
+    script.chmod(0o755)
+    fresh(monkeypatch, tmp_path / "cache", str(script))
+    monkeypatch.setattr(build, "_PATIENCE", 0.5)
+    rates = torch.full((3,), 0.1)
+    began = time.monotonic()
+    with pytest.raises(Mistake, match="did not end within"):
+        optimize(get("matyas"), (1.0, 1.0), SGD(lr=rates), steps=9, compile="always")
+    assert time.monotonic() - began < 30
+    group = int((tmp_path / "pid").read_text())
+    assert not alive(group)  # nothing of it goes on
+
+
+def test_a_warm_cache_needs_no_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_before: None
+) -> None:
+    def loss() -> Tensor:
+        rates = torch.full((3,), 0.1)
+        trace = optimize(get("matyas"), (1.0, 1.0), SGD(lr=rates), steps=9, compile="always")
+        return recorded(trace.loss)
+
+    (tmp_path / "bin").mkdir()
+    compiler = tmp_path / "bin" / "mine"
+    compiler.write_text('#!/bin/sh\nexec g++ "$@"\n')
+    compiler.chmod(0o755)
+    fresh(monkeypatch, tmp_path / "cache", str(compiler))
+    first = loss()
+    compiler.unlink()
+    fresh(monkeypatch, tmp_path / "cache", str(compiler))
+    assert torch.equal(loss(), first)
+    fresh(monkeypatch, tmp_path / "another", str(compiler))
+    with pytest.raises(Mistake, match="there is no C\\+\\+ compiler"):
+        loss()

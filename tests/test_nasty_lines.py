@@ -74,6 +74,9 @@ def test_lines_through_the_parser_and_the_gate(line: list[str], gradexp: Gradexp
 
 
 @pytest.mark.slow  # a minute
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # log files left open
 @pytest.mark.timeout(600)
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=FIXTURES)
 @given(line=LINES)

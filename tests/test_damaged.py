@@ -1,0 +1,222 @@
+"""Damaged folders: one line and status 2 that name the file; resume makes damaged jobs again."""
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradexp import load
+from gradexp.mistakes import Mistake
+from gradexp.results import is_sound, read_record
+from tests.conftest import Gradexp
+
+Damage = Callable[[Path], object]
+
+
+def cut(name: str, size: int = 100) -> Damage:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:size])
+
+
+def write(name: str, text: str) -> Damage:
+    return lambda folder: (folder / name).write_text(text)
+
+
+def remove(name: str) -> Damage:
+    return lambda folder: (folder / name).unlink()
+
+
+def change(key: str, value: object) -> Damage:
+    def damage(folder: Path) -> None:
+        record = json.loads((folder / "run.json").read_text())
+        record[key] = value
+        (folder / "run.json").write_text(json.dumps(record))
+
+    return damage
+
+
+def arrays(**parts: object) -> Damage:
+    def damage(folder: Path) -> None:
+        with np.load(folder / "trace.npz") as file:
+            kept = {name: file[name] for name in file.files}
+        changed = {name: part for name, part in {**kept, **parts}.items() if part is not None}
+        np.savez(folder / "trace.npz", **changed)
+
+    return damage
+
+
+def huge(folder: Path) -> None:
+    """An array whose header says that it is larger than all memory."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**14,)}
+    )
+    with zipfile.ZipFile(folder / "trace.npz", "w") as archive:
+        archive.writestr("step.npy", header.getvalue())
+
+
+def compressed(folder: Path) -> None:
+    """A few bytes that expand to a gigabyte."""
+    with zipfile.ZipFile(folder / "trace.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("step.npy", bytes(2**26))
+
+
+OF_RECORDS: dict[str, Damage] = {
+    "empty": write("run.json", ""),
+    "cut": cut("run.json"),
+    "null": write("run.json", "null"),
+    "a mapping of nothing": write("run.json", "{}"),
+    "nested": write("run.json", "[" * 100_000),
+    "a list": write("run.json", "[1]"),
+    "no outcome": change("outcome", None),
+    "no evidence": change("evidence", {}),
+    "no metrics": change("metrics", []),
+    "a newer format": change("format", 99),
+    "an odd format": change("format", "new"),
+}
+OF_TRACES: dict[str, Damage] = {
+    "cut": cut("trace.npz", 700),
+    "empty": write("trace.npz", ""),
+    "gone": remove("trace.npz"),
+    "pickled": arrays(loss=np.array([{"a": 1}] * 4, dtype=object)),
+    "text": arrays(loss=np.array(["a"] * 4)),
+    "huge": huge,
+    "compressed": compressed,
+    "without steps": arrays(step=None),
+    "of two lengths": arrays(loss=np.zeros(2)),
+}
+ALL = [
+    *(pytest.param(damage, id=f"run.json {name}") for name, damage in OF_RECORDS.items()),
+    *(pytest.param(damage, id=f"trace.npz {name}") for name, damage in OF_TRACES.items()),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from gradexp.cli import main
+
+    folder = tmp_path_factory.mktemp("whole") / "s"
+    arguments = ["seed=1,2", "init=uniform", "steps=3", "log=none", f"hydra.sweep.dir={folder}"]
+    assert main(["run", "-m", *arguments]) == 0
+    return folder
+
+
+@pytest.fixture
+def sweep(whole: Path, tmp_path: Path) -> Path:
+    """A sweep of two jobs."""
+    shutil.copytree(whole, tmp_path / "s")
+    plan = tmp_path / "s" / "sweep.json"
+    plan.write_text(plan.read_text().replace(str(whole), str(tmp_path / "s")))
+    return tmp_path / "s"
+
+
+def assert_refused(gradexp: Gradexp, *command: str, part: str = "") -> None:
+    status, _, err = gradexp(*command)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert part in err
+
+
+@pytest.mark.parametrize("damage", ALL)
+def test_a_damaged_run_is_named_and_made_again(
+    damage: Damage, gradexp: Gradexp, sweep: Path
+) -> None:
+    digest = read_record(sweep / "1")["digest"]
+    damage(sweep / "1")
+    for command in (["replay", "s/1"], ["show", "s/1"]):
+        assert_refused(gradexp, *command, part="s/1")
+    assert not is_sound(sweep / "1")
+    status, _, err = gradexp("resume", "s")
+    assert status == 0, err
+    assert is_sound(sweep / "1")
+    assert read_record(sweep / "1")["digest"] == digest
+    assert gradexp("replay", str(sweep / "1"))[0] == 0
+
+
+@pytest.mark.parametrize("damage", OF_RECORDS.values(), ids=OF_RECORDS)
+def test_what_reads_the_records_names_a_damaged_one(
+    damage: Damage, gradexp: Gradexp, sweep: Path
+) -> None:
+    (sweep / "runs.parquet").unlink()
+    damage(sweep / "1")
+    assert_refused(gradexp, "compare", "s", part="s/1/run.json")
+    with pytest.raises(Mistake, match=r"1/run\.json"):
+        load(sweep)
+
+
+@pytest.mark.parametrize("damage", OF_TRACES.values(), ids=OF_TRACES)
+def test_loading_names_a_damaged_trace(damage: Damage, sweep: Path) -> None:
+    damage(sweep / "1")
+    with pytest.raises(Mistake, match="s/1"):
+        load(sweep)
+
+
+def without_columns(folder: Path) -> None:
+    pd.DataFrame({"x": [1]}).to_parquet(folder / "runs.parquet")
+
+
+def elsewhere(folder: Path) -> None:
+    table = pd.read_parquet(folder / "runs.parquet")
+    table["folder"] = ["../../etc", "/etc"]
+    table.to_parquet(folder / "runs.parquet")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut("runs.parquet"), write("runs.parquet", ""), without_columns, elsewhere],
+    ids=["cut", "empty", "without columns", "with folders elsewhere"],
+)
+def test_a_damaged_table(damage: Damage, gradexp: Gradexp, sweep: Path) -> None:
+    damage(sweep)
+    assert_refused(gradexp, "compare", "s", part="runs.parquet")
+    with pytest.raises(Mistake, match="gradexp resume makes it again"):
+        load(sweep)
+    assert gradexp("resume", "s")[0] == 0
+    assert gradexp("compare", str(sweep))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "[]", "{}", '{"arguments": 5, "cwd": "/", "now": []}',
+     '{"arguments": [1], "cwd": "/", "now": []}', '{"arguments": [], "cwd": 5, "now": []}',
+     '{"arguments": [], "cwd": "/", "now": [5]}', '{"arguments": [], "cwd": "/", "now": {}}',
+     '{"arguments": [], "cwd": "/", "now": [[["%Y"], 5]]}'],
+)  # fmt: skip
+def test_a_damaged_plan(text: str, gradexp: Gradexp, sweep: Path) -> None:
+    (sweep / "sweep.json").write_text(text)
+    assert_refused(gradexp, "resume", "s", part="s")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml", "hydra.yaml"])
+@pytest.mark.parametrize("text", [None, "", "a: [", "5", "a: !!python/name:os.system"])
+def test_damaged_configs(text: str | None, name: str, gradexp: Gradexp, sweep: Path) -> None:
+    path = sweep / "1" / ".hydra" / name
+    (sweep / "runs.parquet").unlink()
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    commands = [["compare", "s"], ["replay", "s/1"], ["show", "s/1"], ["compare", "s/1"]]
+    statuses = []
+    for command in commands:
+        status, _, err = gradexp(*command)
+        statuses.append(status)
+        assert status == 0 or (status == 2 and err.count("\n") == 1), err
+        assert status == 0 or name in err or "config" in err or "needs a value" in err
+    if name == "config.yaml":
+        assert statuses[1:3] == [2, 2]
+    if name == "overrides.yaml":
+        assert statuses[0] == 2
+
+
+def test_a_record_without_a_format_is_read(gradexp: Gradexp, sweep: Path) -> None:
+    record = json.loads((sweep / "1" / "run.json").read_text())
+    assert record.pop("format") == 1
+    (sweep / "1" / "run.json").write_text(json.dumps(record))
+    assert gradexp("replay", "s/1")[0] == 0
+    assert is_sound(sweep / "1")
