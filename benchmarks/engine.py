@@ -59,6 +59,7 @@ from benchmarks.jax_sides import by_hand, with_optax
 from benchmarks.sides import building, compiled, eager, torch_loop
 from benchmarks.timing import REST, measured, shown, times
 from benchmarks.work import ADDED, Work
+from gradexp.environment import AT_START
 
 CHOICES = {
     "optimizers": "sgd",
@@ -219,7 +220,7 @@ def main() -> None:
     jax.config.update("jax_platforms", given.device)
     jax.config.update("jax_enable_x64", True)
     with tempfile.TemporaryDirectory() as empty:
-        os.environ["GRADEXP_CACHE"] = empty
+        AT_START["GRADEXP_CACHE"] = empty
         print(
             f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {given.device}; "
             f"torch {torch.__version__}, jax {jax.__version__}, optax {optax.__version__}"

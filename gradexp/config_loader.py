@@ -20,8 +20,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gradexp.config_files import CONF, EXPERIMENTS
 from gradexp.hydra_errors import explained, uncomposed
+from gradexp.hydra_gate import check_hydra
 from gradexp.mistakes import Mistake
-from gradexp.trust import check_hydra, check_search_path
+from gradexp.trust import check_search_path
 from gradexp.yaml_files import check_small
 
 _REMEMBERED = 512
@@ -150,7 +151,7 @@ def output_folders(overrides: Sequence[str]) -> list[str]:
     ours = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False)
     assert isinstance(ours, dict)
     chosen = {f"hydra.{part}.dir": ours["hydra"][part]["dir"] for part in ("run", "sweep")}
-    given = {override.partition("=")[0] for override in overrides}
+    given = {override.partition("=")[0].lstrip("+") for override in overrides}
     return [f"{key}='{folder}'" for key, folder in chosen.items() if key not in given]
 
 

@@ -80,9 +80,17 @@ def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> 
     """
     typed = resumed is None
     with _application(arguments, "gradexp run", typed) as (hydra, name, args, parser):
+        if resumed is not None and not _is_sweep(args):
+            raise Mistake("", resumed[0], f"{resumed[0]}: its sweep.json is no sweep's")
         if _show(hydra, name, args, parser):
             return None
         return _run(hydra, name, args, list(arguments), resumed)
+
+
+def _is_sweep(args: Namespace) -> bool:
+    """Whether arguments are those of a sweep that is run, and not shown or foreseen."""
+    shown = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion, args.dry_run)
+    return not args.run and not any(shown)
 
 
 def compose(arguments: Sequence[str]) -> DictConfig:
@@ -194,6 +202,8 @@ def _run(
         if resumed is not None:
             return Runs(sweep=sweep_app.go_on(hydra, name, config, *resumed))
         return Runs(sweep=sweep_app.begin_sweep(hydra, name, config, arguments))
+    if resumed is not None:
+        raise Mistake("", resumed[0], f"{resumed[0]}: its sweep.json is no sweep's")
     parsed = OverridesParser.create().parse_overrides(overrides)
     GatedLoader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
     if args.dry_run:

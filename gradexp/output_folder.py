@@ -124,13 +124,21 @@ def staged(key: str, folder: Path, overwrite: bool, sure: Iterable[str] = ()) ->
             if not overwrite:
                 _refuse_existing(key, folder, names)
             for name in names:
-                os.replace(Path(staging) / name, folder / name)
+                _place(Path(staging) / name, folder / name, overwrite)
     except OSError as error:
         _remove_empty(missing)
-        raise Mistake(key, folder, f"cannot be written: {error.strerror}") from None
+        raise Mistake(key, folder, f"cannot be written: {error.strerror or error}") from None
     except Mistake:
         _remove_empty(missing)
         raise
+
+
+def _place(made: Path, path: Path, overwrite: bool) -> None:
+    """Brings a file to its place; without `overwrite` only where nothing is."""
+    if not overwrite:
+        with suppress(PermissionError):  # a disk without links
+            return os.link(made, path)
+    os.replace(made, path)
 
 
 def _refuse_existing(key: str, folder: Path, names: Iterable[str]) -> None:
@@ -188,6 +196,21 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
             raise Mistake(key, inside, "leads out of the sweep's folder by a link")
         if (folder / _CLAIM).is_symlink():
             raise Mistake(key, inside, f"{folder / _CLAIM} is a link")
+
+
+def check_links(sweep: Path, more: Iterable[str]) -> None:
+    """Checks that none of the files that a sweep writes is a link to another.
+
+    Args:
+        sweep: its folder.
+        more: names of files besides those of every sweep.
+
+    Raises:
+        Mistake: one is.
+    """
+    for name in (*_SWEEP_FILES, *more):
+        if (sweep / name).is_symlink():
+            raise Mistake("", sweep, f"{sweep / name} is a link: nothing is written through it")
 
 
 def clear(folder: Path, more: Iterable[str] = ()) -> None:

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from gradexp.hydra_errors import explained
 from gradexp.job import recall
 from gradexp.mistakes import Mistake, machine_failure
-from gradexp.output_folder import check_empty, claimed, give_up_claim
+from gradexp.output_folder import check_empty, check_links, claimed, give_up_claim
 from gradexp.processes import Standby
 from gradexp.sweeps import axes
 from gradexp.sweeps.composition import Composer
@@ -66,12 +66,14 @@ def begin_sweep(hydra: Hydra, name: str, config: DictConfig, arguments: list[str
     HydraConfig.instance().set_config(config)
     _check_size(config)
     folder = Path(config.hydra.sweep.dir)
-    with claimed("hydra.sweep.dir", folder, _log(config)) as release:
-        begun(arguments, config).write(folder)
-        with _overview(config) as overview, held(folder):
-            release()
-            folder = Path(os.path.abspath(folder))
-            return _run_sweep(hydra, name, config, folder, overview, resumed=False)
+    with (
+        claimed("hydra.sweep.dir", folder, _log(config)) as release,
+        _overview(config) as overview,
+        begun(arguments, config).kept(folder),
+    ):
+        release()
+        folder = Path(os.path.abspath(folder))
+        return _run_sweep(hydra, name, config, folder, overview, resumed=False)
 
 
 def go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan) -> Ledger:
@@ -86,8 +88,9 @@ def go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan)
     was = Path(os.path.abspath(config.hydra.sweep.dir))
     if was != folder:
         raise Mistake("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
-    give_up_claim(folder)
     with _overview(config) as overview, held(folder):
+        give_up_claim(folder)
+        check_links(folder, [_log(config), "optimization_results.yaml"])
         return _run_sweep(hydra, name, config, folder, overview, resumed=True)
 
 

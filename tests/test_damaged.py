@@ -60,6 +60,11 @@ def huge(folder: Path) -> None:
         archive.writestr("step.npy", header.getvalue())
 
 
+def folder_in_its_place(folder: Path) -> None:
+    (folder / "trace.npz").unlink()
+    (folder / "trace.npz").mkdir()
+
+
 def compressed(folder: Path) -> None:
     """A few bytes that expand to a gigabyte."""
     with zipfile.ZipFile(folder / "trace.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -89,6 +94,10 @@ OF_TRACES: dict[str, Damage] = {
     "compressed": compressed,
     "without steps": arrays(step=None),
     "of two lengths": arrays(loss=np.zeros(2)),
+    "with steps in two dimensions": arrays(step=np.zeros((4, 1), np.int64)),
+    "with a flat point": arrays(point=np.zeros(4)),
+    "with losses in two dimensions": arrays(loss=np.zeros((4, 2))),
+    "with steps that fall": arrays(step=np.array([3, 2, 1, 0])),
 }
 ALL = [
     *(pytest.param(damage, id=f"run.json {name}") for name, damage in OF_RECORDS.items()),
@@ -156,6 +165,17 @@ def test_loading_names_a_damaged_trace(damage: Damage, sweep: Path) -> None:
         load(sweep)
 
 
+def test_a_folder_in_the_place_of_a_file_stays(gradexp: Gradexp, sweep: Path) -> None:
+    folder_in_its_place(sweep / "1")
+    (sweep / "1" / "trace.npz" / "mine").touch()
+    assert_refused(gradexp, "replay", "s/1", part="trace.npz")
+    status, out, err = gradexp("resume", "s")
+    assert status == 1
+    assert "job 1 failed: IsADirectoryError" in out
+    assert "Traceback" not in err
+    assert (sweep / "1" / "trace.npz" / "mine").exists()
+
+
 def without_columns(folder: Path) -> None:
     pd.DataFrame({"x": [1]}).to_parquet(folder / "runs.parquet")
 
@@ -166,10 +186,16 @@ def elsewhere(folder: Path) -> None:
     table.to_parquet(folder / "runs.parquet")
 
 
+def with_text(folder: Path) -> None:
+    table = pd.read_parquet(folder / "runs.parquet")
+    table["metrics.final_loss"] = ["a", "b"]
+    table.to_parquet(folder / "runs.parquet")
+
+
 @pytest.mark.parametrize(
     "damage",
-    [cut("runs.parquet"), write("runs.parquet", ""), without_columns, elsewhere],
-    ids=["cut", "empty", "without columns", "with folders elsewhere"],
+    [cut("runs.parquet"), write("runs.parquet", ""), without_columns, elsewhere, with_text],
+    ids=["cut", "empty", "without columns", "with folders elsewhere", "with text for numbers"],
 )
 def test_a_damaged_table(damage: Damage, gradexp: Gradexp, sweep: Path) -> None:
     damage(sweep)

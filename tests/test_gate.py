@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gradexp import optimize
-from gradexp.comparison.where import Unreadable, rows_where
+from gradexp.comparison.where import UnknownName, Unreadable, rows_where
 from gradexp.engine.native import block, cache
 from gradexp.environment import AT_START
 from gradexp.mistakes import printable
@@ -24,7 +24,24 @@ from tests.conftest import Gradexp, left_behind
 QUICK = ["steps=3", "log=none"]
 
 # What a config file has below `hydra:`, and what the one line that is answered names.
+CALLBACK = "hydra.experimental.callbacks.LogJobReturnCallback"
 COMMANDS = [
+    # a mapping with a target, by way of a key of Hydra's that may hold one
+    (f"runtime: {{choices: {{evil: '${{elsewhere}}'}}}}\n  callbacks: {{c: {{_target_: {CALLBACK}, "
+     "x: '${hydra.runtime.choices.evil}'}}", "callbacks.c.x"),
+    ("help: {footer: evil}\n  sweeper: {params: {a: '${hydra.help.footer}'}}", "sweeper.params.a"),
+    # a scheme in two halves
+    ("help: {footer: '://evil.x'}\n  job_logging: {formatters: {x: "
+     "{datefmt: 'ext${hydra.help.footer}'}}}", "x.datefmt"),
+    ("job: {name: x}\n  job_logging: {formatters: {x: {datefmt: '${hydra.job.name}'}}}", "datefmt"),
+    # a folder of Hydra's that a config chooses
+    ("runtime: {output_dir: /tmp}", "hydra.runtime.output_dir"),
+    ("hydra_logging: {handlers: {f: {class: logging.FileHandler, "
+     "filename: '${hydra.sweep.dir}/evil.log'}}}", "f.filename"),
+    ("sweep: {dir: \"a\\nb\"}", "hydra.sweep.dir"),
+    # plugins of which nothing is known
+    ("callbacks: {c: {_target_: hydra.experimental.callbacks.PickleJobInfoCallback}}", "pickles"),
+    ("launcher: {_target_: hydra_plugins.mine.Launcher}", "hydra.launcher._target_"),
     ("job: {env_set: {CXX: \"sh -c 'touch evil'\"}}", "hydra.job.env_set"),
     ("job: {env_set: {PATH: /tmp, LD_PRELOAD: evil.so}}", "hydra.job.env_set"),
     ("job: {env_set: {GRADEXP_TRUST: os}}", "hydra.job.env_set"),
@@ -41,6 +58,8 @@ COMMANDS = [
     ("job_logging: {handlers: {file: {filename: '${hydra.runtime.output_dir}/../evil'}}}",
      "file.filename"),
     ("job_logging: {handlers: {file: {filename: '${hydra.runtime.output_dir}/x/../../evil'}}}",
+     "file.filename"),
+    ("job_logging: {handlers: {file: {filename: '${hydra.runtime.output_dir}/evil.desktop'}}}",
      "file.filename"),
     ("job_logging: {handlers: {file: {filename: 'cfg://formatters.plain.format'}}}",
      "file.filename"),
@@ -86,7 +105,11 @@ def test_a_config_file_neither_runs_nor_writes_anything(
     monkeypatch.setenv("SECRET", "s3cret")
     monkeypatch.setitem(AT_START, "GRADEXP_TRUST", "mine")
     (tmp_path / "mine.py").write_text("import torch\nclass Run: pass\n")
-    command = shared(f"defaults: [config, _self_]\nsteps: 2\nhydra:\n  {text}\n")
+    evil = "elsewhere: {_target_: builtins.open, _args_: [evil, w]}\n"
+    command = shared(
+        f"defaults: [config, _self_]\nsteps: 2\n{evil if 'elsewhere' in text else ''}"
+        f"hydra:\n  {text}\n"
+    )
     before = left_behind(tmp_path)
     status, out, err = gradexp("run", *command, "engine.compile=always")
     assert status == 2, out
@@ -211,14 +234,17 @@ def test_expressions(expression: str, kept: list[int]) -> None:
         "lr == outcome.str",
         "lr < 'a'",
         "1 < 2",
+        f"lr < 1{'0' * 400}",
         "not " * 900 + "flag",
         "(" * 900 + "flag" + ")" * 900,
     ],
 )
-def test_what_is_no_expression_is_refused(expression: str, tmp_path: Path) -> None:
-    with pytest.raises((Unreadable, LookupError, Exception)) as raised:
+def test_what_is_no_expression_is_refused(
+    expression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((Unreadable, UnknownName)):
         rows_where(RUNS, expression, NAMES)
-    assert type(raised.value).__module__ == "gradexp.comparison.where"
     assert left_behind(tmp_path) == []
 
 
@@ -293,8 +319,12 @@ def test_programs_are_kept_where_nobody_else_writes(
     program.chmod(0o700)
     folder.chmod(0o777)
     assert not cache.whole(program)
-    compiled()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    before = left_behind(folder)
+    compiled()  # it is not kept there, nor is the folder of a person's own changed
+    assert left_behind(folder) == before
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777
+    folder.chmod(0o700)
+    assert cache.whole(program)
     elsewhere = tmp_path / "elsewhere"
     program.rename(elsewhere)
     program.symlink_to(elsewhere)
@@ -317,15 +347,19 @@ def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(AT_START, "GRADEXP_CACHE", str(folder))
     monkeypatch.setattr(cache, "_MOST", 10)
     folder.mkdir(mode=0o700)
-    for age in range(20):
-        (folder / f"{age}.program").touch()
-        os.utime(folder / f"{age}.program", (0, time.time() - 100 * age))
-    (folder / "notes.txt").touch()
+    programs = [folder / f"{age:032x}.program" for age in range(20)]
+    for age, program in enumerate(programs):
+        program.touch()
+        os.utime(program, (0, time.time() - 100 * age))
+    theirs = {"notes.txt", "mine.program"}
+    for name in theirs:
+        (folder / name).touch()
+        os.utime(folder / name, (0, 0))
     compiled()
     left = {path.name for path in folder.iterdir()}
-    assert len(left) <= 11
-    assert {"notes.txt", "0.program"} <= left
-    assert "19.program" not in left
+    assert len(left) <= 12
+    assert {*theirs, programs[0].name} <= left
+    assert programs[19].name not in left
 
 
 BOMB = "\n".join(
@@ -359,7 +393,7 @@ def test_a_few_lines_that_expand_to_billions_are_refused(
     ):
         began = time.perf_counter()
         status, _, err = gradexp(*arguments)
-        assert time.perf_counter() - began < 1
+        assert time.perf_counter() - began < 20  # a second; copied out it would take hours
         assert status == 2
         assert err.count("\n") == 1
         assert "expand to more than" in err

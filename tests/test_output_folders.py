@@ -1,6 +1,7 @@
 """Output folders: what a person has there stays, and of two runs one gets a folder."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def test_an_empty_folder_of_a_persons_own_is_there_after_a_mistake(
 
 
 SUBDIRS = ["..", ".", "../mine", "${seed}/../..", "${seed}/../../mine/${seed}", "/tmp/${seed}",
-           "sweep.json", "${seed}/.", "a${oc.select:nothing,/}../../${seed}"]  # fmt: skip
+           "sweep.json", "a${oc.select:nothing,/}../../${seed}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("subdir", SUBDIRS)
@@ -94,14 +95,9 @@ def test_a_jobs_folder_lies_below_its_sweeps(subdir: str, gradexp: Gradexp, tmp_
     inside = tmp_path / "in"
     inside.mkdir()
     before = contents(tmp_path)
-    one = ["seed=1"] if subdir != "${seed}/." else ["seed=1", "hydra.sweep.subdir=1"]
     status, _, err = gradexp(
-        "run", "-m", *one, *QUICK, "hydra.sweep.dir=in/s", f"hydra.sweep.subdir='{subdir}'"
+        "run", "-m", "seed=1", *QUICK, "hydra.sweep.dir=in/s", f"hydra.sweep.subdir='{subdir}'"
     )
-    if subdir == "${seed}/.":
-        assert status == 0
-        assert is_whole(inside / "s" / "1")
-        return
     assert status == 2, err
     assert "hydra.sweep.subdir" in err
     assert contents(tmp_path) == before
@@ -164,6 +160,45 @@ def test_nothing_is_written_through_a_link(name: str, gradexp: Gradexp, tmp_path
     assert gradexp("resume", "s")[0] == 0
     assert (tmp_path / "mine").read_text() == "mine"
     assert is_whole(tmp_path / "s" / "1")
+
+
+@pytest.mark.parametrize("name", ["multirun.yaml", "runs.parquet", ".runs.parquet.partial"])
+def test_nor_in_the_sweeps_own_folder(name: str, gradexp: Gradexp, tmp_path: Path) -> None:
+    interrupted(gradexp, tmp_path / "s")
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "s" / name).unlink(missing_ok=True)
+    (tmp_path / "s" / name).symlink_to(tmp_path / "mine")
+    status, _, err = gradexp("resume", "s")
+    assert status == 2
+    assert f"{name} is a link" in err
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["hydra.run.dir=elsewhere"],
+        ["--help"],
+        ["--cfg", "job"],
+        ["-m", "--dry-run", "seed=1,2"],
+        ["--run", "-m", "seed=1"],
+        ["-sc", "install=bash"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_a_plan_that_is_no_sweeps_does_nothing(
+    arguments: list[str], gradexp: Gradexp, tmp_path: Path
+) -> None:
+    interrupted(gradexp, tmp_path / "s")
+    plan = json.loads((tmp_path / "s" / "sweep.json").read_text())
+    (tmp_path / "s" / "sweep.json").write_text(json.dumps({**plan, "arguments": arguments}))
+    before = contents(tmp_path)
+    status, out, err = gradexp("resume", "s")
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "sweep.json" in err
+    assert contents(tmp_path) == before
 
 
 def changed(plan: Path, old: str, new: str) -> None:

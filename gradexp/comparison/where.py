@@ -64,7 +64,14 @@ def rows_where(runs: pd.DataFrame, expression: str, names: Mapping[str, str]) ->
     try:
         tree = ast.parse(pattern.sub(substituted, expression).strip(), mode="eval")
         found = _Evaluation(runs, columns).of(tree.body)
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
+    except (
+        SyntaxError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise Unreadable("cannot be read") from error
     if not isinstance(found, pd.Series) or not pd.api.types.is_bool_dtype(found):
         raise Unreadable("is not true or false for each run")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gradexp.mistakes import Mistake
+from gradexp.mistakes import Mistake, machine_failure
 from gradexp.results.run_folder import is_whole, read_run
 from gradexp.results.table import TABLE, is_override, outcome_row
 
@@ -96,9 +96,9 @@ def _table(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
     try:
-        table = pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pyarrow's are of these kinds
-        if isinstance(error, OSError) and error.errno is not None:
+        table = _typed(pd.read_parquet(path))
+    except Exception as error:  # pyarrow's are of many kinds, and columns may hold anything
+        if machine_failure(error) is not None:
             raise
         reason = str(error).splitlines()[0]
         raise Mistake("", path, f"{path}: is damaged ({reason}); {_AGAIN}") from None
@@ -118,7 +118,7 @@ def _is_inside(folder: Any) -> bool:
     return (
         isinstance(folder, str)
         and not os.path.isabs(folder)
-        and not os.path.normpath(folder).startswith("..")
+        and Path(os.path.normpath(folder)).parts[:1] != ("..",)
     )
 
 

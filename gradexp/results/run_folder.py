@@ -18,7 +18,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from gradexp.mistakes import Mistake
+from gradexp.mistakes import Mistake, machine_failure
 
 EVENTS = "events.out.tfevents."
 """How the names of TensorBoard's files begin."""
@@ -84,7 +84,7 @@ def read_failure(folder: Path) -> str | None:
         return None
     try:
         return str(json.loads(Path(path).read_text())["reason"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OSError):
         return f"{_FAILURE} is damaged"
 
 
@@ -108,7 +108,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / _RECORD
     try:
         record = json.loads(path.read_text())
-    except (ValueError, RecursionError, FileNotFoundError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise _damaged(path, error) from None
     if not isinstance(record, dict):
         raise _damaged(path, "is no mapping")
@@ -158,8 +158,8 @@ def _read_trace(path: Path) -> dict[str, np.ndarray]:
     Raises:
         Mistake: it is damaged.
     """
-    size = path.stat().st_size
     try:
+        size = path.stat().st_size
         with zipfile.ZipFile(path) as archive:
             for part in archive.infolist():
                 if part.compress_type != zipfile.ZIP_STORED or part.file_size > size:
@@ -168,14 +168,23 @@ def _read_trace(path: Path) -> dict[str, np.ndarray]:
                     _check_header(file, part.file_size)
         with np.load(path, allow_pickle=False) as file:
             trace = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, KeyError, OSError, zipfile.BadZipFile, SyntaxError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+    except (*_UNREADABLE, OSError) as error:
+        if machine_failure(error) is not None:
             raise
         raise _damaged(path, error) from None
-    rows = {len(array) if array.ndim else -1 for array in trace.values()}
-    if "step" not in trace or rows != {len(trace["step"])}:
-        raise _damaged(path, "its arrays are not of one length")
+    step = trace.get("step")
+    if step is None or step.ndim != 1 or step.dtype.kind not in "iu" or not len(step):
+        raise _damaged(path, "it has no steps")
+    if (np.diff(step) <= 0).any():
+        raise _damaged(path, "its steps do not ascend")
+    for name, array in trace.items():
+        if array.ndim != (2 if name == "point" else 1) or len(array) != len(step):
+            raise _damaged(path, f"{name} is of shape {array.shape}")
     return trace
+
+
+_UNREADABLE = (ValueError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile)
+"""What is raised for a file that is no trace."""
 
 
 def _check_header(file: IO[bytes], size: int) -> None:

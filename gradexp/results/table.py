@@ -73,7 +73,7 @@ def jobs_of(folder: Path) -> int | None:
     path = folder / TABLE
     known = (parquet.read_schema(path).metadata or {}) if path.exists() else {}
     jobs = known.get(_JOBS.encode(), b"").decode(errors="replace")
-    return int(jobs) if jobs.isdecimal() else None
+    return int(jobs) if jobs.isdecimal() and len(jobs) < 10 else None
 
 
 def _flat(path: str, node: Any) -> dict[str, Any]:

@@ -27,9 +27,19 @@ class Plan(NamedTuple):
     now: list[list[Any]]
     """what the resolver ``now`` gave for which arguments: its folder's name comes of it"""
 
-    def write(self, folder: Path) -> None:
-        """Writes it into a sweep's folder."""
-        (folder / _PLAN).write_text(f"{json.dumps(self._asdict(), indent=2)}\n")
+    @contextmanager
+    def kept(self, folder: Path) -> Iterator[None]:
+        """Writes it into a sweep's folder, and holds it: see `held`. It is held before anything is
+        in it, so that nobody goes on with the sweep who could read it.
+
+        Raises:
+            FileExistsError: there is one.
+        """
+        with (folder / _PLAN).open("x") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(f"{json.dumps(self._asdict(), indent=2)}\n")
+            file.flush()
+            yield
 
     def set_clock(self, config: DictConfig) -> None:
         """Lets the resolver ``now`` give in a config what it gave then."""

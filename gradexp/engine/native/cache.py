@@ -6,6 +6,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import stat
 import tempfile
 import time
@@ -24,6 +25,7 @@ _DIGEST = 32
 """Bytes of a SHA-256."""
 
 _ENDING = ".program"
+_NAME = re.compile(rf"[0-9a-f]{{32}}{re.escape(_ENDING)}")
 
 _MOST = 4096
 """Programs that are kept, of some 20 kB each."""
@@ -51,8 +53,8 @@ def _make_private(folder: Path) -> None:
         about = folder.lstat()
         if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
             raise PermissionError(errno.EPERM, "is a link, or another user's")
-        if stat.S_IMODE(about.st_mode) & 0o077:
-            folder.chmod(0o700)
+        if stat.S_IMODE(about.st_mode) & 0o022:
+            raise PermissionError(errno.EPERM, "may be written by others (chmod go-w)")
 
 
 def _is_private(folder: Path) -> bool:
@@ -60,7 +62,7 @@ def _is_private(folder: Path) -> bool:
     return not hasattr(os, "getuid") or (
         stat.S_ISDIR(about.st_mode)
         and about.st_uid == os.getuid()
-        and not stat.S_IMODE(about.st_mode) & 0o077
+        and not stat.S_IMODE(about.st_mode) & 0o022
     )
 
 
@@ -119,7 +121,7 @@ def kept(file: Path, make: Callable[[Path], None]) -> Path:
 def _drop_oldest(folder: Path) -> None:
     """Removes the programs that were not used for longest, where they are more than `_MOST`."""
     with suppress(OSError):
-        files = [entry for entry in os.scandir(folder) if entry.name.endswith(_ENDING)]
+        files = [entry for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)]
         if len(files) <= _MOST:
             return
         by_use = sorted(files, key=lambda entry: entry.stat(follow_symlinks=False).st_mtime)
