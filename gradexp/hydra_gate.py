@@ -12,7 +12,7 @@ from gradexp.logging_gate import (
     is_plain_name,
     is_plain_path,
 )
-from gradexp.mistakes import Mistake, printable
+from gradexp.mistakes import Mistake
 from gradexp.trust import import_target, is_defined_in, is_inside, leaves, mappings
 
 _TEXTS = r"hydra[.:](run\.dir|sweep\.dir|runtime\.output_dir|runtime\.cwd|job\.(name|num|id))"
@@ -47,7 +47,7 @@ def check_hydra(node: dict[str, Any]) -> None:
     if node["runtime"].get("output_dir") not in (None, "???"):
         raise Mistake("hydra.runtime.output_dir", "", "is Hydra's own; set hydra.run.dir")
     for name, part in (("run.dir", node["run"]), ("sweep.dir", node["sweep"])):
-        if not printable(str(part.get("dir"))) == str(part.get("dir")).replace("\n", "\0"):
+        if re.search(r"[\x00-\x1f\x7f]", str(part.get("dir"))):
             raise Mistake(f"hydra.{name}", "", "must be one line")
     for key, mapping in mappings(node, "hydra"):
         if "_target_" in mapping:
