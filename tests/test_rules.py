@@ -127,7 +127,7 @@ GRIDS = [
     Grid(Adadelta, 1.0, {"rho": (0.9, 0.5), "eps": (1e-6, 1e-7), "weight_decay": (0.0, 0.3)}),
     Grid(
         RMSprop,
-        2e-4,
+        1e-4,
         {"alpha": (0.99, 0.95), "eps": EPS, "weight_decay": DECAY, "momentum": (0.0, 0.8)},
         {"centered": SWITCH},
     ),
@@ -197,7 +197,7 @@ def torch_way(
 def error(ours: Tensor, theirs: Tensor) -> float:
     """The largest relative error over steps and runs, of ways that moved and stayed bounded."""
     assert float(theirs.norm(dim=1).max()) < 10
-    assert float((theirs[-1] - theirs[0]).norm(dim=0).min()) > 1e-2
+    assert float((theirs[-1] - theirs[0]).norm(dim=0).min()) > 2e-5 * (len(theirs) - 1)
     return float(((ours - theirs).norm(dim=1) / theirs.norm(dim=1)).max())
 
 
