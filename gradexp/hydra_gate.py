@@ -35,8 +35,8 @@ def check_hydra(node: dict[str, Any]) -> None:
 
     Args:
         node: the config below ``hydra``, interpolations not resolved. Where something could be
-            imported only interpolations of Hydra's own plain values are let through, so that what
-            is checked here is what is used later.
+            imported only those interpolations are let through that give a text (`_TEXTS`), so that
+            what is checked here is what is used later.
 
     Raises:
         Mistake: something there is not allowed.
@@ -83,7 +83,8 @@ def _check_interpolations(key: str, node: Any) -> None:
 
 
 def _check_job(job: Any) -> None:
-    """
+    """Checks what a config says of jobs: their environment and their name.
+
     Raises:
         Mistake: a job would change the environment, or its name is no name of a file.
     """
@@ -98,7 +99,8 @@ def _check_job(job: Any) -> None:
 
 
 def _check_output_subdir(name: Any) -> None:
-    """
+    """Checks where in a run's folder Hydra writes its configs.
+
     Raises:
         Mistake: Hydra would write outside of the run's folder, or over gradexp's files.
     """
@@ -107,7 +109,8 @@ def _check_output_subdir(name: Any) -> None:
 
 
 def _check_verbose(verbose: Any) -> None:
-    """
+    """Checks which loggers are to say more.
+
     Raises:
         Mistake: it names no loggers.
     """

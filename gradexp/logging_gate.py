@@ -138,7 +138,8 @@ def _check_level(part: dict[str, Any]) -> None:
 
 
 def _check_log_file(key: str, value: Any, folders: tuple[str, ...]) -> None:
-    """
+    """Checks where a log file lies, and what it is called.
+
     Raises:
         Mistake: a log file may lie outside of the run's or the sweep's folder, or is one that
             another program would read as its own.

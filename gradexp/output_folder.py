@@ -1,7 +1,7 @@
 """Output folders: empty before anything is written, and one run's or one sweep's alone.
 
 gradexp deletes only files that it writes itself, by their names, and only in the folder of the run
-or sweep that it was told to make or to go on with. What else lies there stays.
+or sweep that it makes or resumes. What else lies there stays.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def staged(key: str, folder: Path, overwrite: bool, sure: Iterable[str] = ()) ->
         sure: names of files that will be written: it need not be waited for to refuse.
 
     Raises:
-        Mistake: a file is there already, or the folder cannot be written to; nothing was.
+        Mistake: a file is there already, or the folder cannot be written to. In the first case
+            nothing was written.
     """
     if not overwrite:
         _refuse_existing(key, folder, sure)

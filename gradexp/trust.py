@@ -1,8 +1,9 @@
 """What a config may name: config files are data, and import no code unless a person allows it.
 
-A config names classes by `_target_`. Those of gradexp's components, the optimizers of
-``torch.optim``, and Hydra's own launchers, sweepers and callbacks may be named; anything else only
-if the person running allows its package by name, ``GRADEXP_TRUST=mypackage,other``.
+A config names classes by `_target_`. Those of gradexp's components and the optimizers of
+``torch.optim`` may be named, and launchers, sweepers and callbacks that `gradexp.hydra_gate` knows;
+what another package defines only if the person running allows it by name,
+``GRADEXP_TRUST=mypackage,other``.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def locate(key: str, target: Any) -> Any:
 
     Args:
         key: where the target stands in the config.
-        target: the dotted path of a component, of an optimizer of ``torch.optim``, or of anything
-            in a trusted package.
+        target: the dotted path of a component, of an optimizer of ``torch.optim``, or of a
+            component, an optimizer or a function that a trusted package defines.
 
     Raises:
         Mistake: it is none of these, or does not exist.
