@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --quiet --durations 10
+# Compiled modules are kept, whatever the shell says: tests are found in half the time.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: run test test-all apart docstrings lint clean
 

@@ -111,19 +111,17 @@ def staged(key: str, folder: Path, overwrite: bool, sure: Iterable[str] = ()) ->
         sure: names of files that will be written: it need not be waited for to refuse.
 
     Raises:
-        Mistake: a file is there already, or the folder cannot be written to. In the first case
-            nothing was written.
+        Mistake: a file is there already, a folder is where a file goes, or nothing can be written
+            there. In the first two cases nothing was written.
     """
-    if not overwrite:
-        _refuse_existing(key, folder, sure)
+    _refuse_existing(key, folder, sure, overwrite)
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".gradexp-") as staging:
             yield Path(staging)
             names = sorted(os.listdir(staging))
-            if not overwrite:
-                _refuse_existing(key, folder, names)
+            _refuse_existing(key, folder, names, overwrite)
             for name in names:
                 _place(Path(staging) / name, folder / name, overwrite)
     except OSError as error:
@@ -142,10 +140,13 @@ def _place(made: Path, path: Path, overwrite: bool) -> None:
     os.replace(made, path)
 
 
-def _refuse_existing(key: str, folder: Path, names: Iterable[str]) -> None:
+def _refuse_existing(key: str, folder: Path, names: Iterable[str], overwrite: bool) -> None:
     for name in names:
-        if os.path.lexists(folder / name):
-            raise Mistake(key, folder / name, "is there already; --overwrite replaces it")
+        path = folder / name
+        if overwrite and path.is_dir() and not path.is_symlink():
+            raise Mistake(key, path, "is a folder, which --overwrite does not replace")
+        if not overwrite and os.path.lexists(path):
+            raise Mistake(key, path, "is there already; --overwrite replaces it")
 
 
 def _made(key: str, folder: Path) -> list[Path]:

@@ -36,10 +36,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Keeps the garbage collector from looking at torch again and again: a seventh of the time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Precompiles g++'s headers, before pytest-xdist starts its workers."""
+    """Precompiles g++'s headers, before pytest-xdist starts its workers; collects tests, and no
+    garbage meanwhile."""
+    gc.disable()
     if CXX is not None and not hasattr(config, "workerinput"):
         precompiled.precompile(build._command())
 

@@ -22,6 +22,7 @@ from gradexp.sweeps.axes import linspace, logspace, paired
 from gradexp.sweeps.composition import Composer, without_hydra
 from gradexp.sweeps.grid import grid
 from gradexp.sweeps.job_files import JobFiles
+from tests.conftest import in_tiers
 
 # Overrides of jobs of one sweep, which differ in plain values, or in what is not so plain.
 NASTY = {
@@ -85,18 +86,24 @@ NASTY = {
 }
 
 
-@pytest.fixture
-def loader() -> Iterator[ConfigLoaderImpl]:
+@pytest.fixture(scope="module")
+def loader() -> ConfigLoaderImpl:
     version.setbase("1.3")
     setup_globals()
-    yield ConfigLoaderImpl(create_config_search_path(f"file://{CONF}"))
+    return ConfigLoaderImpl(create_config_search_path(f"file://{CONF}"))
+
+
+@pytest.fixture(scope="module")
+def of_sweep(loader: ConfigLoaderImpl) -> DictConfig:
+    """The config of a sweep, which jobs' are made from: composing it takes longest."""
+    return loader.load_configuration("config", ["hydra.sweep.dir=s"], RunMode.MULTIRUN)
+
+
+@pytest.fixture
+def master(of_sweep: DictConfig) -> Iterator[DictConfig]:
+    HydraConfig.instance().set_config(of_sweep)
+    yield of_sweep
     HydraConfig.instance().cfg = None
-
-
-def master_of(loader: ConfigLoaderImpl) -> DictConfig:
-    master = loader.load_configuration("config", ["hydra.sweep.dir=s"], RunMode.MULTIRUN)
-    HydraConfig.instance().set_config(master)
-    return master
 
 
 def by_hydra(
@@ -110,15 +117,21 @@ def by_hydra(
     return config
 
 
-@pytest.mark.parametrize("jobs", NASTY.values(), ids=NASTY)
+OFTEN = (
+    *("floats", "null", "strings", "lists", "group choices", "choice and value", "additions"),
+    *("deletions", "interpolations", "a mapping", "hydra's own", "quotes and escapes"),
+)
+"""Those that are tried in the quick tier: a job takes Hydra a tenth of a second."""
+
+
+@pytest.mark.parametrize("name", in_tiers(NASTY, OFTEN.__contains__))
 def test_jobs_are_composed_and_written_as_hydra_does(
-    jobs: list[list[str]], loader: ConfigLoaderImpl, tmp_path: Path
+    name: str, loader: ConfigLoaderImpl, master: DictConfig, tmp_path: Path
 ) -> None:
-    master = master_of(loader)
     composer = Composer(loader, master)
     files: dict[int, JobFiles] = {}
     kept = []
-    for number, overrides in enumerate(jobs):
+    for number, overrides in enumerate(NASTY[name]):
         expected = by_hydra(loader, master, overrides, number)
         job = composer.compose(overrides, number)
         kept.append(job)  # so that the id of its template is its own
@@ -141,14 +154,14 @@ def test_jobs_are_composed_and_written_as_hydra_does(
             assert (tmp_path / str(number) / name).read_text() == OmegaConf.to_yaml(config)
 
 
-def test_plain_values_are_composed_once(loader: ConfigLoaderImpl) -> None:
-    composer = Composer(loader, master_of(loader))
+def test_plain_values_are_composed_once(loader: ConfigLoaderImpl, master: DictConfig) -> None:
+    composer = Composer(loader, master)
     jobs = [composer.compose([f"optimizer.lr={lr}", "seed=1"], 0) for lr in (0.1, 0.2, 1e-5)]
     assert len({id(job.template) for job in jobs}) == 1
 
 
-def test_an_unknown_key_is_refused(loader: ConfigLoaderImpl) -> None:
-    composer = Composer(loader, master_of(loader))
+def test_an_unknown_key_is_refused(loader: ConfigLoaderImpl, master: DictConfig) -> None:
+    composer = Composer(loader, master)
     with pytest.raises(HydraException):
         composer.compose(["optimizer.lrr=0.1"], 0)
 

@@ -352,13 +352,24 @@ def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for age, program in enumerate(programs):
         program.touch()
         os.utime(program, (0, time.time() - 100 * age))
-    theirs = {"notes.txt", "mine.program"}
-    for name in theirs:
+    killed, at_work, mine = (
+        folder / f".gradexp-building-{name}" for name in ("old", "new", "mine")
+    )
+    for made in (killed, at_work, mine):  # what a process has left that was killed as it compiled
+        made.mkdir()
+        (made / "step.cpp").touch()
+    (mine / "notes.txt").touch()
+    for made in (killed, mine):
+        os.utime(made, (0, 0))
+    theirs = {"notes.txt", "mine.program", at_work.name, mine.name}
+    for name in ("notes.txt", "mine.program"):
         (folder / name).touch()
         os.utime(folder / name, (0, 0))
     compiled()
     left = {path.name for path in folder.iterdir()}
-    assert len(left) <= 12
+    assert len([name for name in left if name.endswith(".program")]) <= 11
+    assert killed.name not in left
+    assert (mine / "notes.txt").exists()
     assert {*theirs, programs[0].name} <= left
     assert programs[19].name not in left
 

@@ -259,7 +259,9 @@ HIDDEN = [
 
 
 @pytest.mark.parametrize("overrides", HIDDEN, ids=lambda value: " ".join(value))
-@pytest.mark.parametrize("sweep", [False, True], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    "sweep", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["run", "sweep"]
+)
 def test_a_config_imports_nothing_that_is_not_allowed(
     overrides: list[str], sweep: bool, gradexp: Gradexp, tmp_path: Path
 ) -> None:

@@ -305,6 +305,13 @@ def test_figures_and_tables_replace_nothing_unless_told_to(
     assert gradexp(*command, "--overwrite")[0] == 0
     assert path.read_bytes() != b"mine"
     assert not list(tmp_path.rglob(".gradexp-*"))
+    path.unlink()
+    path.mkdir()
+    before = contents(tmp_path)
+    status, _, err = gradexp(*command, "--overwrite")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"{file}: is a folder" in err
+    assert contents(tmp_path) == before
 
 
 def full(*args: Any, **kwargs: Any) -> NoReturn:

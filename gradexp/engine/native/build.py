@@ -13,7 +13,15 @@ from pathlib import Path
 
 import torch
 
-from gradexp.engine.native.cache import also_named, cache_folder, kept, own_source, place, whole
+from gradexp.engine.native.cache import (
+    SOURCE,
+    also_named,
+    cache_folder,
+    kept,
+    own_source,
+    place,
+    whole,
+)
 from gradexp.environment import AT_START
 
 _HEADERS = sorted(Path(__file__).parent.glob("*.hpp"))
@@ -149,7 +157,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def _compile(source: str, result: Path) -> None:
-    code = result.with_name("step.cpp")
+    code = result.with_name(SOURCE)
     code.write_text(source)
     command = _command()
     where = command.index(f"-I{_HEADERS[0].parent}") + 1

@@ -25,6 +25,12 @@ _DIGEST = 32
 """Bytes of a SHA-256."""
 
 _ENDING = ".program"
+_BUILDING = ".gradexp-building-"
+"""How the names of folders begin in which programs are made."""
+
+SOURCE, PROGRAM = "step.cpp", "program"
+"""The files in them."""
+
 _NAME = re.compile(rf"[0-9a-f]{{32}}{re.escape(_ENDING)}")
 
 _MOST = 4096
@@ -49,30 +55,27 @@ def _make_private(folder: Path) -> None:
         OSError: it cannot be made, or somebody else could write there.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if hasattr(os, "getuid"):
-        about = folder.lstat()
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
-            raise PermissionError(errno.EPERM, "is a link, or another user's")
-        if stat.S_IMODE(about.st_mode) & 0o022:
-            raise PermissionError(errno.EPERM, "may be written by others (chmod go-w)")
+    if not _is_private(folder):
+        reason = "is a link, another user's, or may be written by others (chmod go-w)"
+        raise PermissionError(errno.EPERM, reason)
 
 
 def _is_private(folder: Path) -> bool:
     about = folder.lstat()
+    return stat.S_ISDIR(about.st_mode) and _is_this_users(about)
+
+
+def _is_this_users(about: os.stat_result) -> bool:
+    """Whether nobody else can write to what this is about."""
     return not hasattr(os, "getuid") or (
-        stat.S_ISDIR(about.st_mode)
-        and about.st_uid == os.getuid()
-        and not stat.S_IMODE(about.st_mode) & 0o022
+        about.st_uid == os.getuid() and not stat.S_IMODE(about.st_mode) & 0o022
     )
 
 
 def _is_own(file: Path) -> bool:
     """Whether a file of the cache is this user's, no link, and nobody else's to write."""
     about = file.lstat()
-    return stat.S_ISREG(about.st_mode) and (
-        not hasattr(os, "getuid")
-        or (about.st_uid == os.getuid() and not stat.S_IMODE(about.st_mode) & 0o022)
-    )
+    return stat.S_ISREG(about.st_mode) and _is_this_users(about)
 
 
 def place(*parts: str) -> Path:
@@ -92,7 +95,7 @@ def own_source() -> str:
 
 
 def kept(file: Path, make: Callable[[Path], None]) -> Path:
-    """A file of the cache, made by a function that fills an empty folder's ``program`` if it is not
+    """A file of the cache, made by a function that fills an empty folder's `PROGRAM` if it is not
     there and whole; where the cache cannot be written, one like it that lives as long as this
     process.
 
@@ -103,12 +106,12 @@ def kept(file: Path, make: Callable[[Path], None]) -> Path:
         return file
     try:
         _make_private(file.parent)
-        building = tempfile.TemporaryDirectory(dir=file.parent, prefix="building-")
+        building = tempfile.TemporaryDirectory(dir=file.parent, prefix=_BUILDING)
     except OSError as error:
         file = Path(_passing_folder(f"{file.parent}: {error.strerror}").name) / file.name
-        building = tempfile.TemporaryDirectory(dir=file.parent, prefix="building-")
+        building = tempfile.TemporaryDirectory(dir=file.parent, prefix=_BUILDING)
     with building as folder:
-        result = Path(folder) / "program"
+        result = Path(folder) / PROGRAM
         make(result)
         with result.open("r+b") as made:  # at its end after the digest was read
             made.write(hashlib.file_digest(made, "sha256").digest())
@@ -119,14 +122,28 @@ def kept(file: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _drop_oldest(folder: Path) -> None:
-    """Removes the programs that were not used for longest, where they are more than `_MOST`."""
+    """Removes the programs that were not used for longest, where they are more than `_MOST`, and
+    what processes that were killed while they built one have left."""
     with suppress(OSError):
-        files = [entry for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)]
+        entries = list(os.scandir(folder))
+        for entry in entries:
+            if entry.name.startswith(_BUILDING) and entry.is_dir(follow_symlinks=False):
+                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                if age > _DAY:
+                    _remove_building(Path(entry.path))
+        files = [entry for entry in entries if _NAME.fullmatch(entry.name)]
         if len(files) <= _MOST:
             return
         by_use = sorted(files, key=lambda entry: entry.stat(follow_symlinks=False).st_mtime)
         for entry in by_use[: len(files) - _MOST * 9 // 10]:
             os.unlink(entry.path)
+
+
+def _remove_building(folder: Path) -> None:
+    with suppress(OSError):
+        for name in (SOURCE, PROGRAM):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def whole(file: Path) -> bool:
