@@ -1,23 +1,26 @@
 """How a run ended, and the evidence for it.
 
 A run whose gradient norm fell below ``stop.gradient`` is at a stationary point, or near one. Which
-kind is decided in this order:
+kind is decided in this order, where D is the diameter of the surface's domain and S how high the
+loss is there (`gradexp.analysis.scale`):
 
-1. A declared stationary point is within `NEAR` · (1 + its norm) and the losses differ by no more
-   than `NEAR` · (1 + the loss there): ``converged`` if it is a minimum, ``saddle`` if it is a
-   saddle or a maximum (which is where going uphill ends, too).
-2. The loss is within `AT_MINIMUM` · max(1, |minimum|) of the surface's minimum: ``converged``, to
-   a minimizer that is not declared.
-3. Gradient and curvature are so small that even across the whole domain, of diameter D, they
-   would change the loss by less than `FLAT` times what it has still to fall, ‖∇f‖ D + ½ |λ| D²
-   with the eigenvalue λ that is largest in size: ``plateau``. Where the minimum is unknown only a
-   Hessian of zeros counts.
-4. Eigenvalues of the Hessian, against `DEGENERATE` times the largest in size: one is clearly
-   negative, ``saddle``; all are clearly positive, ``converged``, to a minimum that is not
-   declared; otherwise ``plateau``.
+1. A declared stationary point is within `NEAR` · D and the losses differ by no more than
+   `LEVEL` · S: ``converged`` if it is a minimum, ``saddle`` if it is a saddle or a maximum (which
+   is where going uphill ends, too).
+2. Gradient and curvature are so small that even across the whole domain they would change the loss
+   by less than `FLAT` times what it has still to fall, ‖∇f‖ D + ½ |λ| D² with the eigenvalue λ of
+   the Hessian that is largest in size: ``plateau``.
+3. Newton's method comes to a stationary point near by (`gradexp.analysis.stationary`): a minimum,
+   ``converged``, if only one of a valley of them; a saddle, ``saddle``; one around which the loss
+   does not change, ``plateau``. Where it comes to none, the way leads on, ever flatter:
+   ``plateau``.
+
+Of more than `gradexp.analysis.stationary.LARGEST` dimensions there is no Hessian: instead of 2 and
+3, a run is ``converged`` whose loss is within `AT_MINIMUM` · S of the surface's minimum, and
+otherwise on a ``plateau``.
 
 A run that used all its steps is ``cycling`` where its last recorded points go round the same few
-again and again (`gradexp.analysis.cycle`; it takes recorded points); ``plateau`` by 3, where its
+again and again (`gradexp.analysis.cycle`; it takes recorded points); ``plateau`` by 2, where its
 gradient is above ``stop.gradient`` but so small that it leads nowhere; otherwise ``budget``: it was
 still on its way.
 """
@@ -32,16 +35,16 @@ import torch
 from torch import Tensor
 
 from gradexp.analysis.cycle import Cycle, find_cycle
+from gradexp.analysis.scale import diameter, height
+from gradexp.analysis.stationary import DEGENERATE, LARGEST, Kind, stationary_near
 from gradexp.engine import End, Stop, Trace
 from gradexp.mistakes import coordinates
 from gradexp.surfaces import StationaryPoint, Surface, hessian
 
-NEAR = 1e-3
+NEAR = 1e-4
+LEVEL = 1e-4
 AT_MINIMUM = 1e-9
 FLAT = 1e-3
-DEGENERATE = 1e-6
-
-_LARGEST_HESSIAN = 256
 
 Word: TypeAlias = Literal["converged", "saddle", "plateau", "cycling", "diverged", "budget"]
 
@@ -100,7 +103,7 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
         reached = True
         word, because = _at_declared(surface, *nearest)
     else:
-        word, because = _at_rest(surface, float(value), gradient_norm, eigenvalues)
+        word, because = _at_rest(surface, point, gradient_norm, eigenvalues)
     found = None
     if nearest is not None:
         stationary, distance = nearest
@@ -134,7 +137,7 @@ def _nearest(surface: Surface, point: Tensor) -> tuple[StationaryPoint, float] |
 
 def _eigenvalues(surface: Surface, point: Tensor) -> list[float] | None:
     """The eigenvalues of the Hessian, ascending; None where it is too large or not finite."""
-    if len(point) > _LARGEST_HESSIAN:
+    if len(point) > LARGEST:
         return None
     matrix = hessian(surface, point)
     if not bool(matrix.isfinite().all()):
@@ -164,8 +167,8 @@ def _is_at(surface: Surface, value: float, stationary: StationaryPoint, distance
     """Whether a run that rests at this distance rests there."""
     place = torch.tensor(stationary.point, dtype=torch.float64)
     there = float(surface.value(place))
-    close = distance <= NEAR * (1 + float(place.norm()))
-    return close and abs(value - there) <= NEAR * (1 + abs(there))
+    close = distance <= NEAR * diameter(surface)
+    return close and abs(value - there) <= LEVEL * height(surface)
 
 
 def _at_declared(
@@ -193,29 +196,44 @@ def _round(cycle: Cycle) -> int:
 def _is_flat(
     surface: Surface, value: float, gradient_norm: float, eigenvalues: list[float] | None
 ) -> bool:
-    """3 of the above, where the minimum is known."""
+    """2 of the above, where the minimum is known."""
     if surface.minimum is None or eigenvalues is None:
         return False
-    diameter = math.hypot(*(top - bottom for bottom, top in surface.domain))
-    change = gradient_norm * diameter + max(map(abs, eigenvalues)) * diameter**2 / 2
+    far = diameter(surface)
+    change = gradient_norm * far + max(map(abs, eigenvalues)) * far**2 / 2
     return change <= FLAT * (value - float(surface.minimum))
 
 
 def _at_rest(
-    surface: Surface, value: float, gradient_norm: float, eigenvalues: list[float] | None
+    surface: Surface, point: Tensor, gradient_norm: float, eigenvalues: list[float] | None
 ) -> tuple[Word, str]:
-    """What a point is that is not declared and has all but no gradient: 2 to 4 of the above."""
-    minimum = None if surface.minimum is None else float(surface.minimum)
-    if minimum is not None and abs(value - minimum) <= AT_MINIMUM * max(1.0, abs(minimum)):
-        return "converged", "the loss is at its minimum, at a point that is not declared"
+    """What a point is that is not declared and has all but no gradient: 2 and 3 of the above."""
+    value = float(surface.value(point))
     if eigenvalues is None:
+        least = None if surface.minimum is None else float(surface.minimum)
+        if least is not None and abs(value - least) <= AT_MINIMUM * height(surface):
+            return "converged", "the loss is at its minimum, at a point that is not declared"
         return "plateau", "the gradient is all but zero; the Hessian is not to be had"
-    low, high = eigenvalues[0], eigenvalues[-1]
-    largest = max(abs(low), abs(high))
-    if largest == 0 or _is_flat(surface, value, gradient_norm, eigenvalues):
+    if _is_flat(surface, value, gradient_norm, eigenvalues):
+        largest = max(map(abs, eigenvalues))
         return "plateau", f"gradient and curvature (at most {largest:.2g}) are all but zero"
-    if low < -DEGENERATE * largest:
-        return "saddle", f"the Hessian has a negative eigenvalue, {low:.2g}"
-    if low > DEGENERATE * largest:
-        return "converged", f"the Hessian is positive definite (least eigenvalue {low:.2g})"
-    return "plateau", f"the Hessian is degenerate (least eigenvalue {low:.2g})"
+    found = stationary_near(surface, point)
+    where, low = coordinates(found.point.tolist()), float(found.eigenvalues[0])
+    clear = abs(low) > DEGENERATE * float(found.eigenvalues.abs().max())
+    sentences: dict[Kind, tuple[Word, str]] = {
+        "minimum": (
+            "converged",
+            f"at {where} the Hessian is positive definite (least eigenvalue {low:.2g})"
+            if clear
+            else f"around {where} the loss falls on no side",
+        ),
+        "saddle": (
+            "saddle",
+            f"at {where} the Hessian has a negative eigenvalue, {low:.2g}"
+            if clear
+            else f"at {where} the Hessian is degenerate, and the loss falls on one side",
+        ),
+        "flat": ("plateau", f"around {where} the loss changes by no more than its rounding"),
+        "none": ("plateau", "the gradient is all but zero, but no stationary point is near"),
+    }
+    return sentences[found.kind]
