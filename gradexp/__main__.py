@@ -1,8 +1,11 @@
 """``python -m gradexp``."""
 
+import os
 import sys
 
-from gradexp.cli import main
-
 if __name__ == "__main__":
+    if not sys.flags.safe_path and sys.path[0] == os.getcwd():
+        del sys.path[0]  # nothing is imported from the folder that it is started in
+    from gradexp.cli import main
+
     sys.exit(main())

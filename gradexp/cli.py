@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from gradexp import __version__
+from gradexp import __version__, environment
 from gradexp.mistakes import Mistake, machine_failure, nearest, printable
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal without Greek letters still gets the rest
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    environment.hand_on()
     warnings.formatwarning = _one_line
     # Of a config that says so of its own keys: a person who wrote it knows.
     warnings.filterwarnings("ignore", "(?s).*is deprecated. Change your code and config to use")

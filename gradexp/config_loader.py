@@ -23,7 +23,7 @@ from gradexp.hydra_errors import explained, uncomposed
 from gradexp.hydra_gate import check_hydra
 from gradexp.mistakes import Mistake
 from gradexp.trust import check_search_path
-from gradexp.yaml_files import check_small
+from gradexp.yaml_files import check_interpolations, check_small
 
 _REMEMBERED = 512
 """Config files that are kept parsed."""
@@ -87,9 +87,10 @@ class GatedLoader(ConfigLoaderImpl):
             raise
         except Exception as error:  # broken YAML, values that Hydra's own code stumbles over
             raise uncomposed(error, overrides) from error
-        plain = OmegaConf.to_container(config.hydra, resolve=False)
+        plain = OmegaConf.to_container(config, resolve=False)
         assert isinstance(plain, dict)
-        check_hydra({str(name): node for name, node in plain.items()})
+        check_interpolations(plain)
+        check_hydra({str(name): node for name, node in plain["hydra"].items()})
         return config
 
     def load_sweep_config(

@@ -9,8 +9,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-FOLDER = Path.cwd()
-"""The folder in which gradexp was imported: where a person's own packages may lie."""
+_FOLDER = "GRADEXP_FOLDER"
+_OF_CODE = ("CXX", "GRADEXP_CACHE", "GRADEXP_TRUST", "PATH", "XDG_CACHE_HOME")
+
+
+def _folder() -> Path:
+    """The folder of the start: of this process, or of the one that has started it."""
+    try:
+        return Path(os.environ.get(_FOLDER) or os.getcwd())
+    except OSError:  # it was deleted
+        return Path(os.sep)
+
+
+FOLDER = _folder()
+"""The folder in which gradexp was started: where a person's own packages may lie."""
 
 
 def _with_whole_paths(environment: dict[str, str]) -> dict[str, str]:
@@ -29,6 +41,15 @@ def _with_whole_paths(environment: dict[str, str]) -> dict[str, str]:
 
 AT_START = _with_whole_paths(dict(os.environ))
 """The environment in which it was."""
+
+
+def hand_on() -> None:
+    """Lets the processes that this one starts have what is here: the folder that they are started
+    in, which a file may name, is nowhere that code is looked for."""
+    for name in _OF_CODE:
+        if name in AT_START:
+            os.environ[name] = AT_START[name]
+    os.environ |= {_FOLDER: str(FOLDER), "PYTHONSAFEPATH": "1"}
 
 
 def trusted_packages() -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from gradexp.engine import (
     check_precision,
     choose_device,
 )
+from gradexp.environment_gate import guarded_environment
 from gradexp.identity import plain_values
 from gradexp.initializations import Initialization, starts
 from gradexp.mistakes import Mistake, nearest
@@ -40,7 +41,7 @@ from gradexp.numbers import (
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
 from gradexp.surfaces import Surface, from_function, value_and_gradient
-from gradexp.trust import construct, guarded_environment
+from gradexp.trust import construct
 from gradexp.yaml_files import read_config
 
 

@@ -27,10 +27,10 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gradexp.config_loader import GatedLoader, check_primary, output_folders, search_path
+from gradexp.environment_gate import guarded_environment
 from gradexp.hydra_errors import explained
 from gradexp.mistakes import Mistake
 from gradexp.output_folder import claimed
-from gradexp.trust import guarded_environment
 
 if TYPE_CHECKING:
     from gradexp.job import Result

@@ -82,6 +82,10 @@ def _check_interpolations(key: str, node: Any) -> None:
             raise Mistake(place, value, "must be written out")
 
 
+_LONGEST = 200
+"""Bytes of a job's name, of which a log file's is made."""
+
+
 def _check_job(job: Any) -> None:
     """Checks what a config says of jobs: their environment and their name.
 
@@ -94,18 +98,21 @@ def _check_job(job: Any) -> None:
         if job.get(key):
             reason = "a config must not set the environment; set it where gradexp is started"
             raise Mistake(f"hydra.job.{key}", "", reason)
-    if "name" in job and not is_plain_name(job["name"]):
-        raise Mistake("hydra.job.name", job["name"], "must be a plain name, as a file's")
+    name = job.get("name", "gradexp")
+    if not is_plain_name(name) or len(name.encode()) > _LONGEST:
+        reason = f"must be a plain name, as a file's, of at most {_LONGEST} bytes"
+        raise Mistake("hydra.job.name", name, reason)
 
 
 def _check_output_subdir(name: Any) -> None:
-    """Checks where in a run's folder Hydra writes its configs.
+    """Checks where in a run's folder Hydra writes its configs: with a name of its own choice, a
+    config could become another program's.
 
     Raises:
-        Mistake: Hydra would write outside of the run's folder, or over gradexp's files.
+        Mistake: it is another place than that where gradexp looks for them.
     """
-    if name is not None and not is_plain_name(name):
-        raise Mistake("hydra.output_subdir", name, "must be a plain name, or null")
+    if name not in (None, ".hydra"):
+        raise Mistake("hydra.output_subdir", name, "must be .hydra, or null")
 
 
 def _check_verbose(verbose: Any) -> None:
@@ -158,7 +165,7 @@ def _check_plugin(key: str, target: Any) -> None:
     from hydra.plugins.launcher import Launcher
     from hydra.plugins.sweeper import Sweeper
 
-    packages = ("hydra", "hydra_plugins", *trusted_packages())
+    packages = (*_PLUGINS, *trusted_packages())
     known = "Hydra's own, gradexp's, joblib's or submitit's"
     reason = f"must be a launcher, sweeper or callback, {known}; or set GRADEXP_TRUST=package"
     refusal = Mistake(key, target, reason)
@@ -166,7 +173,7 @@ def _check_plugin(key: str, target: Any) -> None:
         raise refusal
     found = import_target(key, target)
     plugin = isinstance(found, type) and issubclass(found, Callback | Launcher | Sweeper)
-    if not plugin or not is_defined_in(found, (*_PLUGINS, *trusted_packages())):
+    if not plugin or not is_defined_in(found, packages):
         raise refusal
     if found.__name__ == "PickleJobInfoCallback":
         raise Mistake(key, target, "writes pickles, which are not used here")

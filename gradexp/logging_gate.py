@@ -21,6 +21,8 @@ _LOGGING = (
     "ext://sys.stderr",
 )
 
+_LOG = "${hydra.job.name}.log"
+
 LOG_FOLDERS: dict[str, tuple[str, ...]] = {
     "job_logging": ("${hydra.runtime.output_dir}",),
     "hydra_logging": (),  # it is set up before a folder is there
@@ -71,6 +73,10 @@ def check_logging(key: str, node: Any, folders: tuple[str, ...]) -> None:
         _check_logging_fits(key, node)
 
 
+_OF_A_FILE = {"class", "delay", "filename", "formatter", "level", "mode"}
+_RECORD = logging.LogRecord("gradexp", logging.INFO, "", 0, "a line", (), None)
+
+
 def _check_logging_fits(key: str, node: dict[str, Any]) -> None:
     """Checks a config of logging by making its parts, files aside: logging itself would say what is
     wrong when the run has begun, and in many lines.
@@ -83,18 +89,25 @@ def _check_logging_fits(key: str, node: dict[str, Any]) -> None:
     try:
         if node.get("version") != 1:
             raise ValueError("version must be 1")
+        for name in ("incremental", "filters"):
+            if node.get(name):
+                raise ValueError(f"there must be no {name}")
         for name, part in _parts(node, "formatters"):
             place = f"{key}.formatters.{name}"
-            maker.configure_formatter(dict(part))
+            maker.configure_formatter(dict(part)).format(_RECORD)
         for name, part in _parts(node, "handlers"):
             place = f"{key}.handlers.{name}"
             _check_names(part.get("formatter"), node, "formatters")
             _check_level(part)
+            if part.get("filters"):
+                raise ValueError("there must be no filters")
             if part.get("class") != "logging.FileHandler":
                 made = {k: v for k, v in part.items() if k not in ("formatter", "level")}
                 maker.configure_handler(made).close()
             elif not isinstance(part.get("filename"), str):
                 raise ValueError("a FileHandler needs a filename")
+            elif part.get("mode", "a") not in ("a", "w") or not set(part) <= _OF_A_FILE:
+                raise ValueError(f"a FileHandler has {', '.join(sorted(_OF_A_FILE))}; mode: a or w")
         named: list[tuple[str, Any]] = [("root", node.get("root")), *_parts(node, "loggers")]
         for name, part in named:
             place = f"{key}.{name}"
@@ -138,16 +151,15 @@ def _check_level(part: dict[str, Any]) -> None:
 
 
 def _check_log_file(key: str, value: Any, folders: tuple[str, ...]) -> None:
-    """Checks where a log file lies, and what it is called.
+    """Checks where a log file lies, and what it is called: a sweep that is gone on with removes it
+    first, by that name, so that nothing is written through a link.
 
     Raises:
-        Mistake: a log file may lie outside of the run's or the sweep's folder, or is one that
-            another program would read as its own.
+        Mistake: it is another file.
     """
     folder, _, name = str(value).partition("}/")
-    plain = name.replace("${hydra.job.name}", "name")
-    if f"{folder}}}" not in folders or not is_plain_path(plain) or not plain.endswith(".log"):
-        allowed = " or ".join(f"{one}/NAME.log" for one in folders)
+    if f"{folder}}}" not in folders or name != _LOG:
+        allowed = " or ".join(f"{one}/{_LOG}" for one in folders)
         reason = f"must be {allowed}" if folders else "must not write a file; job_logging may"
         raise Mistake(key, value, reason)
 

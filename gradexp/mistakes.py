@@ -45,7 +45,7 @@ def one_line(error: Exception) -> str:
 
 _OF_THE_MACHINE = {
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "EIO", "ENOMEM", "EPIPE")
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "EIO", "ENOMEM", "EPIPE", "EFBIG")
     if hasattr(errno, name)
 }
 _OUT_OF = re.compile(

@@ -16,10 +16,16 @@ from tempfile import TemporaryDirectory
 from gradexp.mistakes import Mistake
 from gradexp.results import RUN_FILES
 
+_LONGEST = 255
+"""Bytes that the name of a file may have, on all disks in use."""
+
 _CLAIM = ".hydra"
 """The folder whose making decides which of two runs gets an output folder."""
 
-_SWEEP_FILES = ("multirun.yaml", "sweep.json", "runs.parquet", ".runs.parquet.partial")
+_SWEEP_FILES = (
+    *("multirun.yaml", ".multirun.yaml.partial", "sweep.json", ".sweep.json.partial"),
+    *("runs.parquet", ".runs.parquet.partial"),
+)
 
 
 def check_empty(key: str, folder: Path, but: str | None = None) -> None:
@@ -123,7 +129,7 @@ def staged(key: str, folder: Path, overwrite: bool, sure: Iterable[str] = ()) ->
             names = sorted(os.listdir(staging))
             _refuse_existing(key, folder, names, overwrite)
             for name in names:
-                _place(Path(staging) / name, folder / name, overwrite)
+                place(Path(staging) / name, folder / name, overwrite)
     except OSError as error:
         _remove_empty(missing)
         raise Mistake(key, folder, f"cannot be written: {error.strerror or error}") from None
@@ -132,11 +138,12 @@ def staged(key: str, folder: Path, overwrite: bool, sure: Iterable[str] = ()) ->
         raise
 
 
-def _place(made: Path, path: Path, overwrite: bool) -> None:
+def place(made: Path, path: Path, overwrite: bool = False) -> None:
     """Brings a file to its place; without `overwrite` only where nothing is."""
     if not overwrite:
         with suppress(PermissionError):  # a disk without links
-            return os.link(made, path)
+            os.link(made, path)
+            return made.unlink()
     os.replace(made, path)
 
 
@@ -198,6 +205,8 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
             raise Mistake(key, inside, "leads out of the sweep's folder by a link")
         if (folder / _CLAIM).is_symlink():
             raise Mistake(key, inside, f"{folder / _CLAIM} is a link")
+        if any(len(os.fsencode(part)) > _LONGEST for part in Path(inside).parts):
+            raise Mistake(key, inside, f"has a name of more than {_LONGEST} bytes")
 
 
 def check_links(sweep: Path, more: Iterable[str]) -> None:
@@ -211,8 +220,11 @@ def check_links(sweep: Path, more: Iterable[str]) -> None:
         Mistake: one is.
     """
     for name in (*_SWEEP_FILES, *more):
-        if (sweep / name).is_symlink():
-            raise Mistake("", sweep, f"{sweep / name} is a link: nothing is written through it")
+        path = sweep / name
+        if path.is_symlink():
+            raise Mistake("", sweep, f"{path} is a link: nothing is written through it")
+        if path.exists() and not path.is_file():
+            raise Mistake("", sweep, f"{path} is no file, and in a file's place")
 
 
 def clear(folder: Path, more: Iterable[str] = ()) -> None:
@@ -228,6 +240,6 @@ def clear(folder: Path, more: Iterable[str] = ()) -> None:
     if not hydra.is_symlink():
         found += [hydra / f"{name}.yaml" for name in ("config", "hydra", "overrides")]
     for path in found:
-        if path.is_symlink() or path.is_file():
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
             path.unlink()
     _remove_empty([hydra])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -20,7 +21,7 @@ from hydra.core.utils import configure_log
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from gradexp.hydra_errors import explained
 from gradexp.job import recall
@@ -89,6 +90,10 @@ def go_on(hydra: Hydra, name: str, config: DictConfig, folder: Path, plan: Plan)
     if was != folder:
         raise Mistake("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
     with _overview(config) as overview, held(folder):
+        if "submitit_folder" in config.hydra.launcher:  # it loads pickles from there: a new one
+            with read_write(config.hydra):
+                new = f"{folder}/.submitit-{secrets.token_hex(4)}/%j"
+                config.hydra.launcher.submitit_folder = new
         give_up_claim(folder)
         check_links(folder, [_log(config), "optimization_results.yaml"])
         return _run_sweep(hydra, name, config, folder, overview, resumed=True)

@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gradexp.comparison.sample import ARRIVALS, BUDGET, LR, MOMENTUM, Metric, Sample
 from gradexp.comparison.where import UnknownName, Unreadable, rows_where
+from gradexp.environment_gate import guarded_environment
 from gradexp.mistakes import Mistake, nearest
 from gradexp.results import is_override, jobs_of, read_runs, swept_keys
 from gradexp.yaml_files import read_config
@@ -187,11 +189,18 @@ def _fill_in(folder: Path, runs: pd.DataFrame, keys: Sequence[str]) -> None:
         if not (hidden / "config.yaml").exists():  # it was not to be written
             continue
         config = read_config(hidden / "config.yaml")
-        choices = OmegaConf.select(read_config(hidden / "hydra.yaml"), "hydra.runtime.choices")
+        about = read_config(hidden / "hydra.yaml")
+        try:
+            with guarded_environment():
+                choices = OmegaConf.select(about, "hydra.runtime.choices")
+                found = {key: OmegaConf.select(config, key, default=None) for key in keys}
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise Mistake("", hidden, f"{hidden}: is damaged ({reason})") from None
         if not isinstance(choices, DictConfig):
             raise Mistake("", hidden, f"{hidden / 'hydra.yaml'}: is damaged")
         for key in keys:
-            value = choices.get(key, OmegaConf.select(config, key, default=None))
+            value = choices.get(key, found[key])
             plain = value is None or isinstance(value, int | float | str | bool)
             runs.loc[part.index, key] = value if plain else str(value)
     for key in keys:

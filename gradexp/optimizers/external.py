@@ -51,6 +51,9 @@ class External(Component):
     options: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
+        factory: Any = self.factory
+        if not isinstance(factory, type) or not issubclass(factory, torch.optim.Optimizer):
+            raise Mistake("factory", factory, "must be a subclass of torch.optim.Optimizer")
         object.__setattr__(self, "options", tuple(map(_option, self.options)))
         parameters = list(inspect.signature(self.factory).parameters.values())[1:]
         known, name = [one.name for one in parameters], self.factory.__name__

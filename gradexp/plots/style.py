@@ -17,6 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+matplotlib.rcdefaults()  # not a matplotlibrc of the current folder: it may name programs
+
 # Of the palette of Okabe and Ito, "Color universal design" (2008).
 ORANGE, BLUE, GREEN, PINK = "#d55e00", "#0072b2", "#009e73", "#cc79a7"
 SKY, AMBER = "#56b4e9", "#e69f00"

@@ -83,6 +83,7 @@ def read_runs(folder: Path) -> pd.DataFrame:
 
 
 _COLUMNS = ("job", "folder", "outcome")
+_MOST_ROWS = 10**6
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -92,10 +93,15 @@ def _table(path: Path) -> pd.DataFrame:
         Mistake: it is damaged.
     """
     import pandas as pd
+    from pyarrow import parquet
 
     if not path.exists():
         return pd.DataFrame()
     try:
+        if not path.is_file():
+            raise ValueError("it is no plain file")
+        if parquet.read_metadata(path).num_rows > _MOST_ROWS:
+            raise ValueError(f"it has more than {_MOST_ROWS:,} rows")
         table = _typed(pd.read_parquet(path))
     except Exception as error:  # pyarrow's are of many kinds, and columns may hold anything
         if machine_failure(error) is not None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from gradexp.mistakes import Mistake, machine_failure
+from gradexp.small_files import read_small
 
 EVENTS = "events.out.tfevents."
 """How the names of TensorBoard's files begin."""
@@ -40,7 +42,7 @@ RUN_FILES = (
 
 def is_whole(folder: Path) -> bool:
     """Whether the folder holds a run that was written to its end."""
-    return os.path.exists(f"{folder}/{_RECORD}")  # a sweep looks at thousands twice a second
+    return os.path.isfile(f"{folder}/{_RECORD}")  # a sweep looks at thousands twice a second
 
 
 def write_run(folder: Path, trace: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
@@ -83,7 +85,7 @@ def read_failure(folder: Path) -> str | None:
     if not os.path.exists(path):
         return None
     try:
-        return str(json.loads(Path(path).read_text())["reason"])
+        return str(json.loads(read_small(Path(path)))["reason"])
     except (ValueError, TypeError, KeyError, OSError):
         return f"{_FAILURE} is damaged"
 
@@ -107,7 +109,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     path = folder / _RECORD
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(read_small(path))
     except (ValueError, RecursionError, OSError) as error:
         raise _damaged(path, error) from None
     if not isinstance(record, dict):
@@ -159,11 +161,15 @@ def _read_trace(path: Path) -> dict[str, np.ndarray]:
         Mistake: it is damaged.
     """
     try:
-        size = path.stat().st_size
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("it is no plain file")
         with zipfile.ZipFile(path) as archive:
-            for part in archive.infolist():
-                if part.compress_type != zipfile.ZIP_STORED or part.file_size > size:
-                    raise ValueError(f"{part.filename} is larger than the file")
+            parts = archive.infolist()
+            stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts)
+            if not stored or sum(part.file_size for part in parts) > about.st_size:
+                raise ValueError("its arrays are larger than the file")
+            for part in parts:
                 with archive.open(part) as file:
                     _check_header(file, part.file_size)
         with np.load(path, allow_pickle=False) as file:

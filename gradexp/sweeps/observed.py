@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gradexp.mistakes import Mistake
 from gradexp.output_folder import check_empty, check_job_folders, clear
@@ -18,6 +18,23 @@ from gradexp.results import is_sound
 from gradexp.sweeps.composition import Composer, Job
 from gradexp.sweeps.launching import failed_of_machine
 from gradexp.sweeps.ledger import Entry, Ledger
+from gradexp.yaml_files import read_plain
+
+
+def _has_configs(job: Job, folder: Path) -> bool:
+    """Whether a job's folder holds the configs of the job, where they are to be written."""
+    if job.template.config.hydra.output_subdir is None:
+        return True
+    expected = {
+        "config.yaml": OmegaConf.to_container(job.on_task_slate()),
+        "overrides.yaml": OmegaConf.to_container(job.on_slate().hydra.overrides.task),
+    }
+    try:
+        found = {name: read_plain(folder / ".hydra" / name) for name in (*expected, "hydra.yaml")}
+    except (OSError, ValueError):
+        return False
+    about = found.pop("hydra.yaml")
+    return found == expected and isinstance(about, dict) and "hydra" in about
 
 
 class Observed(Launcher):
@@ -103,7 +120,7 @@ class Observed(Launcher):
     def _recalled(self, job: Job, entry: Entry) -> JobReturn:
         """What a job came to before, if it was run."""
         result = JobReturn(job.overrides, status=JobStatus.UNKNOWN)
-        if self._resumed and is_sound(entry.folder):
+        if self._resumed and is_sound(entry.folder) and _has_configs(job, entry.folder):
             result.status, result.return_value = JobStatus.COMPLETED, self._recall(entry.folder)
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,10 @@ def opened(sweeper: GridSweeper | OptunaSweeper, arguments: Sequence[str]) -> li
     assert config is not None
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "multirun.yaml")
+    partial = folder / ".multirun.yaml.partial"
+    partial.unlink(missing_ok=True)
+    OmegaConf.save(config, partial)
+    os.replace(partial, folder / "multirun.yaml")
     parser = OverridesParser.create(config_loader=context.config_loader)
     params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     return parser.parse_overrides([*params, *arguments])

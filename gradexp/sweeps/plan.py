@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from gradexp.mistakes import Mistake
+from gradexp.output_folder import place
+from gradexp.small_files import read_small
 
 _PLAN = "sweep.json"
 
@@ -35,10 +37,12 @@ class Plan(NamedTuple):
         Raises:
             FileExistsError: there is one.
         """
-        with (folder / _PLAN).open("x") as file:
+        partial = folder / f".{_PLAN}.partial"
+        with partial.open("x") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.write(f"{json.dumps(self._asdict(), indent=2)}\n")
             file.flush()
+            place(partial, folder / _PLAN)
             yield
 
     def set_clock(self, config: DictConfig) -> None:
@@ -66,8 +70,10 @@ def read_plan(folder: Path) -> Plan:
     if not folder.is_dir():
         raise Mistake("", folder, f"{folder}: there is no such folder")
     try:
-        plan = Plan(**json.loads((folder / _PLAN).read_text()))
-    except (OSError, ValueError, TypeError, RecursionError):
+        plan = Plan(**json.loads(read_small(folder / _PLAN)))
+    except (ValueError, TypeError, RecursionError):
+        raise Mistake("", folder, f"{folder / _PLAN}: is damaged") from None
+    except OSError:
         raise Mistake("", folder, f"{folder}: holds no sweep of gradexp ({_PLAN})") from None
     if not (
         _are_texts(plan.arguments)

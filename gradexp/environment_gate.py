@@ -1,0 +1,49 @@
+"""What a config may have of the environment: numbers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+_OUTPUT = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+_free: list[set[str]] = []
+"""The keys that may hold any variable, of each guard that is in force."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+@contextmanager
+def guarded_environment(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Lets ``${oc.env:NAME}`` give numbers alone: a secret is not to stand in a folder's name or in
+    a record because a config file says so.
+
+    Args:
+        overrides: what was typed: of these, output folders may be named by any variable.
+    """
+    from omegaconf import Node, OmegaConf
+    from omegaconf.resolvers import oc
+
+    from_environment = (override for override in overrides if "${oc.env:" in override)
+    typed = {override.partition("=")[0].lstrip("+") for override in from_environment}
+
+    def number_of(key: str, *default: Any, _node_: Node) -> Any:
+        value = oc.env(key, *default)
+        if not isinstance(value, str) or _node_._get_full_key("") in _free[-1]:
+            return value
+        if _NUMBER.fullmatch(value):
+            return float(value) if set(value) & set(".eE") else int(value)
+        if key not in os.environ:
+            return value  # the default, which stands in the file
+        raise ValueError(f"only numbers are taken from the environment, and {key} holds none")
+
+    _free.append(typed.intersection(_OUTPUT))
+    OmegaConf.register_new_resolver("oc.env", number_of, replace=True)
+    try:
+        yield
+    finally:
+        _free.pop()
+        if not _free:
+            OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
