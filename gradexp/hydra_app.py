@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from gradexp.config_loader import GatedLoader, check_primary, output_folders, search_path
 from gradexp.environment_gate import guarded_environment
 from gradexp.hydra_errors import explained
-from gradexp.mistakes import Mistake
+from gradexp.mistakes import Mistake, one_line
 from gradexp.output_folder import claimed
 
 if TYPE_CHECKING:
@@ -158,11 +158,18 @@ def _refuse(message: str) -> NoReturn:
 def _show(hydra: Hydra, name: str, args: Namespace, parser: Any) -> bool:
     """Shows what a flag asks for; False where no flag asks for anything."""
     if args.help:
-        hydra.app_help(config_name=name, args_parser=parser, args=args)
+        try:
+            hydra.app_help(config_name=name, args_parser=parser, args=args)
+        except (KeyError, ValueError) as error:  # string.Template's
+            reason = f"cannot be filled in: {one_line(error)}"
+            raise Mistake("hydra.help.template", "", reason) from None
     elif args.hydra_help:
         hydra.hydra_help(config_name=name, args_parser=parser, args=args)
     elif args.cfg:
-        hydra.show_cfg(name, args.overrides, args.cfg, args.package, args.resolve)
+        try:
+            hydra.show_cfg(name, args.overrides, args.cfg, args.package, args.resolve)
+        except SystemExit:
+            raise Mistake("--package", args.package, "is not in the config") from None
     elif args.info:
         hydra.show_info(args.info, config_name=name, overrides=args.overrides)
     elif args.shell_completion:

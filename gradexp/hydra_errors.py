@@ -44,7 +44,7 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
         elsewhere = _choices_with(key)
         if elsewhere and chosen not in _OPEN:
             advice = f"{', '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it"
-        where = f" in {group}={chosen}" if chosen else ""
+        where = f" in {group}={chosen}" if chosen and group != key else ""
         return Mistake(key, _value_of(key, overrides), f"no such key{where}; {advice}")
     text = _one_line(error)
     match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)

@@ -203,8 +203,9 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
             above = above.parent
         if Path(os.path.realpath(folder)) != real / inside:
             raise Mistake(key, inside, "leads out of the sweep's folder by a link")
-        if (folder / _CLAIM).is_symlink():
-            raise Mistake(key, inside, f"{folder / _CLAIM} is a link")
+        for place in (folder, folder / _CLAIM):
+            if place.is_symlink() or (place.exists() and not place.is_dir()):
+                raise Mistake(key, inside, f"{place} is no folder, and in a folder's place")
         if any(len(os.fsencode(part)) > _LONGEST for part in Path(inside).parts):
             raise Mistake(key, inside, f"has a name of more than {_LONGEST} bytes")
 

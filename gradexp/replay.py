@@ -66,6 +66,10 @@ def first_difference(
     """
     if set(expected) != set(found):
         return f"recorded was {', '.join(sorted(expected))}, now {', '.join(sorted(found))}"
+    for name in expected:
+        was, now = expected[name].shape[1:], found[name].shape[1:]
+        if was != now:
+            return f"recorded was {name} of shape (steps, {was[0]}), now (steps, {now[0]})"
     rows = min(len(expected["step"]), len(found["step"]))
     first, what = rows, ""
     for name in expected:

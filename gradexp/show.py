@@ -32,8 +32,11 @@ def show(arguments: Sequence[str], to: Path | None, overwrite: bool = False) -> 
     """
     if to is not None and to.suffix.removeprefix(".") not in FIGURES:
         raise Mistake("--save", to, f"must end in {', '.join(f'.{kind}' for kind in FIGURES)}")
-    if len(arguments) == 1 and "=" not in arguments[0] and Path(arguments[0]).exists():
-        name, figures = _of_run(Path(arguments[0]))
+    alone = arguments[0] if len(arguments) == 1 else ""
+    if alone and Path(alone).exists():
+        name, figures = _of_run(Path(alone))
+    elif alone and "=" not in alone:
+        raise Mistake("", alone, f"{alone}: there is no such folder; a surface is surface=NAME")
     else:
         name, figures = _of_surface(arguments)
     path = to or Path(f"{name}.png")
@@ -60,6 +63,8 @@ def _of_run(folder: Path) -> tuple[str, dict[str, Figure]]:
         raise Mistake("", folder, f"{folder}: its points were not recorded (record=trace)")
     run = recorded(folder)
     surface, steps = run.surface, record["metrics"]["steps"]
+    if trace["point"].shape[1] != surface.dim:
+        raise Mistake("", folder, f"{folder}: its points are not of the surface's dimension")
     title = f"{run.in_words()}: {record['outcome']} after {steps} steps"
     figures = {"run": draw_trajectory(surface, trace, title)}
     if surface.dim > 1:

@@ -75,7 +75,7 @@ def _number(value: float | None) -> str:
 
 
 def _outcome(word: str) -> str:
-    return f"[{_COLOURS.get(word, 'white')}]{word}[/]"
+    return f"[{_COLOURS.get(word, 'white')}]{escape(word)}[/]"
 
 
 def tensorboard_command(folder: Path) -> str:
@@ -180,7 +180,7 @@ def _rows(table: Comparison, heads: Sequence[str], width: int) -> Table | None:
     """
     shown = table.shown[list(heads)].head(_ROWS)
     coloured = [_coloured(head) for head in heads]
-    rows = _table(*coloured, title=table.title, title_style="bold", title_justify="left")
+    rows = _table(*coloured, title=escape(table.title), title_style="bold", title_justify="left")
     for column, head in zip(rows.columns, heads, strict=True):
         texts = list(shown[head])
         figures = table.is_numeric(head)
@@ -204,7 +204,7 @@ def _rows(table: Comparison, heads: Sequence[str], width: int) -> Table | None:
 def _coloured(head: str) -> str:
     """The head of a column, an outcome in its colour."""
     word, space, rest = head.partition(" ")
-    return f"{_outcome(word)}{space}{rest}" if word in _COLOURS else head
+    return f"{_outcome(word)}{space}{escape(rest)}" if word in _COLOURS else escape(head)
 
 
 def show_forecast(forecast: Forecast) -> None:
@@ -253,7 +253,7 @@ def _jobs(
     for index, row in enumerate(rows):
         values = " ".join(f"{key}={as_text(row[key])}" for key in swept if key in row)
         steps, loss = row.get("metrics.steps"), row.get("metrics.final_loss")
-        ended = f"{_outcome(row['outcome'])} {row.get('reached') or ''}"
+        ended = f"{_outcome(row['outcome'])} {escape(row.get('reached') or '')}"
         figures = ["-" if steps is None else str(steps), _number(loss)]
         if arrivals:
             figures.append(f"{arrivals[index]:g}".replace("inf", "∞"))

@@ -40,6 +40,15 @@ def change(key: str, value: object) -> Damage:
     return damage
 
 
+def metric(name: str, value: object) -> Damage:
+    def damage(folder: Path) -> None:
+        record = json.loads((folder / "run.json").read_text())
+        record["metrics"][name] = value
+        (folder / "run.json").write_text(json.dumps(record))
+
+    return damage
+
+
 def arrays(**parts: object) -> Damage:
     def damage(folder: Path) -> None:
         with np.load(folder / "trace.npz") as file:
@@ -83,6 +92,15 @@ OF_RECORDS: dict[str, Damage] = {
     "no metrics": change("metrics", []),
     "a newer format": change("format", 99),
     "an odd format": change("format", "new"),
+    "a text for a number": metric("final_loss", "abc"),
+    "a list for a number": metric("rate", [1]),
+    "a number beyond all": metric("final_loss", 10**400),
+    "steps beyond all": metric("steps", 10**400),
+    "no tolerance": metric("steps_to_gap", {"foo": 3}),
+    "an identity that is none": change("identity", [1]),
+    "a theory that is none": change("theory", "newton"),
+    "a minimum that is none": change("minimum", ["a"]),
+    "half a letter": change("outcome", "\ud800"),
 }
 OF_TRACES: dict[str, Damage] = {
     "cut": cut("trace.npz", 700),
@@ -97,6 +115,10 @@ OF_TRACES: dict[str, Damage] = {
     "with steps in two dimensions": arrays(step=np.zeros((4, 1), np.int64)),
     "with a flat point": arrays(point=np.zeros(4)),
     "with losses in two dimensions": arrays(loss=np.zeros((4, 2))),
+    "without losses": arrays(loss=None),
+    "of another byte order": arrays(loss=np.zeros(4, ">f8")),
+    "of truths": arrays(loss=np.zeros(4, bool)),
+    "of no coordinates": arrays(point=np.zeros((4, 0))),
     "with steps that fall": arrays(step=np.array([3, 2, 1, 0])),
 }
 ALL = [
@@ -176,6 +198,79 @@ def test_a_folder_in_the_place_of_a_file_stays(gradexp: Gradexp, sweep: Path) ->
     assert (sweep / "1" / "trace.npz" / "mine").exists()
 
 
+def test_points_of_another_dimension(gradexp: Gradexp, sweep: Path) -> None:
+    arrays(point=np.zeros((4, 5)))(sweep / "1")
+    assert_refused(gradexp, "show", "s/1", part="dimension")
+    status, out, _ = gradexp("replay", "s/1")
+    assert (status, out) == (1, "recorded was point of shape (steps, 5), now (steps, 2)\n")
+
+
+def test_a_record_that_is_a_folder_is_no_record(gradexp: Gradexp, sweep: Path) -> None:
+    (sweep / "1" / "run.json").unlink()
+    (sweep / "1" / "run.json").mkdir()
+    status, out, err = gradexp("resume", "s")
+    assert status == 1
+    assert "job 1 failed" in out
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["1", "1/.hydra", "runs.parquet", "multirun.yaml"])
+def test_what_is_no_folder_or_no_file_is_named(name: str, gradexp: Gradexp, sweep: Path) -> None:
+    path = sweep / name
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("mine")
+    else:
+        path.unlink()
+        path.mkdir()
+    assert_refused(gradexp, "resume", "s", part=f"{path} is no f")
+    assert path.exists()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml", "hydra.yaml"])
+@pytest.mark.parametrize("text", [None, "", "a: ["])
+def test_jobs_with_damaged_configs_are_made_again(
+    text: str | None, name: str, gradexp: Gradexp, whole: Path, sweep: Path
+) -> None:
+    path = sweep / "1" / ".hydra" / name
+    before = path.read_text()
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    elsewhere = str(whole), str(sweep)  # it was copied
+    untouched = (sweep / "0" / "run.json").stat().st_mtime_ns
+    assert gradexp("resume", "s")[0] == 0
+    assert path.read_text() == before.replace(*elsewhere)
+    assert (sweep / "0" / "run.json").stat().st_mtime_ns == untouched
+    assert gradexp("replay", str(sweep / "1"))[0] == 0
+
+
+def with_markup(folder: Path) -> None:
+    table = pd.read_parquet(folder / "runs.parquet")
+    table["x.[/]"] = ["[link=http://evil]a[/]", "$\\frac$"]
+    table.to_parquet(folder / "runs.parquet")
+
+
+def test_texts_of_a_table_are_no_markup(gradexp: Gradexp, sweep: Path) -> None:
+    with_markup(sweep)
+    status, out, err = gradexp("compare", "s", "--by", "x.[/]", "--save", "t")
+    assert status == 0, err
+    assert "[link=http://evil]a[/]" in out
+    assert err == ""
+
+
+def with_lists(folder: Path) -> None:
+    table = pd.read_parquet(folder / "runs.parquet")
+    table["optimizer.lr"] = [[1.0], [2.0]]
+    table.to_parquet(folder / "runs.parquet")
+
+
+def without_figures(folder: Path) -> None:
+    table = pd.read_parquet(folder / "runs.parquet")
+    table[["job", "folder", "outcome"]].to_parquet(folder / "runs.parquet")
+
+
 def without_columns(folder: Path) -> None:
     pd.DataFrame({"x": [1]}).to_parquet(folder / "runs.parquet")
 
@@ -194,8 +289,14 @@ def with_text(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [cut("runs.parquet"), write("runs.parquet", ""), without_columns, elsewhere, with_text],
-    ids=["cut", "empty", "without columns", "with folders elsewhere", "with text for numbers"],
+    [
+        *(cut("runs.parquet"), write("runs.parquet", ""), without_columns, without_figures),
+        *(elsewhere, with_text, with_lists),
+    ],
+    ids=[
+        *("cut", "empty", "without columns", "without figures"),
+        *("with folders elsewhere", "with text for numbers", "with lists"),
+    ],
 )
 def test_a_damaged_table(damage: Damage, gradexp: Gradexp, sweep: Path) -> None:
     damage(sweep)

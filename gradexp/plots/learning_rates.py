@@ -49,6 +49,9 @@ def draw_learning_rates(
                 axes.plot(tried, shown, color=colour, linestyle=dash, marker=".", markersize=4)
             axes.set(xscale="log", xlim=(rates.min() / 1.5, rates.max() * 1.5), title=surface)
             axes.set(**(shared or _scale(list(some.values()))))
+            for axis in (axes.xaxis, axes.yaxis):
+                if axis.get_scale() == "log":
+                    style.name_powers(axis)
             axes.grid(True, linewidth=0.3, color="#cccccc")
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)

@@ -56,6 +56,7 @@ OUTCOMES = {
 """Colours and markers of the outcomes."""
 
 STYLE: Any = {
+    "text.parse_math": False,  # names and values are texts, whatever is in them
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.edgecolor": "#999999",

@@ -82,8 +82,9 @@ def read_runs(folder: Path) -> pd.DataFrame:
     raise Mistake("", folder, f"{folder}: {there}")
 
 
-_COLUMNS = ("job", "folder", "outcome")
+_COLUMNS = ("job", "folder", "outcome", "metrics.steps")
 _MOST_ROWS = 10**6
+_PLAIN = {int, float, str, bool, type(None), np.bool_, np.int64, np.float64}
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -108,6 +109,9 @@ def _table(path: Path) -> pd.DataFrame:
             raise
         reason = str(error).splitlines()[0]
         raise Mistake("", path, f"{path}: is damaged ({reason}); {_AGAIN}") from None
+    for name in table.columns:
+        if not set(map(type, table[name])) <= _PLAIN:
+            raise Mistake("", path, f"{path}: has no plain values in {name}; {_AGAIN}")
     missing = [name for name in _COLUMNS if name not in table]
     if missing and len(table.columns):
         raise Mistake("", path, f"{path}: has no column {missing[0]}; {_AGAIN}")

@@ -126,14 +126,53 @@ def read_record(folder: Path) -> dict[str, Any]:
         evidence["reached"] and not _is_point(evidence.get("nearest"))
     ):
         raise _damaged(path, "its evidence is not whole")
-    if not isinstance(record["metrics"].get("steps"), int):
+    if type(record["metrics"].get("steps")) is not int:
         raise _damaged(path, "its metrics are not whole")
+    for name in ("metrics", "theory"):
+        if not _are_figures(record.get(name, {})):
+            raise _damaged(path, f"its {name} are no numbers")
+    if not all(_is_text(record.get(name, "")) for name in ("outcome", "identity", "dtype")):
+        raise _damaged(path, "its texts are none")
+    if not (_is_text(evidence["because"]) and _is_number(record.get("minimum"))):
+        raise _damaged(path, "it holds what is not written there")
     return record
 
 
 def _is_point(nearest: Any) -> bool:
     point = nearest.get("point") if isinstance(nearest, dict) else None
-    return isinstance(point, list) and all(isinstance(x, int | float) for x in point)
+    return isinstance(point, list) and all(x is not None and _is_number(x) for x in point)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is null, or a number that fits a column of a table."""
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return value is None or (isinstance(value, float) and math.isfinite(value))
+
+
+def _are_figures(values: Any) -> bool:
+    """Whether these are numbers by name, or by name and tolerance."""
+    if not isinstance(values, dict):
+        return False
+    for name, value in values.items():
+        by_tolerance = value.items() if isinstance(value, dict) else ((1, value),)
+        if not name.isidentifier():
+            return False
+        for tolerance, number in by_tolerance:
+            if not _is_number(number) or not _is_tolerance(tolerance):
+                return False
+    return True
+
+
+def _is_tolerance(text: Any) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
 
 
 def _damaged(path: Path, why: object) -> Mistake:
@@ -186,8 +225,14 @@ def _read_trace(path: Path) -> dict[str, np.ndarray]:
     for name, array in trace.items():
         if array.ndim != (2 if name == "point" else 1) or len(array) != len(step):
             raise _damaged(path, f"{name} is of shape {array.shape}")
+        if array.dtype not in _ARRAYS:
+            raise _damaged(path, f"{name} is of {array.dtype}")
+    if "point" in trace and not (trace["point"].shape[1] and "loss" in trace):
+        raise _damaged(path, "its points are none, or have no losses")
     return trace
 
+
+_ARRAYS = (np.dtype("float64"), np.dtype("float32"), np.dtype("int64"))
 
 _UNREADABLE = (ValueError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile)
 """What is raised for a file that is no trace."""

@@ -12,7 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from gradexp.mistakes import Mistake
+from gradexp.mistakes import Mistake, machine_failure, one_line
 from gradexp.output_folder import check_empty, check_job_folders, clear
 from gradexp.results import is_sound
 from gradexp.sweeps.composition import Composer, Job
@@ -108,7 +108,7 @@ class Observed(Launcher):
             for index in indices if self._resumed else ():  # what an interruption left
                 clear(entries[index].folder, [f"{jobs[index].name()}.log"])
             first, end = indices[0], indices[-1] + 1
-            some = self._launcher.launch(job_overrides[first:end], initial_job_idx + first)
+            some = self._launched(job_overrides[first:end], initial_job_idx + first)
             returns[first : first + len(some)] = some
             for job in some:
                 if failed_of_machine(job):
@@ -116,6 +116,20 @@ class Observed(Launcher):
             if len(some) < len(indices):  # it was told to stop
                 return returns[: first + len(some)]
         return returns
+
+    def _launched(self, overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+        """
+        Raises:
+            Mistake: another's launcher cannot run any of the jobs.
+        """
+        try:
+            return self._launcher.launch(overrides, first)
+        except Exception as error:
+            theirs = not type(self._launcher).__module__.startswith("hydra_plugins.gradexp_")
+            if isinstance(error, Mistake) or machine_failure(error) is not None or not theirs:
+                raise
+            name = type(self._launcher).__name__
+            raise Mistake("hydra.launcher", name, f"cannot run it: {one_line(error)}") from error
 
     def _recalled(self, job: Job, entry: Entry) -> JobReturn:
         """What a job came to before, if it was run."""
