@@ -194,6 +194,8 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
         inside = os.path.relpath(folder, sweep)
         if not folder.is_relative_to(sweep) or folder == sweep:
             raise Mistake(key, inside, f"must lie below the sweep's folder, {sweep}")
+        if any(len(os.fsencode(part)) > _LONGEST for part in Path(inside).parts):
+            raise Mistake(key, inside, f"has a name of more than {_LONGEST} bytes")
         if inside in (*_SWEEP_FILES, _CLAIM):
             raise Mistake(key, inside, "is what the sweep writes itself")
         above = folder.parent
@@ -206,8 +208,6 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
         for place in (folder, folder / _CLAIM):
             if place.is_symlink() or (place.exists() and not place.is_dir()):
                 raise Mistake(key, inside, f"{place} is no folder, and in a folder's place")
-        if any(len(os.fsencode(part)) > _LONGEST for part in Path(inside).parts):
-            raise Mistake(key, inside, f"has a name of more than {_LONGEST} bytes")
 
 
 def check_links(sweep: Path, more: Iterable[str]) -> None:

@@ -94,3 +94,48 @@ def test_lines_that_are_run(
 def test_odd_flags(flags: list[str], gradexp: Gradexp, tmp_path: Path) -> None:
     status, out, err = gradexp("run", *flags, "steps=2", "log=none")
     assert_one_line(status, out if status == 2 else "", err)
+
+
+FILE = "hydra.job_logging.handlers.file"
+LONG = "x" * 300
+# Lines that ended in a traceback once, and a part of what is said of them now.
+ONCE = [
+    (["hydra.output_subdir=run.json"], "must be .hydra, or null"),
+    (["hydra.output_subdir=.config"], "must be .hydra, or null"),
+    ([f"hydra.job.name={LONG}"], "at most 200 bytes"),
+    (["-m", "seed=1,2", f"hydra.sweep.subdir={LONG}" + "${hydra.job.num}"], "more than 255 bytes"),
+    ([f"{FILE}.filename='${{hydra.runtime.output_dir}}/a/x.log'"], "must be"),
+    ([f"+{FILE}.mode=r"], "mode: a or w"),
+    ([f"+{FILE}.encoding=foo"], "mode: a or w"),
+    ([f"+{FILE}.filters=[x]"], "no filters"),
+    (["+hydra.job_logging.incremental=true"], "no incremental"),
+    (["hydra.job_logging.formatters.plain.format='%(bogus)s'"], "bogus"),
+    (["-m", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "n_jobs == 0"),
+    (["-m", "seed=1,2", "hydra/launcher=submitit_slurm"], "srun"),
+    (["--help", "hydra.help.template='$FOO'"], "hydra.help.template: cannot be filled in"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "part"), ONCE, ids=lambda value: str(value)[:60])
+def test_lines_that_ended_in_a_traceback(
+    line: list[str], part: str, gradexp: Gradexp, tmp_path: Path
+) -> None:
+    status, _, err = gradexp("run", *line, "steps=2", "log=none")
+    assert status == 2
+    assert part in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_a_package_that_is_not_there(gradexp: Gradexp) -> None:
+    status, _, err = gradexp("run", "--cfg", "all", "--package", "foo.bar")
+    assert status == 2
+    assert err.splitlines()[-1] == "gradexp: --package=foo.bar: is not in the config"
+
+
+def test_folders_of_any_name_are_shown(gradexp: Gradexp, tmp_path: Path) -> None:
+    assert gradexp("run", "steps=2", "log=none", "hydra.run.dir='a b=c ü'")[0] == 0
+    assert gradexp("show", "a b=c ü", "--save", "x.png")[0] == 0
+    status, _, err = gradexp("show", "missing/folder")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "there is no such folder" in err
