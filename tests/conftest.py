@@ -84,6 +84,7 @@ def gradexp(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("gradexp.trust.FOLDER", tmp_path)
     monkeypatch.delitem(AT_START, "GRADEXP_TRUST", raising=False)
+    monkeypatch.setattr("gradexp.environment.hand_on", lambda: None)  # to the tests that follow
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
