@@ -16,6 +16,9 @@ from tempfile import TemporaryDirectory
 from gradexp.mistakes import Mistake
 from gradexp.results import RUN_FILES
 
+_BESIDE = ("optimization_results.yaml", "summary")
+"""What else lies in a sweep's folder: what Optuna found, and a run for TensorBoard."""
+
 _LONGEST = 255
 """Bytes that the name of a file may have, on all disks in use."""
 
@@ -196,7 +199,7 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
             raise Mistake(key, inside, f"must lie below the sweep's folder, {sweep}")
         if any(len(os.fsencode(part)) > _LONGEST for part in Path(inside).parts):
             raise Mistake(key, inside, f"has a name of more than {_LONGEST} bytes")
-        if inside in (*_SWEEP_FILES, _CLAIM):
+        if Path(inside).parts[0] in (*_SWEEP_FILES, *_BESIDE, _CLAIM):
             raise Mistake(key, inside, "is what the sweep writes itself")
         above = folder.parent
         while above != sweep:

@@ -24,11 +24,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from torch import Tensor
 
+from gradexp import environment
 from gradexp.cli import main
 from gradexp.engine.native import build
 from gradexp.environment import AT_START
 from gradexp.surfaces import Surface
 
+setattr(environment, "hand_on", lambda: None)  # noqa: B010
+# What it hands on to other processes would reach the tests that follow.
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
 
 
@@ -84,7 +87,6 @@ def gradexp(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("gradexp.trust.FOLDER", tmp_path)
     monkeypatch.delitem(AT_START, "GRADEXP_TRUST", raising=False)
-    monkeypatch.setattr("gradexp.environment.hand_on", lambda: None)  # to the tests that follow
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
