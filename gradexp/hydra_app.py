@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from gradexp.config_loader import GatedLoader, check_primary, output_folders, search_path
 from gradexp.environment_gate import guarded_environment
 from gradexp.hydra_errors import explained
-from gradexp.mistakes import Mistake, one_line
+from gradexp.mistakes import Mistake, machine_failure, one_line
 from gradexp.output_folder import claimed
 
 if TYPE_CHECKING:
@@ -239,6 +239,9 @@ def _run_one(hydra: Hydra, name: str, config: DictConfig) -> Runs:
             job_subdir_key=None,
         )
         callbacks.on_run_end(config=config, config_name=name, job_return=job)
-        if isinstance(job._return_value, Mistake):
-            raise job._return_value  # read the other way, Hydra would say more than one line
+        error = job._return_value
+        if isinstance(error, Mistake) or (
+            isinstance(error, Exception) and machine_failure(error) is not None
+        ):
+            raise error  # read the other way, Hydra would say more than one line
         return Runs(result=job.return_value)  # raises what the job raised

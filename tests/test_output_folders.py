@@ -333,6 +333,16 @@ def test_a_table_that_cannot_be_written_is_said(
     assert (tmp_path / "s" / "runs.parquet").exists()
 
 
+def test_a_full_disk_ends_a_run_in_one_line(
+    gradexp: Gradexp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradexp.job.write_run", full)
+    status, _, err = gradexp("run", *QUICK)
+    assert status == 2
+    said = [line for line in err.splitlines() if not line.startswith(("device: ", "engine: "))]
+    assert said == ["gradexp: No space left on device: s/x"]
+
+
 def test_a_full_disk_ends_a_sweep_in_one_line(
     gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
