@@ -117,8 +117,11 @@ def read_plain(path: Path) -> Any:
         ValueError: it is damaged, or too large.
         OSError: it cannot be read.
     """
+    content = read_small(path, _LARGEST)
+    if not content.endswith(b"\n"):
+        raise ValueError("its last line is cut")
     try:
-        return yaml.load(read_small(path, _LARGEST), Loader=_FAST)
+        return yaml.load(content, Loader=_FAST)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(str(error)) from None
 

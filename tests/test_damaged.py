@@ -205,6 +205,23 @@ def test_points_of_another_dimension(gradexp: Gradexp, sweep: Path) -> None:
     assert (status, out) == (1, "recorded was point of shape (steps, 5), now (steps, 2)\n")
 
 
+def test_jobs_of_other_defaults_are_left_as_they_are(gradexp: Gradexp, sweep: Path) -> None:
+    config = sweep / "1" / ".hydra" / "config.yaml"
+    config.write_text(config.read_text() + "once: 1\n")
+    untouched = (sweep / "1" / "run.json").stat().st_mtime_ns
+    assert gradexp("resume", "s")[0] == 0
+    assert (sweep / "1" / "run.json").stat().st_mtime_ns == untouched
+
+
+def test_a_table_of_failed_jobs_alone_is_whole(gradexp: Gradexp, tmp_path: Path) -> None:
+    assert gradexp("run", "-m", "optimizer.lr=1e-3,-1", "log=none", "hydra.sweep.dir=f")[0] == 1
+    shutil.rmtree(tmp_path / "f" / "0")
+    table = pd.read_parquet(tmp_path / "f" / "runs.parquet")
+    failed = table[table["outcome"] == "failed"].dropna(axis=1, how="all")
+    failed.to_parquet(tmp_path / "f" / "runs.parquet")
+    assert len(load(tmp_path / "f").runs) == 1
+
+
 def test_a_record_that_is_a_folder_is_no_record(gradexp: Gradexp, sweep: Path) -> None:
     (sweep / "1" / "run.json").unlink()
     (sweep / "1" / "run.json").mkdir()
@@ -228,7 +245,7 @@ def test_what_is_no_folder_or_no_file_is_named(name: str, gradexp: Gradexp, swee
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml", "hydra.yaml"])
-@pytest.mark.parametrize("text", [None, "", "a: ["])
+@pytest.mark.parametrize("text", [None, "", "a: [", "CUT"])
 def test_jobs_with_damaged_configs_are_made_again(
     text: str | None, name: str, gradexp: Gradexp, whole: Path, sweep: Path
 ) -> None:
@@ -237,7 +254,8 @@ def test_jobs_with_damaged_configs_are_made_again(
     if text is None:
         path.unlink()
     else:
-        path.write_text(text)
+        amid_a_line = before.index("\n", len(before) // 2) - 1
+        path.write_text(before[:amid_a_line] if text == "CUT" else text)
     elsewhere = str(whole), str(sweep)  # it was copied
     untouched = (sweep / "0" / "run.json").stat().st_mtime_ns
     assert gradexp("resume", "s")[0] == 0

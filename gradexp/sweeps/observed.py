@@ -22,19 +22,19 @@ from gradexp.yaml_files import read_plain
 
 
 def _has_configs(job: Job, folder: Path) -> bool:
-    """Whether a job's folder holds the configs of the job, where they are to be written."""
+    """Whether a job's folder holds the configs of the job, where they are to be written.
+
+    Its config may have been composed from other defaults, of another gradexp.
+    """
     if job.template.config.hydra.output_subdir is None:
         return True
-    expected = {
-        "config.yaml": OmegaConf.to_container(job.on_task_slate()),
-        "overrides.yaml": OmegaConf.to_container(job.on_slate().hydra.overrides.task),
-    }
+    names = ("config.yaml", "hydra.yaml", "overrides.yaml")
     try:
-        found = {name: read_plain(folder / ".hydra" / name) for name in (*expected, "hydra.yaml")}
+        config, about, told = (read_plain(folder / ".hydra" / name) for name in names)
     except (OSError, ValueError):
         return False
-    about = found.pop("hydra.yaml")
-    return found == expected and isinstance(about, dict) and "hydra" in about
+    whole = all(isinstance(one, dict) and one for one in (config, about))
+    return whole and told == OmegaConf.to_container(job.on_slate().hydra.overrides.task)
 
 
 class Observed(Launcher):
