@@ -13,7 +13,7 @@ from gradexp.output_folder import staged
 from gradexp.plots import draw_trajectory, save
 from gradexp.plots.relief import draw_relief, draw_surface
 from gradexp.report import FIGURES
-from gradexp.results import read_run
+from gradexp.results import is_whole, read_run
 
 
 def show(arguments: Sequence[str], to: Path | None, overwrite: bool = False) -> list[Path]:
@@ -33,8 +33,9 @@ def show(arguments: Sequence[str], to: Path | None, overwrite: bool = False) -> 
     if to is not None and to.suffix.removeprefix(".") not in FIGURES:
         raise Mistake("--save", to, f"must end in {', '.join(f'.{kind}' for kind in FIGURES)}")
     alone = arguments[0] if len(arguments) == 1 else ""
-    if alone and Path(alone).exists():
-        name, figures = _of_run(Path(alone))
+    folder = Path(alone)
+    if alone and folder.is_dir() and ("=" not in alone or is_whole(folder)):
+        name, figures = _of_run(folder)
     elif alone and "=" not in alone:
         raise Mistake("", alone, f"{alone}: there is no such folder; a surface is surface=NAME")
     else:

@@ -197,6 +197,7 @@ def test_an_archive_whose_parts_overlap_is_refused(gradexp: Gradexp, run: Path) 
                 setattr(other, name, getattr(first, name))
             archive.filelist.append(other)
             archive.NameToInfo[other.filename] = other
+        # so that what was added to the directory is written, without data of its own
         archive._didModify = True  # type: ignore[attr-defined]
     assert (run / "trace.npz").stat().st_size < 2**21
     assert "larger than the file" in refused(gradexp, "show", "r")

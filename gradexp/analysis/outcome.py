@@ -7,9 +7,9 @@ loss is there (`gradexp.analysis.scale`):
 1. A declared stationary point is within `NEAR` · D and the losses differ by no more than
    `LEVEL` · S: ``converged`` if it is a minimum, ``saddle`` if it is a saddle or a maximum (which
    is where going uphill ends, too).
-2. Gradient and curvature are so small that even across the whole domain they would change the loss
-   by less than `FLAT` times what it has still to fall, ‖∇f‖ D + ½ |λ| D² with the eigenvalue λ of
-   the Hessian that is largest in size: ``plateau``.
+2. The surface's minimum is known, and gradient and curvature are so small that even across the
+   whole domain they would change the loss by less than `FLAT` times what it has still to fall,
+   ‖∇f‖ D + ½ |λ| D² with the eigenvalue λ of the Hessian that is largest in size: ``plateau``.
 3. Newton's method comes to a stationary point near by (`gradexp.analysis.stationary`): a minimum,
    ``converged``, if only one of a valley of them; a saddle, ``saddle``; one around which the loss
    does not change, ``plateau``. Where it comes to none, the way leads on, ever flatter:

@@ -132,9 +132,9 @@ def read_record(folder: Path) -> dict[str, Any]:
         if not _are_figures(record.get(name, {})):
             raise _damaged(path, f"its {name} are no numbers")
     if not all(_is_text(record.get(name, "")) for name in ("outcome", "identity", "dtype")):
-        raise _damaged(path, "its texts are none")
+        raise _damaged(path, "its outcome, identity or dtype is no text")
     if not (_is_text(evidence["because"]) and _is_number(record.get("minimum"))):
-        raise _damaged(path, "it holds what is not written there")
+        raise _damaged(path, "its reason is no text, or its minimum no number")
     return record
 
 
