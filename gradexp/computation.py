@@ -19,8 +19,8 @@ from gradexp.engine import DTYPES, Batched, Forecast, Problem, Reference, Trace,
 from gradexp.experiment import Experiment, Log
 from gradexp.initializations import starts
 from gradexp.mistakes import Mistake, one_line
-from gradexp.noises import Noiseless
-from gradexp.numbers import stack, structure, substitute
+from gradexp.noises import Gaussian, Noise
+from gradexp.numbers import is_zero, stack, structure, substitute
 from gradexp.optimizers import Optimizer
 from gradexp.schedules import Constant
 
@@ -167,17 +167,26 @@ def _theory(run: Experiment, outcome: Outcome, points: Tensor | None) -> dict[st
         outcome: how it ended.
         points: ``(R, dim)``, the first one the start; None where they were not recorded.
     """
-    alike = (
-        isinstance(run.schedule, Constant)
-        and isinstance(run.noise, Noiseless)
-        and isinstance(run.clip, Unclipped)
-    )
-    if not alike or not isinstance(run.optimizer, Optimizer):
+    alike = isinstance(run.schedule, Constant) and isinstance(run.clip, Unclipped)
+    std = _noise(run.noise)
+    if not alike or std is None or not isinstance(run.optimizer, Optimizer):
         return dict.fromkeys(PREDICTIONS)
-    rests = outcome.word == "converged"
+    curvatures = None
+    if outcome.word == "converged":
+        curvatures = outcome.evidence["hessian_eigenvalues"]
+    elif outcome.word == "noise_floor":
+        curvatures = outcome.evidence["noise_floor"]["hessian_eigenvalues"]
     start = None if points is None else points[0].double()
-    curvatures = outcome.evidence["hessian_eigenvalues"] if rests else None
-    return predictions(run.optimizer, run.surface, start, curvatures)
+    return predictions(run.optimizer, run.surface, start, curvatures, std)
+
+
+def _noise(noise: Noise) -> float | None:
+    """The standard deviation of a run's noise in every coordinate; None where it has none."""
+    if noise.is_none():
+        return 0.0
+    if isinstance(noise, Gaussian) and is_zero(noise.relative):
+        return float(noise.std)
+    return None
 
 
 def batches(experiments: Sequence[Experiment]) -> list[list[int]]:

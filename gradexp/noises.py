@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,17 @@ class Noise(Component):
     steps before it.
     """
 
+    def constant_part(self) -> Number:
+        """The size of what is added where the gradient is 0: a run rests there only if it is 0.
+
+        Infinite, unless a noise says otherwise: of a noise that does not no run rests.
+        """
+        return math.inf
+
+    def is_none(self) -> bool:
+        """Whether nothing is ever added, with the numbers of one run."""
+        return False
+
     @abstractmethod
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
         """The gradient with noise.
@@ -46,6 +58,12 @@ class Noise(Component):
 @dataclass(frozen=True)
 class Noiseless(Noise):
     """The gradient as it is."""
+
+    def constant_part(self) -> Number:
+        return 0.0
+
+    def is_none(self) -> bool:
+        return True
 
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
         return gradient
@@ -65,6 +83,12 @@ class Gaussian(Noise):
     std: NonNegative = 0.1
     relative: NonNegative = 0.0
     seed: Seed = 0
+
+    def constant_part(self) -> Number:
+        return self.std
+
+    def is_none(self) -> bool:
+        return is_zero(self.std) and is_zero(self.relative)
 
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
         draws = normals_of_step(*_place(self.seed, gradient, step))
@@ -94,6 +118,12 @@ class StudentT(Noise):
     relative: NonNegative = 0.0
     degrees_of_freedom: Positive = 2.0
     seed: Seed = 0
+
+    def constant_part(self) -> Number:
+        return self.scale
+
+    def is_none(self) -> bool:
+        return is_zero(self.scale) and is_zero(self.relative)
 
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
         draws = students_of_step(self.degrees_of_freedom, *_place(self.seed, gradient, step))

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradexp.computation import compute
+from gradexp.computation import Computed, compute
 from gradexp.engine import Batched
 from gradexp.experiment import Experiment, recorded
 from gradexp.job import versions
 from gradexp.mistakes import Mistake
 from gradexp.results import is_whole, read_run
+
+FORMAT_OF_STOPS = 2
+"""Of the first records whose runs ended as they do now."""
 
 
 class Replayed(NamedTuple):
@@ -37,11 +40,12 @@ def replay(folder: Path) -> Replayed:
     expected, record = read_run(folder)
     found = compute([_experiment(folder, record)])[0]
     difference = first_difference(expected, found.arrays)
+    changed = _since(record, found)
     if difference is None:
-        return Replayed(True, [f"identical: {record['metrics']['steps']} steps"])
+        return Replayed(True, [f"identical: {record['metrics']['steps']} steps", *changed])
     here = {**versions(), "engine": found.engine, "device": found.device}
     there = {**record["versions"], "engine": record["engine"], "device": record["device"]}
-    return Replayed(False, [difference, *_circumstances(here, there)])
+    return Replayed(False, [difference, *_circumstances(here, there), *changed])
 
 
 def _experiment(folder: Path, record: Mapping[str, Any]) -> Experiment:
@@ -85,6 +89,19 @@ def first_difference(
         ends = expected["step"][-1], found["step"][-1]
         return f"differs in its end: it made {ends[0]} steps, now {ends[1]}"
     return None
+
+
+def _since(record: Mapping[str, Any], found: Computed) -> list[str]:
+    """What has changed in how runs end since a folder was written."""
+    if record.get("format", 0) >= FORMAT_OF_STOPS:
+        return []
+    told = [
+        "the stop rules changed since: a run now rests only where its moves vanish, too, and "
+        "beside no saddle that it is leaving"
+    ]
+    if record["outcome"] != found.outcome.word:
+        told.append(f"outcome: was {record['outcome']}, is now {found.outcome.word}")
+    return told
 
 
 def _circumstances(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:

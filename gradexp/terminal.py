@@ -48,6 +48,7 @@ _KINDS = 10
 
 _COLOURS = {
     "converged": "green",
+    "noise_floor": "green",
     "saddle": "magenta",
     "plateau": "magenta",
     "cycling": "magenta",

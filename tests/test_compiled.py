@@ -19,10 +19,11 @@ from torch import Tensor
 
 from gradexp import optimize
 from gradexp.clips import Unclipped
-from gradexp.engine import End, Record, Reference, Stop
+from gradexp.engine import End, Record, Reference
 from gradexp.engine.cost import predict
+from gradexp.engine.limits import Limits
 from gradexp.engine.native import block, build, cache
-from gradexp.engine.problem import Least, Problem
+from gradexp.engine.problem import Problem
 from gradexp.environment import AT_START
 from gradexp.mistakes import Mistake
 from gradexp.noises import Gaussian, Noiseless
@@ -344,9 +345,8 @@ def problem(steps: int, batch: int, surface: Surface) -> Problem:
         schedule=Constant(),
         noise=Noiseless(),
         clip=Unclipped(),
-        stop=Stop(),
+        limits=Limits(),
         record=Record(),
-        least=Least.of(surface),
     )
 
 

@@ -14,16 +14,17 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from gradexp.clips import ByNorm, ByValue, Unclipped
-from gradexp.engine import Record, Stop, Trace
+from gradexp.engine import Record, Trace
 from gradexp.engine.chunks import run_in_chunks
 from gradexp.engine.eager import EagerChunk
 from gradexp.engine.graphed import block
+from gradexp.engine.limits import Limits, Stop
 from gradexp.engine.native import NativeChunk, block_for, cuda
 from gradexp.engine.native import block as native_block
 from gradexp.engine.native.build import build
 from gradexp.engine.native.nvrtc import CudaError, machine_code
 from gradexp.engine.native.program import Text
-from gradexp.engine.problem import PARTS, Least, Problem
+from gradexp.engine.problem import PARTS, Problem
 from gradexp.noises import Gaussian, Noiseless, StudentT
 from gradexp.numbers import numbers
 from gradexp.optimizers import ASGD, SGD, Adam, NAdam, Polyak, RAdam, Rprop
@@ -61,8 +62,8 @@ extern "C" void all(int64_t threads, void** p, int64_t* n) {
   for (int64_t t = 0; t < threads; ++t) {
     blockIdx.x = t / 32;
     threadIdx.x = t % 32;
-    run((real*)p[0], (int32_t*)p[1], (int64_t*)p[2], (char*)p[3], (real*)p[4], (real*)p[5],
-        (real*)p[6], n[0], n[1], n[2], n[3], n[4], n[5]);
+    run((real*)p[0], (int32_t*)p[1], (int64_t*)p[2], (real*)p[3], (char*)p[4], (real*)p[5],
+        (real*)p[6], (real*)p[7], n[0], n[1], n[2], n[3], n[4], n[5], n[6]);
   }
 }
 """
@@ -91,6 +92,7 @@ class HostKernel:
 def problem(surface: Surface, record: str = "trace", noisy: bool = True) -> Problem:
     """Forty runs, with noise and a schedule, or without and some of them too fast."""
     start = torch.tensor(surface.start, dtype=torch.float64)[:, None].expand(-1, 40)
+    noise = Gaussian(std=1e-9, seed=torch.arange(40)) if noisy else Noiseless()
     rates = torch.logspace(-8, -5 if noisy else 0, 40, dtype=torch.float64)
     return Problem(
         surface=surface,
@@ -98,11 +100,10 @@ def problem(surface: Surface, record: str = "trace", noisy: bool = True) -> Prob
         optimizer=SGD(lr=rates, momentum=0.9, dampening=0.1, weight_decay=1e-4),
         steps=100,
         schedule=Exponential(gamma=0.9999) if noisy else Constant(),
-        noise=Gaussian(std=1e-9, seed=torch.arange(40)) if noisy else Noiseless(),
+        noise=noise,
         clip=Unclipped(),
-        stop=Stop(),
         record=Record(what=record, tolerances=(1.0, 1e-3)),  # type: ignore[arg-type]
-        least=Least.of(surface),
+        limits=Limits.of(surface, start, noise, Stop()),
     ).plain()
 
 

@@ -375,7 +375,11 @@ def test_damaged_configs(text: str | None, name: str, gradexp: Gradexp, sweep: P
 
 def test_a_record_without_a_format_is_read(gradexp: Gradexp, sweep: Path) -> None:
     record = json.loads((sweep / "1" / "run.json").read_text())
-    assert record.pop("format") == 1
+    assert record.pop("format") == 2
+    record["outcome"] = "plateau"
     (sweep / "1" / "run.json").write_text(json.dumps(record))
-    assert gradexp("replay", "s/1")[0] == 0
+    status, out, _ = gradexp("replay", "s/1")
+    assert status == 0
+    assert "the stop rules changed since" in out
+    assert "outcome: was plateau, is now budget" in out
     assert is_sound(sweep / "1")

@@ -21,7 +21,7 @@ CASES = [
     ("himmelblau", {}, (-4.0, -4.0), 0.01, 0.0, 1000, "converged", "minimizer (-3.779, -3.283)"),
     ("rosenbrock", {}, (-1.2, 1.0), 1e-3, 0.95, 5000, "converged", "minimizer (1, 1)"),
     ("rosenbrock", {}, (-1.2, 1.0), 1e-4, 0.0, 100, "budget", "the gradient norm is"),
-    ("rosenbrock", {}, (-1.2, 1.0), 0.1, 0.0, 100, "diverged", "beyond 1e+12"),
+    ("rosenbrock", {}, (-1.2, 1.0), 0.1, 0.0, 100, "diverged", "the loss is"),
     ("rosenbrock", {}, (-1.2, 1.0), 1e300, 0.0, 100, "diverged", "no longer finite after 1 steps"),
     # another well than the best one
     ("rastrigin", {}, (3.1, 0.1), 1e-3, 0.0, 500, "converged", "Hessian is positive definite"),
@@ -47,7 +47,7 @@ CASES = [
     ("plateau", {}, (3.0, 2.0), 0.01, 0.0, 500, "budget", "after 500 steps"),
     # slow, but on a slope
     ("sphere", {}, (4.0, -3.0), 1e-12, 0.0, 500, "budget", "after 500 steps"),
-    ("sphere", {}, (4.0, -3.0), 1e-20, 0.0, 50, "budget", "it has not moved since step 0"),
+    ("sphere", {}, (4.0, -3.0), 1e-20, 0.0, 50, "budget", "it stood still for the second half"),
     # two-cycles exactly at the edge of stability: gradient descent on x² with lr 1, on ½ x² with 2
     ("sphere", {}, (4.0, -3.0), 1.0, 0.0, 99, "cycling", "2 points after 99 steps: (4, -3), (-4"),
     ("quadratic", {"condition_number": 1.0}, (1.0, 1.0), 2.0, 0.0, 99, "cycling", "2 points"),
@@ -90,7 +90,7 @@ def test_a_cycle_has_the_period_and_the_points_of_its_map(lr: float, period: int
     assert len({round(y, 6) for y in known}) == period
     assert orbit[-1] == pytest.approx(orbit[-1 - period], abs=1e-9)
     cycle = outcome_of("strict", {}, (0.0, 0.7), lr, 0.0, 3999).evidence["cycle"]
-    assert cycle["period"] == cycle["divides"] == period
+    assert cycle["period"] == period
     assert [y for _, y in cycle["points"]] == pytest.approx(known, abs=1e-6)
 
 
@@ -98,37 +98,21 @@ def test_chaos_is_no_cycle() -> None:
     assert outcome_of("strict", {}, (0.0, 0.7), 1.4, 0.0, 4000).word == "budget"
 
 
-@pytest.mark.parametrize(("points", "stride", "seen"), [(501, 4, 1), (401, 5, 2)])
-def test_of_a_cycle_that_is_recorded_now_and_then_a_multiple_of_the_period_is_known(
-    points: int, stride: int, seen: int
-) -> None:
-    surface, record = get("sphere"), Record(points=points)
-    trace = optimize(surface, (4.0, -3.0), SGD(1.0), steps=2000, record=record)
-    outcome = judge(surface, Stop(), trace)
-    assert outcome.word == "cycling"
-    assert f"divides {seen * stride}" in outcome.because
-    cycle = outcome.evidence["cycle"]
-    assert (cycle["period"], cycle["divides"]) == (None, seen * stride)
-    assert cycle["points"] == [[4.0, -3.0], [-4.0, 3.0]][:seen] or seen == 2
-    # Rest, or a way too slow to be seen between the recorded steps, is none; nor is a spiral that
-    # has come so far in that it is small beside the way behind it.
+def test_spirals_and_runs_too_slow_to_see_are_no_cycles() -> None:
+    # The second has come so far in that it is small beside the way behind it.
     for rate in (1e-30, 1.0 - 1e-6, (1 + 1e-7 ** (1 / 2000)) / 2):
-        trace = optimize(surface, (4.0, -3.0), SGD(rate), steps=2000, record=record)
-        assert judge(surface, Stop(), trace).word == "budget"
+        trace = optimize(get("sphere"), (4.0, -3.0), SGD(rate), steps=2000)
+        assert judge(get("sphere"), Stop(), trace).word == "budget"
 
 
-def test_going_round_in_the_last_place_is_no_cycle() -> None:
-    surface = get("rosenbrock")  # in float32 its gradient cannot be made as small as runs stop at
-    trace = optimize(surface, (-1.2, 1.0), SGD(1e-3, 0.9), steps=4000, dtype="float32")
+def test_going_round_in_the_last_place_is_rest() -> None:
+    surface = get("rosenbrock")
+    never = Stop(gradient=0.0)  # in float32 its gradient cannot be made as small as one would like
+    trace = optimize(surface, (-1.2, 1.0), SGD(1e-3, 0.9), steps=8000, dtype="float32", stop=never)
     assert trace.point is not None
     last = trace.point[-60:, :, 0].double()
-    assert float((last - last[-1]).norm(dim=1).max()) < 1e-4
-    assert judge(surface, Stop(), trace).word == "budget"
-
-
-def test_without_points_there_is_no_cycle_to_see() -> None:
-    trace = optimize(get("sphere"), (4.0, -3.0), SGD(1.0), steps=99, record="metrics")
-    assert judge(get("sphere"), Stop(), trace).word == "budget"
+    assert 0 < float((last - last[-1]).norm(dim=1).max()) < 1e-5
+    assert judge(surface, Stop(), trace).word == "converged"
 
 
 def test_evidence() -> None:

@@ -1,8 +1,13 @@
 """How a run ended, and the evidence for it.
 
-A run whose gradient norm fell below ``stop.gradient`` is at a stationary point, or near one. Which
-kind is decided in this order, where D is the diameter of the surface's domain and S how high the
-loss is there (`gradexp.analysis.scale`):
+The engine says why a run made no further step (`gradexp.engine.End`), and, of one that used all its
+steps, whether its state recurs (`gradexp.engine.recurrence`). None of that depends on what was
+recorded, nor on how the run was computed.
+
+A run ends before its last step where it *rests* or has *diverged* (`gradexp.engine.limits`); it
+does not rest beside a saddle that it is leaving (`gradexp.engine.leaving`), nor where noise goes on
+moving it. What the place is where a run rests is decided in this order, where D is the diameter of
+the surface's domain and S how high the loss is there (`gradexp.surfaces.scale`):
 
 1. A declared stationary point is within `NEAR` · D and the losses differ by no more than
    `LEVEL` · S: ``converged`` if it is a minimum, ``saddle`` if it is a saddle or a maximum (which
@@ -19,10 +24,16 @@ Of more than `gradexp.analysis.stationary.LARGEST` dimensions there is no Hessia
 3, a run is ``converged`` whose loss is within `AT_MINIMUM` · S of the surface's minimum, and
 otherwise on a ``plateau``.
 
-A run that used all its steps is ``cycling`` where its last recorded points go round the same few
-again and again (`gradexp.analysis.cycle`; it takes recorded points); ``plateau`` by 2, where its
-gradient is above ``stop.gradient`` but so small that it leads nowhere; otherwise ``budget``: it was
-still on its way.
+A run that used all its steps is
+
+- ``cycling`` where its state, velocity and all, came back after every round, throughout the second
+  half of its steps;
+- what 1 and 3 say, where it stood still throughout that half, its moves too small for its
+  precision, and the stationary point is within `NEAR` · D and `LEVEL` · S;
+- at its ``noise_floor`` where noise goes on moving it about a minimizer, without a trend
+  (`gradexp.analysis.fluctuation`);
+- on a ``plateau`` by 2, where its gradient is above the limit but so small that it leads nowhere;
+- otherwise ``budget``: it was still on its way.
 """
 
 from __future__ import annotations
@@ -34,19 +45,22 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from gradexp.analysis.cycle import Cycle, find_cycle
-from gradexp.analysis.scale import diameter, height
-from gradexp.analysis.stationary import DEGENERATE, LARGEST, Kind, stationary_near
+from gradexp.analysis.fluctuation import Floor, noise_floor
+from gradexp.analysis.stationary import DEGENERATE, LARGEST, Kind, Stationary, stationary_near
 from gradexp.engine import End, Stop, Trace
+from gradexp.engine.limits import FAR
 from gradexp.mistakes import coordinates
 from gradexp.surfaces import StationaryPoint, Surface, hessian
+from gradexp.surfaces.scale import diameter, height
 
 NEAR = 1e-4
 LEVEL = 1e-4
 AT_MINIMUM = 1e-9
 FLAT = 1e-3
 
-Word: TypeAlias = Literal["converged", "saddle", "plateau", "cycling", "diverged", "budget"]
+Word: TypeAlias = Literal[
+    "converged", "noise_floor", "saddle", "plateau", "cycling", "diverged", "budget"
+]
 
 
 @dataclass(frozen=True)
@@ -54,13 +68,15 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        word: one of the six outcomes.
+        word: one of the seven outcomes.
         because: the sentence that a person sees.
         evidence: the figures behind it: ``gradient_norm``, ``hessian_eigenvalues`` (ascending, or
             None where there are none to be had), ``nearest`` (the nearest declared stationary
             point with its ``kind`` and ``distance``, or None), ``reached`` (whether the run came
-            to rest there), ``cycle`` (its ``period``, None where only every so many steps were
-            recorded; what the period ``divides``; its ``points``; or None).
+            to rest there), ``cycle`` (its ``period`` and its ``points``; or None),
+            ``noise_floor`` (the ``minimizer`` that it moves about, the ``hessian_eigenvalues``
+            there, the ``median_gap`` of the loss, the ``spread`` of the points, and
+            ``no_trend``, the p-value of the test; or None).
     """
 
     word: Word
@@ -84,21 +100,31 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
     nearest = _nearest(surface, point)
     eigenvalues = None if end is End.DIVERGED else _eigenvalues(surface, point)
     word: Word
-    reached, cycle = False, None
+    reached = False
+    cycle: Tensor | None = None
+    floor: Floor | None = None
     if end is End.DIVERGED:
         word = "diverged"
-        because = _how_diverged(point, float(value), steps, float(stop.divergence))
+        because = _how_diverged(surface, point, float(value), steps, stop)
     elif end is End.BUDGET:
         word = "budget"
         because = f"the gradient norm is {gradient_norm:.2g} after {steps} steps"
-        cycle = find_cycle(trace, index)
+        recurrence = trace.recurrence
+        cycle = None if recurrence is None else recurrence.round(index)
         if cycle is not None:
             word, because = "cycling", _how_cycling(cycle, steps)
+        elif recurrence is not None and recurrence.stands_still(index):
+            because += "; it stood still for the second half of them, as far as its precision goes"
+            if nearest is not None and _is_at(surface, float(value), *nearest):
+                reached = True
+                word, because = _at_declared(surface, *nearest)
+            elif (near := _near_rest(surface, point, eigenvalues)) is not None:
+                word, because = near
+        elif (floor := noise_floor(surface, trace, index)) is not None:
+            word, because = "noise_floor", _how_noisy(floor, steps)
         elif _is_flat(surface, float(value), gradient_norm, eigenvalues):
             word = "plateau"
             because += ", too small to lead anywhere: gradient and curvature are all but zero"
-        elif (since := _still_since(trace, index)) is not None:
-            because += f"; it has not moved since step {since}"
     elif nearest is not None and _is_at(surface, float(value), *nearest):
         reached = True
         word, because = _at_declared(surface, *nearest)
@@ -113,12 +139,8 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
         "hessian_eigenvalues": eigenvalues,
         "nearest": found,
         "reached": reached,
-        "cycle": cycle
-        and {
-            "period": _round(cycle) if cycle.stride == 1 else None,
-            "divides": _round(cycle),
-            "points": cycle.points.tolist(),
-        },
+        "cycle": None if cycle is None else {"period": len(cycle), "points": cycle.tolist()},
+        "noise_floor": None if floor is None else _figures(floor),
     }
     return Outcome(word, because, evidence)
 
@@ -145,22 +167,17 @@ def _eigenvalues(surface: Surface, point: Tensor) -> list[float] | None:
     return [float(value) for value in torch.linalg.eigvalsh(matrix)]
 
 
-def _still_since(trace: Trace, index: int) -> int | None:
-    """The step from which on a run stood still, as far as that was recorded: where its optimizer
-    gave up, or its steps are smaller than the precision."""
-    if trace.point is None:
-        return None
-    points, rows = trace.point[..., index], trace.step < trace.steps[index]
-    elsewhere = (points[rows] != trace.final_point[:, index]).any(dim=1)
-    since = int(elsewhere.nonzero()[-1, 0]) + 1 if bool(elsewhere.any()) else 0
-    return int(trace.step[rows][since]) if since < int(rows.sum()) else None
-
-
-def _how_diverged(point: Tensor, value: float, steps: int, limit: float) -> str:
+def _how_diverged(surface: Surface, point: Tensor, value: float, steps: int, stop: Stop) -> str:
     if not math.isfinite(value) or not bool(point.isfinite().all()):
         return f"the loss is no longer finite after {steps} steps"
-    what = "the loss" if abs(value) > limit else "a coordinate"
-    return f"{what} is beyond {limit:g} after {steps} steps"
+    largest = float(point.abs().max())
+    if stop.divergence is not None:
+        limit = float(stop.divergence)
+        what = "the loss" if abs(value) > limit else "a coordinate"
+        return f"{what} is beyond {limit:g} after {steps} steps"
+    if largest > FAR * diameter(surface):
+        return f"a coordinate is {largest:.2g} in size after {steps} steps"
+    return f"the loss is {value:.2g} after {steps} steps"
 
 
 def _is_at(surface: Surface, value: float, stationary: StationaryPoint, distance: float) -> bool:
@@ -168,7 +185,7 @@ def _is_at(surface: Surface, value: float, stationary: StationaryPoint, distance
     place = torch.tensor(stationary.point, dtype=torch.float64)
     there = float(surface.value(place))
     close = distance <= NEAR * diameter(surface)
-    return close and abs(value - there) <= LEVEL * height(surface)
+    return close and abs(value - there) <= LEVEL * float(height(surface))
 
 
 def _at_declared(
@@ -180,17 +197,30 @@ def _at_declared(
     return word, f"{distance:.2g} from the declared {which} {place}"
 
 
-def _how_cycling(cycle: Cycle, steps: int) -> str:
-    count = len(cycle.points)
-    points = ", ".join(coordinates(point) for point in cycle.points[:2].tolist())
-    more = ", …" if count > 2 or cycle.stride > 1 else ""
-    kind = f"of {count} points" if cycle.stride == 1 else f"whose period divides {_round(cycle)}"
-    return f"a cycle {kind} after {steps} steps: {points}{more}"
+def _how_noisy(floor: Floor, steps: int) -> str:
+    place = coordinates(floor.minimizer.tolist())
+    return (
+        f"noise moves it about {place}, at a median loss gap of {floor.median_gap:.2g}, without a "
+        f"trend over the second half of {steps} steps (p = {floor.no_trend:.2g})"
+    )
 
 
-def _round(cycle: Cycle) -> int:
-    """The steps of a round."""
-    return len(cycle.points) * cycle.stride
+def _figures(floor: Floor) -> dict[str, Any]:
+    """The evidence for a noise floor."""
+    eigenvalues = None if floor.eigenvalues is None else floor.eigenvalues.tolist()
+    return {
+        "minimizer": floor.minimizer.tolist(),
+        "hessian_eigenvalues": eigenvalues,
+        "median_gap": floor.median_gap,
+        "spread": floor.spread,
+        "no_trend": floor.no_trend,
+    }
+
+
+def _how_cycling(cycle: Tensor, steps: int) -> str:
+    points = ", ".join(coordinates(point) for point in cycle[:2].tolist())
+    more = ", …" if len(cycle) > 2 else ""
+    return f"a cycle of {len(cycle)} points after {steps} steps: {points}{more}"
 
 
 def _is_flat(
@@ -211,13 +241,31 @@ def _at_rest(
     value = float(surface.value(point))
     if eigenvalues is None:
         least = None if surface.minimum is None else float(surface.minimum)
-        if least is not None and abs(value - least) <= AT_MINIMUM * height(surface):
+        if least is not None and abs(value - least) <= AT_MINIMUM * float(height(surface)):
             return "converged", "the loss is at its minimum, at a point that is not declared"
         return "plateau", "the gradient is all but zero; the Hessian is not to be had"
     if _is_flat(surface, value, gradient_norm, eigenvalues):
         largest = max(map(abs, eigenvalues))
         return "plateau", f"gradient and curvature (at most {largest:.2g}) are all but zero"
+    return _as_found(stationary_near(surface, point))
+
+
+def _near_rest(
+    surface: Surface, point: Tensor, eigenvalues: list[float] | None
+) -> tuple[Word, str] | None:
+    """What the stationary point is beside which a run stands still; None where there is none."""
+    if eigenvalues is None:
+        return None
     found = stationary_near(surface, point)
+    fall = float(surface.value(point) - surface.value(found.point))
+    far = float((found.point - point).norm()) > NEAR * diameter(surface)
+    if found.kind == "none" or far or abs(fall) > LEVEL * float(height(surface)):
+        return None
+    return _as_found(found)
+
+
+def _as_found(found: Stationary) -> tuple[Word, str]:
+    """The outcome of a run that rests beside a stationary point."""
     where, low = coordinates(found.point.tolist()), float(found.eigenvalues[0])
     clear = abs(low) > DEGENERATE * float(found.eigenvalues.abs().max())
     sentences: dict[Kind, tuple[Word, str]] = {

@@ -22,8 +22,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from gradexp.analysis.scale import diameter
 from gradexp.surfaces import Surface, hessian, value_and_gradient
+from gradexp.surfaces.scale import diameter
 
 Kind: TypeAlias = Literal["minimum", "saddle", "flat", "none"]
 

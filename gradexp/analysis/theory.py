@@ -21,6 +21,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from scipy.special import chdtri
 from torch import Tensor
 
 from gradexp.numbers import columns, norm, substitute
@@ -170,7 +171,73 @@ def escape_steps(
     return high
 
 
-PREDICTIONS = ("rate", "edge", "escape_steps")
+def stationary_variance(
+    optimizer: Optimizer, eigenvalues: Sequence[float], std: float
+) -> Tensor | None:
+    """How far noise keeps a run from a minimum: the variance of the point along each eigenvector.
+
+    The state, (x, velocity), follows z ← M(λ) z + s ξ b, where b is what a gradient of 1 adds to
+    it and ξ is standard normal, so that its covariance P solves the discrete Lyapunov equation
+    P = M P Mᵀ + s² b bᵀ. For heavy ball that is α s² (1 + β) / (λ (1 - β) (2 (1 + β) - αλ)).
+
+    Args:
+        optimizer: of one run.
+        eigenvalues: of the Hessian at the minimum, all positive.
+        std: s, the standard deviation of the noise in every coordinate.
+
+    Returns:
+        ``(N,)``; None where the rule is not linear, or the minimum repels.
+    """
+    growth = rate(optimizer, eigenvalues)
+    if growth is None or growth >= 1:
+        return None
+    matrices = iteration_matrix(optimizer, torch.tensor(eigenvalues, dtype=torch.float64))
+    size = matrices.shape[-1]
+    zero, one = torch.zeros(size, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    state = type(optimizer.init(zero[:1]))(*(part[None] for part in zero[1:]))
+    moved, state = optimizer.update(zero[:1], one, state, step=1)
+    added = torch.cat([moved, *state])
+    source = std**2 * (added @ added.T).reshape(-1)
+    products = torch.einsum("nij,nkl->nikjl", matrices, matrices).reshape(-1, size**2, size**2)
+    covariance: Tensor = torch.linalg.solve(
+        torch.eye(size**2, dtype=torch.float64) - products, source
+    )
+    return covariance[:, 0]
+
+
+def noise_floor(optimizer: Optimizer, eigenvalues: Sequence[float], std: float) -> float | None:
+    """The median gap of the loss of a run at its noise floor, where the surface is its quadratic.
+
+    The gap is Σ ½ λ x² with x normal (`stationary_variance`): a sum of χ² of one degree of freedom,
+    with weights. Its median is that of a gamma distribution with the same mean, variance and
+    skewness, which is exact where the weights are the same, and off by some per cent at most.
+
+    Args:
+        optimizer: of one run.
+        eigenvalues: of the Hessian at the minimum; those that are all but zero do not count.
+        std: the standard deviation of the noise in every coordinate.
+
+    Returns:
+        None where the rule is not linear, or the minimum repels, or is none.
+
+    Source: Buckley and Eagleson, "An approximation to the distribution of quadratic forms in normal
+    random variables" (1988).
+    """
+    largest = max(map(abs, eigenvalues), default=0.0)
+    curved = [value for value in eigenvalues if abs(value) > FLAT * largest]
+    if not curved or min(curved) < 0:
+        return None
+    variance = stationary_variance(optimizer, curved, std)
+    if variance is None:
+        return None
+    weights = torch.tensor(curved, dtype=torch.float64) * variance / 2
+    first, second, third = (float((weights**n).sum()) for n in (1, 2, 3))
+    degrees = second**3 / third**2
+    median = float(chdtri(degrees, 0.5))
+    return first + float((second / degrees) ** 0.5 * (median - degrees))
+
+
+PREDICTIONS = ("rate", "edge", "escape_steps", "noise_floor")
 """What is predicted of a run; None where there is no theory of it."""
 
 
@@ -179,23 +246,32 @@ def predictions(
     surface: Surface,
     start: Tensor | None,
     curvatures: Sequence[float] | None,
+    std: float = 0.0,
 ) -> dict[str, float | None]:
-    """What theory says of one run, with a constant learning rate and no noise.
+    """What theory says of one run, with a constant learning rate.
 
     Args:
         optimizer: of the run.
         surface: of it.
         start: ``(dim,)``; None where its way was not recorded, and no escape can be seen.
-        curvatures: eigenvalues of the Hessian at the minimum that it came to rest at, ascending;
-            None where it did not.
+        curvatures: eigenvalues of the Hessian at the minimum that it came to rest at, or moves
+            about, ascending; None where it does neither.
+        std: the standard deviation of the noise in every coordinate.
 
     Returns:
-        ``rate`` and ``edge`` (`stability_edge`) at that minimum, ``escape_steps`` from the saddle
-        it started at; what does not apply is None.
+        ``edge`` (`stability_edge`) at that minimum; without noise ``rate`` there, and
+        ``escape_steps`` from the saddle it started at; with noise `noise_floor`; what does not
+        apply is None.
     """
+    if std > 0:
+        floor = edge = None
+        if curvatures is not None:
+            floor = noise_floor(optimizer, curvatures, std)
+            edge = stability_edge(optimizer, curvatures[-1])
+        return dict(zip(PREDICTIONS, (None, edge, None, floor), strict=True))
     leaving = None
     if start is not None and (saddle := saddle_left(surface, start)) is not None:
         leaving = escape_steps(optimizer, surface, saddle, start)
     at_rest = None if curvatures is None else rate(optimizer, curvatures)
     edge = None if curvatures is None else stability_edge(optimizer, curvatures[-1])
-    return dict(zip(PREDICTIONS, (at_rest, edge, leaving), strict=True))
+    return dict(zip(PREDICTIONS, (at_rest, edge, leaving, None), strict=True))

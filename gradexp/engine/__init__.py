@@ -3,8 +3,9 @@
 from gradexp.engine.batched import Batched
 from gradexp.engine.cost import Forecast
 from gradexp.engine.fit import check_fit, check_precision
+from gradexp.engine.limits import Stop
 from gradexp.engine.optimize import DTYPES, optimize, pose
-from gradexp.engine.problem import Problem, Record, Steps, Stop, choose_device
+from gradexp.engine.problem import Problem, Record, Steps, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import End, RunTrace, Trace
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from gradexp.engine.chunks import run_in_chunks
+from gradexp.engine.chunks import Make, run_in_chunks
 from gradexp.engine.cost import Forecast, predict
 from gradexp.engine.eager import EagerChunk, block_length
 from gradexp.engine.graphed import GraphedChunk
+from gradexp.engine.leaving import let_leave
 from gradexp.engine.problem import Problem
-from gradexp.engine.trace import Trace
+from gradexp.engine.recurrence import find_recurrence
+from gradexp.engine.trace import Ran, Trace
 from gradexp.mistakes import Mistake
 from gradexp.numbers import LANES, Component
 from gradexp.optimizers import External, Optimizer
@@ -73,8 +75,19 @@ class Batched(Component):
         self.check(problem.optimizer)
         problem = problem.plain()
         with _at(problem.start.device):
-            block = self._block(problem)
-            return _run_eagerly(problem) if block is None else _run_compiled(problem, block)
+            compiled = self._choice(problem) == "compiled"
+
+            def run(some: Problem) -> Trace:
+                return run_in_chunks(some, *self._chunks(some, ran == "compiled"))
+
+            make, size, ran = self._chunks(problem, compiled)
+            trace = let_leave(problem, run_in_chunks(problem, make, size, ran), run)
+            return find_recurrence(problem, trace, make, size)
+
+    def _chunks(self, problem: Problem, compiled: bool) -> tuple[Make, int, Ran]:
+        """What makes chunks of a problem, how many runs they have at most, and what runs them."""
+        block = self._block(problem) if compiled else None
+        return _eager_chunks(problem) if block is None else _compiled_chunks(problem, block)
 
     def forecast(self, problem: Problem) -> Forecast:
         """What `run` is likely to take, and in which way."""
@@ -92,9 +105,7 @@ class Batched(Component):
         return choice
 
     def _block(self, problem: Problem) -> Block | None:
-        """The compiled program to run, or None to run eagerly."""
-        if self._choice(problem) == "eager":
-            return None
+        """The compiled program to run, or None to run eagerly where there is none."""
         from gradexp.engine.native import CannotCompile, Unsupported, block_for
 
         try:
@@ -129,7 +140,7 @@ def _at(device: torch.device) -> AbstractContextManager[Any]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def _run_eagerly(problem: Problem) -> Trace:
+def _eager_chunks(problem: Problem) -> tuple[Make, int, Ran]:
     dim, device = problem.start.shape[0], problem.start.device
     numbers = block_length(dim) * dim
     kept = _EAGER_NUMBERS
@@ -137,12 +148,12 @@ def _run_eagerly(problem: Problem) -> Trace:
         kept = torch.cuda.get_device_properties(device).total_memory // _BYTES_A_NUMBER
     size = max(LANES, kept // numbers // LANES * LANES)
     make = GraphedChunk if device.type == "cuda" else EagerChunk
-    return run_in_chunks(problem, make, size, "eager")
+    return make, size, "eager"
 
 
-def _run_compiled(problem: Problem, block: Block) -> Trace:
+def _compiled_chunks(problem: Problem, block: Block) -> tuple[Make, int, Ran]:
     from gradexp.engine.native import NativeChunk
 
     coordinates = _COMPILED_COORDINATES[problem.start.device.type]
     size = max(LANES, coordinates // problem.start.shape[0] // LANES * LANES)
-    return run_in_chunks(problem, partial(NativeChunk, block, {}), size, "compiled")
+    return partial(NativeChunk, block, {}), size, "compiled"

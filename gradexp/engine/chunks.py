@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gradexp.engine.problem import Problem
 from gradexp.engine.results import Results
-from gradexp.engine.rows import Recording
+from gradexp.engine.rows import Recorder, Recording
 from gradexp.engine.runs import Notes
 from gradexp.engine.trace import Ran, Trace
 from gradexp.numbers import LANES
@@ -29,7 +29,7 @@ class Chunk(Protocol):
     longest: int
     """looks of a block, at most"""
 
-    def advance(self, first: int, looks: int, recording: Recording | None, columns: slice) -> None:
+    def advance(self, first: int, looks: int, recording: Recorder | None, columns: slice) -> None:
         """Makes `looks` looks from step `first` on, each with a move after it but for the last
         step's, and records them."""
 
@@ -38,6 +38,10 @@ class Chunk(Protocol):
 
     def notes(self) -> Notes:
         """What is noted of the runs now."""
+
+    def state(self) -> list[Tensor]:
+        """The points ``(dim, B)``, and each field of what the optimizer remembers, ``(n, B)``:
+        valid until the chunk goes on."""
 
     def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
         """Goes on with these lanes of these chunks, of which it may be one, one after the other;
@@ -62,16 +66,16 @@ def run_in_chunks(problem: Problem, make: Make, size: int, engine: Ran) -> Trace
             def tell(step: int, done: int = number) -> None:
                 problem.progress((done * problem.steps + step) // len(chunks))
 
-            _run_recorded(make(problem, columns), problem.steps, columns, results, tell)
+            run_chunk(make(problem, columns), problem.steps, columns, results, tell)
     else:
         _Flow(problem, results, size).run(make, chunks)
     return results.trace(engine)
 
 
-def _run_recorded(
+def run_chunk(
     chunk: Chunk, steps: int, columns: slice, results: Results, tell: Callable[[int], None]
 ) -> None:
-    """Runs one chunk to its end: every run of it has its column in the rows.
+    """Runs one chunk to its end: every run of it has its column in the rows, where there are any.
 
     Args:
         chunk: at its start.
@@ -83,9 +87,10 @@ def _run_recorded(
     count = columns.stop - columns.start
     step, going = 0, True
     while going:
-        looks = min(chunk.longest, steps + 1 - step)
-        chunk.advance(step, looks, results.recording, columns)
-        step += looks
+        end = results.looks.end_of_block(step, chunk.longest, steps + 1)
+        chunk.advance(step, end - step, results.recording, columns)
+        step = end
+        results.looks.take(step, columns, chunk.notes(), count)
         tell(min(step, steps))
         going = bool((chunk.steps()[:count] == step).any())
     results.put(columns, chunk.notes(), slice(0, count))
@@ -154,8 +159,9 @@ class _Flow:
     def _block(self, lot: _Lot, step: int, until: int) -> tuple[_Lot, int]:
         """Makes one block of a lot; more than half of it then goes on, or none."""
         chunk, place, count, before = lot
-        end = min(until, step + chunk.longest)
+        end = self._results.looks.end_of_block(step, chunk.longest, until)
         chunk.advance(step, end - step, None, slice(0, 0))
+        self._results.looks.take(end, place, chunk.notes(), count)
         going = (chunk.steps()[:count] == end).nonzero()[:, 0]
         last = self._problem.steps
         ended = len(before) - len(going)

@@ -12,18 +12,19 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from gradexp.engine.problem import PARTS, Problem
-from gradexp.engine.rows import Recording
+from gradexp.engine.rows import Recorder
 from gradexp.engine.runs import (
     Look,
     Notes,
     Runs,
     begin,
-    has_diverged,
-    is_stationary,
+    is_at_rest,
+    is_within,
     move_from,
+    note_leaving,
     note_look,
     note_moves,
     notes,
@@ -63,21 +64,39 @@ class EagerChunk:
     def __init__(self, whole: Problem, columns: slice) -> None:
         self.shortest = self.longest = block_length(whole.start.shape[0])
         self._problem = problem = whole.lanes(columns.start, columns.stop)
-        known = bool(problem.least.value)
-        tolerances = len(problem.record.tolerances)
-        self._runs = begin(problem.start, problem.batched, tolerances, known)
+        self._runs = begin(problem, problem.start, problem.batched)
+        self._before = self._runs.best_loss
 
-    def advance(self, first: int, looks: int, recording: Recording | None, columns: slice) -> None:
+    def advance(self, first: int, looks: int, recording: Recorder | None, columns: slice) -> None:
         moves = min(looks, self._problem.steps - first)
+        best = self._runs.best_loss
         self._runs, seen = advance(self._problem, self._runs, first, looks, moves)
+        self._take(first, best, seen, recording, columns)
+
+    def _take(
+        self, first: int, best: Tensor, seen: Rows, recording: Recorder | None, columns: slice
+    ) -> None:
+        """Takes what was seen in a block, before which this was the best."""
         if recording:
             recording.put(columns, first, *seen)
+        until = self._problem.steps // 2 - first
+        if 0 <= until < len(seen.loss):
+            losses = torch.where(seen.loss[:until] < torch.inf, seen.loss[:until], torch.inf)
+            self._before = torch.cat([best[None], losses]).amin(dim=0)
 
     def steps(self) -> Tensor:
         return self._runs.steps
 
     def notes(self) -> Notes:
-        return notes(self._runs)
+        return notes(self._runs, self._before)
+
+    def state(self) -> list[Tensor]:
+        fields = [tree_leaves(field) for field in (self._runs.point, *self._runs.memory)]
+        return [
+            torch.cat([leaf.reshape(-1, leaf.shape[-1]) for leaf in leaves])
+            for leaves in fields
+            if leaves
+        ]
 
     def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
         def gathered(*leaves: Tensor) -> Tensor:
@@ -95,6 +114,7 @@ class EagerChunk:
 
         lanes: dict[str, Any] = {name: of_all(getattr(self._problem, name), name) for name in PARTS}
         self._runs = tree_map(gathered, *(chunk._runs for chunk, _ in parts))
+        self._before = gathered(*(chunk._before for chunk, _ in parts))
         self._problem = dataclasses.replace(self._problem, start=self._runs.point, **lanes)
 
 
@@ -162,7 +182,11 @@ def note_rows(
     way = torch.stack(points, dim=1)
     point, after, loss = way[:, :-1], way[:, 1:], torch.stack(losses)
     number = torch.arange(count, device=loss.device)[:, None]
-    ended = has_diverged(problem, point, loss) | is_stationary(problem, gradient_square)
+    moves = after - point
+    squares = torch.cat([runs.move_square[None], total(moves[:, :-1].square())])
+    left = note_leaving(problem, runs.left, number + first, gradient_square)
+    rests = is_at_rest(problem, gradient_square, squares, left)
+    ended = ~is_within(problem, point, loss) | rests
     going = (number + first < problem.steps).expand_as(ended)
     if isinstance(first, Tensor) or bool(ended.any()):
         end = fold(torch.minimum, torch.where(ended, number, count))
@@ -171,11 +195,15 @@ def note_rows(
         loss, gradient_square = loss.gather(0, at), gradient_square.gather(0, at)
         point = point.gather(1, at.expand_as(point))
         after = torch.where(going, after, point)
-    moves = after - point
+        moves = after - point
     before = torch.cat([runs.move[:, None], moves[:, :-1]], dim=1)
     runs = note_look(problem, runs, number + first, loss, gradient_square, fold)
     runs = note_moves(runs, moves, before, going, fold)
     runs = runs._replace(
-        point=after[:, -1], move=moves[:, -1], loss=loss[-1], gradient_square=gradient_square[-1]
+        point=after[:, -1],
+        move=moves[:, -1],
+        loss=loss[-1],
+        gradient_square=gradient_square[-1],
+        left=tuple(rows[-1] for rows in left),
     )
     return runs, Rows(loss, gradient_square, point)

@@ -13,7 +13,8 @@ from torch import Tensor
 from gradexp.clips import Clip, Unclipped
 from gradexp.engine.batched import Batched
 from gradexp.engine.fit import check_fit, check_precision
-from gradexp.engine.problem import Least, Problem, Record, Steps, Stop, choose_device
+from gradexp.engine.limits import Limits, Stop
+from gradexp.engine.problem import Problem, Record, Steps, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import Trace
 from gradexp.mistakes import Mistake
@@ -150,12 +151,17 @@ def pose(
     batch = batch_size(*parts.values())
     if points.shape[1] not in (1, batch) and batch != 1:
         raise ValueError(f"there are {points.shape[1]} starts, but numbers for {batch} runs")
+    limits = Limits.of(surface, points, noise, stop)
     return Problem(
-        **parts,  # type: ignore[arg-type]
+        surface=surface,
+        optimizer=optimizer,
+        schedule=schedule,
+        noise=noise,
+        clip=clip,
         start=points.expand(-1, max(batch, points.shape[1])),
         steps=steps,
+        limits=limits,
         record=record,
-        least=Least.of(surface),
     )
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from gradexp.clips import Clip
+from gradexp.engine.limits import Limits
 from gradexp.mistakes import Mistake
 from gradexp.noises import Noise
 from gradexp.numbers import (
     Component,
-    Number,
     Positive,
     Whole,
     in_lanes,
@@ -26,20 +26,6 @@ from gradexp.numbers import (
 from gradexp.optimizers import External, Optimizer
 from gradexp.schedules import Schedule
 from gradexp.surfaces import Surface
-
-
-@dataclass(frozen=True)
-class Stop(Component):
-    """When a run ends before its last step.
-
-    Args:
-        gradient: it is stationary where the gradient norm is below this.
-        divergence: it has diverged where the loss or a coordinate is larger in size than this, or
-            not finite.
-    """
-
-    gradient: Positive = 1e-8
-    divergence: Positive = 1e12
 
 
 @dataclass(frozen=True)
@@ -66,22 +52,6 @@ class Record(Component):
 
 
 @dataclass(frozen=True)
-class Least(Component):
-    """The surface's least value, worked out once: what the loss gap is measured from.
-
-    Args:
-        value: one number, or none where it is unknown.
-    """
-
-    value: tuple[Number, ...] = ()
-
-    @classmethod
-    def of(cls, surface: Surface) -> Least:
-        """That of a surface."""
-        return cls(() if surface.minimum is None else (surface.minimum,))
-
-
-@dataclass(frozen=True)
 class Problem:
     """B runs of one structure, ready to be run: `start` is ``(dim, B)``, of the element type and
     on the device of the computation; numbers are floats or tensors ``(B,)``. `progress` is told
@@ -96,9 +66,8 @@ class Problem:
     schedule: Schedule
     noise: Noise
     clip: Clip
-    stop: Stop
+    limits: Limits
     record: Record
-    least: Least = Least()
     progress: Callable[[int], None] = lambda step: None
     alone: bool = False
 
@@ -121,6 +90,21 @@ class Problem:
             for name in PARTS
         }
         return dataclasses.replace(self, start=padded(start), **parts)
+
+    def of_runs(self, which: Tensor) -> Problem:
+        """Some of the runs.
+
+        Args:
+            which: their indices, ``(n,)``.
+        """
+
+        def chosen(number: Any, name: str) -> Any:
+            if not isinstance(number, Tensor) or number.numel() == 1:
+                return number
+            return number.reshape(-1)[which.to(number.device)]
+
+        parts = {name: map_numbers(getattr(self, name), chosen) for name in PARTS}
+        return dataclasses.replace(self, start=self.start[:, which], **parts)
 
     def is_timed(self, part: str, name: str) -> bool:
         """Whether a number of a part is combined with the number of the step alone: what is the
@@ -150,7 +134,7 @@ class Problem:
 Steps: TypeAlias = Annotated[int, Whole(1, 2**31 - 2)]
 """How many steps a run makes at most: their number fits 32 bits, with one to spare for never."""
 
-PARTS = ("surface", "optimizer", "schedule", "noise", "clip", "stop", "least")
+PARTS = ("surface", "optimizer", "schedule", "noise", "clip", "limits")
 """The fields of a problem whose numbers belong to runs."""
 
 

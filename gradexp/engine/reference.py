@@ -9,16 +9,28 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from gradexp.engine.chunks import run_chunk
 from gradexp.engine.cost import Forecast, predict
+from gradexp.engine.leaving import let_leave
 from gradexp.engine.problem import Problem
+from gradexp.engine.recurrence import find_recurrence
 from gradexp.engine.results import Results
-from gradexp.engine.rows import Recording
-from gradexp.engine.runs import begin, has_diverged, is_stationary, note_look, note_moves, notes
+from gradexp.engine.rows import Recorder, Recording
+from gradexp.engine.runs import (
+    Notes,
+    begin,
+    is_at_rest,
+    is_within,
+    note_leaving,
+    note_look,
+    note_moves,
+    notes,
+)
 from gradexp.engine.trace import Trace
 from gradexp.numbers import Component, padded, select, total
 from gradexp.optimizers import External, Optimizer
@@ -44,32 +56,72 @@ class Reference(Component):
 
     def run(self, problem: Problem) -> Trace:
         """The trace of the batch."""
-        fleet = _Fleet(problem)
-        recording = None if problem.record.what == "metrics" else Recording(problem, problem.batch)
-        results = Results(problem, recording)
-        known = bool(problem.least.value)
-        runs = begin(problem.start, None, len(problem.record.tolerances), known)
-        everyone = slice(0, problem.batch)
-        evaluations = [fleet.evaluations.clone()]
-        for step in range(problem.steps + 1):
-            loss, gradient = fleet.everyone.look(runs.point)
-            square = total(gradient.square())
-            runs = note_look(problem, runs, step, loss, square)
-            runs = runs._replace(loss=loss, gradient_square=square)
-            ended = has_diverged(problem, runs.point, loss) | is_stationary(problem, square)
-            if recording:
-                recording.put(everyone, step, loss[None], square[None], runs.point[:, None])
-            problem.progress(step)
-            if step == problem.steps or bool(ended.all()):
-                break
-            point = fleet.advance(step, loss, gradient, ~ended)
-            evaluations.append(fleet.evaluations.clone())
-            move = point - runs.point
-            runs = note_moves(runs, move, runs.move, ~ended)._replace(point=point, move=move)
-        results.put(everyone, notes(runs), everyone)
-        results.note_end(everyone, step)
-        trace = results.trace("reference")
-        return trace if fleet.takes_one else replace(trace, evaluations=torch.stack(evaluations))
+
+        def run(some: Problem) -> Trace:
+            recording = None if some.record.what == "metrics" else Recording(some, some.batch)
+            results, everyone = Results(some, recording), slice(0, some.batch)
+            chunk = _Chunk(some, everyone)
+            run_chunk(chunk, some.steps, everyone, results, some.progress)
+            return replace(results.trace("reference"), evaluations=chunk.evaluations())
+
+        trace = let_leave(problem, run(problem), run)
+        return find_recurrence(problem, trace, _Chunk, problem.batch)
+
+
+class _Chunk:
+    """Runs that ``torch.optim`` advances, one look at a time."""
+
+    shortest = longest = 1
+
+    def __init__(self, problem: Problem, columns: slice) -> None:
+        which = torch.arange(columns.start, columns.stop)
+        self._problem = problem = problem.of_runs(which)
+        self._fleet = _Fleet(problem)
+        self._runs = begin(problem, problem.start, None)
+        self._before = self._runs.best_loss
+        self._evaluations = [self._fleet.evaluations.clone()]
+
+    def advance(self, first: int, looks: int, recording: Recorder | None, columns: slice) -> None:
+        for step in range(first, first + looks):
+            self._look_and_move(step, recording, columns)
+
+    def _look_and_move(self, step: int, recording: Recorder | None, columns: slice) -> None:
+        problem, runs = self._problem, self._runs
+        if step == problem.steps // 2:
+            self._before = runs.best_loss
+        loss, gradient = self._fleet.everyone.look(runs.point)
+        square = total(gradient.square())
+        runs = note_look(problem, runs, step, loss, square)
+        left = note_leaving(problem, runs.left, step, square)
+        rests = is_at_rest(problem, square, runs.move_square, left)
+        going = is_within(problem, runs.point, loss) & ~rests & (step < problem.steps)
+        if recording:
+            recording.put(columns, step, loss[None], square[None], runs.point[:, None])
+        point = runs.point
+        if bool(going.any()):
+            point = self._fleet.advance(step, loss, gradient, going)
+            self._evaluations.append(self._fleet.evaluations.clone())
+        move = point - runs.point
+        runs = note_moves(runs, move, runs.move, going)
+        self._runs = runs._replace(
+            point=point, move=move, loss=loss, gradient_square=square, left=left
+        )
+
+    def steps(self) -> Tensor:
+        return self._runs.steps
+
+    def notes(self) -> Notes:
+        return notes(self._runs, self._before)
+
+    def state(self) -> list[Tensor]:
+        return [self._runs.point, *self._fleet.memory()]
+
+    def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
+        raise NotImplementedError  # its runs stay together
+
+    def evaluations(self) -> Tensor | None:
+        """See `Trace`."""
+        return None if self._fleet.takes_one else torch.stack(self._evaluations)
 
 
 class _Lanes:
@@ -91,7 +143,7 @@ class _Lanes:
 
     def gap(self, loss: Tensor) -> Tensor:
         """The losses less the surface's least value."""
-        (least,) = self._problem.least.value
+        (least,) = self._problem.limits.minimum
         return loss - least[: self._count] if isinstance(least, Tensor) else loss - least
 
     def scheduled(self, base: Mapping[str, Tensor], step: int) -> dict[str, list[float]]:
@@ -157,6 +209,20 @@ class _Fleet:
             if bool(going[index]):
                 self._step_alone(index, optimizer, step)
         return torch.stack([p.detach().flatten().clone() for p in self._parameters], dim=1)
+
+    def memory(self) -> list[Tensor]:
+        """What the optimizers remember, each ``(dim, B)``: tensors of a parameter's form."""
+        parameters = self._parameters
+        states = [
+            (self._shared or self._own[index]).state[parameter]
+            for index, parameter in enumerate(parameters)
+        ]
+        names = [
+            name
+            for name, value in states[0].items()
+            if isinstance(value, Tensor) and value.shape == parameters[0].shape
+        ]
+        return [torch.stack([state[name].flatten() for state in states], dim=1) for name in names]
 
     def _step_alone(self, index: int, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Makes a step of an optimizer that may look at other points on its way."""

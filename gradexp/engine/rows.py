@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,6 +19,17 @@ def root(square: Tensor) -> Tensor:
     if square.device.type != "cpu":
         return square.sqrt()
     return torch.from_numpy(np.sqrt(square.numpy()))
+
+
+class Recorder(Protocol):
+    """What takes rows."""
+
+    def pointers(self, column: int) -> tuple[int | None, int | None, int | None, int, int]:
+        """For a program: where a column's losses, gradient norms and points begin, how far apart
+        rows are, and every how many steps one is recorded."""
+
+    def put(self, columns: slice, first: int, loss: Tensor, square: Tensor, point: Tensor) -> None:
+        """Takes the recorded ones among looks: ``(R, B)``, and points ``(dim, R, B)``."""
 
 
 class Recording:
@@ -105,5 +118,5 @@ class Recording:
         if self.gradient_norm is not None and self.point is not None:
             self.gradient_norm = self.gradient_norm[:count, :batch]
             self.point = self.point[:count, :, :batch]
-        recorded = [*self.grid[:full], *([last] if count > full else [])]
-        return torch.tensor(recorded, dtype=torch.int64, device=self.loss.device)
+        recorded = torch.arange(0, last + 1, stride, device=self.loss.device)
+        return recorded if count == full else torch.cat([recorded, recorded.new_tensor([last])])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gradexp.engine.problem import Problem
-from gradexp.numbers import Number, Point, each, fold, like, numbers, replaced, total
+from gradexp.numbers import Number, Point, each, fold, like, numbers, replaced, substitute, total
 from gradexp.optimizers import Optimizer
 from gradexp.surfaces import value_and_gradient
 
@@ -33,6 +33,11 @@ class Runs(NamedTuple):
     gradient_square: Tensor
     """the squared norm of the gradient there"""
     best_loss: Tensor
+    move_square: Tensor
+    """the squared length of the last move; infinite before the first"""
+    left: tuple[Tensor, ...]
+    """1 where the gradient norm has been above its limit since the step after which it must have
+    been, 0 where not yet; empty where a run may rest at any step"""
     steps: Tensor
     """moves made"""
     reversals: Tensor
@@ -54,41 +59,51 @@ class Notes(NamedTuple):
     """What is noted of B runs, the fields of `Runs` as rows."""
 
     reals: Tensor
-    """``(dim + 4, B)``: the point, then `path_length` to `best_loss`"""
+    """``(dim + 5 or 6, B)``: the point, then `path_length` to `left`"""
     counts: Tensor
     """whole numbers ``(n, B)``: `steps` to `gap_steps`"""
+    before: Tensor
+    """``(B,)``: the best loss of the looks before the middle one of the problem's steps"""
 
 
-def notes(runs: Runs) -> Notes:
-    """What is noted of runs whose points are ``(dim, B)``."""
-    noted = (runs.path_length, runs.loss, runs.gradient_square, runs.best_loss)
+def notes(runs: Runs, before: Tensor) -> Notes:
+    """What is noted of runs whose points are ``(dim, B)``; `before` as in `Notes`."""
+    noted = (
+        runs.path_length,
+        runs.loss,
+        runs.gradient_square,
+        runs.best_loss,
+        runs.move_square,
+        *runs.left,
+    )
     counts = (runs.steps, runs.reversals, runs.best_step, *runs.gradient_steps, *runs.gap_steps)
-    return Notes(torch.cat([runs.point, torch.stack(noted)]), torch.stack(counts))
+    return Notes(torch.cat([runs.point, torch.stack(noted)]), torch.stack(counts), before)
 
 
-def begin(point: Point, optimizer: Optimizer | None, tolerances: int, gaps: bool) -> Runs:
+def begin(problem: Problem, point: Point, optimizer: Optimizer | None) -> Runs:
     """Runs at their starts.
 
     Args:
+        problem: theirs.
         point: a tensor ``(dim, B)`` or `dim` tensors ``(B,)``.
         optimizer: whose state to prepare; none for the reference engine, whose runs keep theirs.
-        tolerances: how many.
-        gaps: whether the loss gap is known.
     """
     real = torch.zeros_like(point[0])
     whole = torch.zeros_like(real, dtype=count_type(real.dtype))
-    never = tuple(torch.full_like(whole, NEVER) for _ in range(tolerances))
+    never = tuple(torch.full_like(whole, NEVER) for _ in problem.record.tolerances)
     return Runs(
         point=point,
         path_length=real,
         loss=real,
         gradient_square=real,
         best_loss=torch.full_like(real, torch.inf),
+        move_square=torch.full_like(real, torch.inf),
+        left=tuple(real for _ in problem.limits.released),
         steps=whole,
         reversals=whole,
         best_step=whole,
         gradient_steps=never,
-        gap_steps=never if gaps else (),
+        gap_steps=never if problem.limits.minimum else (),
         memory=optimizer.init(point) if optimizer else (),
         move=each(torch.zeros_like, point),
     )
@@ -99,16 +114,45 @@ def count_type(dtype: torch.dtype) -> torch.dtype:
     return torch.int64 if dtype == torch.float64 else torch.int32
 
 
-def has_diverged(problem: Problem, point: Point, loss: Tensor) -> Tensor:
-    """Whether the loss or a coordinate is too large in size, or not finite."""
-    farthest = like(problem.stop.divergence, point).clamp(max=torch.finfo(loss.dtype).max)
+def is_within(problem: Problem, point: Point, loss: Tensor) -> Tensor:
+    """Whether loss and coordinates are finite and not too large in size: it has not diverged."""
+    farthest = like(problem.limits.coordinate, point)
     inside = fold(torch.logical_and, each(lambda x: x.abs() <= farthest, point))
-    return ~(inside & (loss.abs() <= farthest))
+    return inside & (loss.abs() <= like(problem.limits.loss, point))
 
 
-def is_stationary(problem: Problem, gradient_square: Tensor) -> Tensor:
-    """Whether the gradient norm is within the stop's."""
-    return gradient_square <= like(problem.stop.gradient, (gradient_square,)).square()
+def is_at_rest(
+    problem: Problem, gradient_square: Tensor, move_square: Tensor, left: tuple[Tensor, ...]
+) -> Tensor:
+    """Whether gradient and last move are all but zero; of a run at rest they stay so."""
+    limits, form = problem.limits, (gradient_square,)
+    small = gradient_square <= like(limits.gradient_square, form)
+    rests = small & (move_square <= like(limits.move_square, form))
+    for has_left in left:
+        rests = rests & (has_left > 0)
+    return rests
+
+
+def note_leaving(
+    problem: Problem, left: tuple[Tensor, ...], step: int | Tensor, gradient_square: Tensor
+) -> tuple[Tensor, ...]:
+    """`Runs.left` after a look, or at each of R looks one after the other.
+
+    Args:
+        problem: its numbers in lanes.
+        left: before.
+        step: of the look; ``(R, 1)`` for rows.
+        gradient_square: ``(B,)``, or ``(R, B)``.
+    """
+    form = (gradient_square,)
+    above = ~(gradient_square <= like(problem.limits.gradient_square, form))
+    after = []
+    for before, released in zip(left, problem.limits.released, strict=True):
+        now = above & (like(step, form) > like(released, form))
+        if gradient_square.dim() > 1:
+            now = now.to(torch.int32).cumsum(dim=0) > 0
+        after.append(torch.where(now, 1.0, before))
+    return tuple(after)
 
 
 def note_look(
@@ -152,7 +196,7 @@ def note_look(
     squares = [tolerance.square() for tolerance in tolerances]
     gaps = ()
     if runs.gap_steps:
-        (least,) = problem.least.value
+        (least,) = problem.limits.minimum
         gaps = passages(runs.gap_steps, loss - like(least, (loss,)), tolerances)
     return runs._replace(
         best_loss=torch.where(better, loss_now, runs.best_loss),
@@ -173,22 +217,26 @@ def note_moves(
 
     Args:
         runs: before.
-        move: ``(dim, B)``, or ``(dim, R, B)`` for R moves one after the other.
+        move: ``(dim, B)``, or ``(dim, R, B)`` for R moves one after the other; 0 for runs that do
+            not go on.
         move_before: the move before each.
-        goes_on: which runs make it, ``(B,)`` or ``(R, B)``; the others stay where they are.
+        goes_on: which runs make it, ``(B,)`` or ``(R, B)``.
         over_rows: as in `note_look`.
     """
-    length = total(each(torch.square, move)).sqrt()
+    square = total(each(torch.square, move))
     back = total(each(torch.mul, move, move_before)) < 0
 
-    def summed(values: Tensor) -> Tensor:
-        return over_rows(torch.add, values) if over_rows else values
+    def counted(before: Tensor, happened: Tensor) -> Tensor:
+        if over_rows:
+            return before + over_rows(torch.add, happened.to(before.dtype))
+        return torch.where(happened, before + 1, before)
 
-    whole = runs.steps.dtype
+    length = square.sqrt()
     return runs._replace(
-        steps=runs.steps + summed(goes_on.to(whole)),
-        path_length=runs.path_length + summed(torch.where(goes_on, length, 0.0)),
-        reversals=runs.reversals + summed((goes_on & back).to(whole)),
+        steps=counted(runs.steps, goes_on),
+        path_length=runs.path_length + (over_rows(torch.add, length) if over_rows else length),
+        reversals=counted(runs.reversals, back),
+        move_square=square[-1] if over_rows else square,
     )
 
 
@@ -203,12 +251,13 @@ def step_once(problem: Problem, runs: Runs, step: Tensor) -> Runs:
     loss, gradient = value_and_gradient(problem.surface, runs.point)
     gradient_square = total(each(torch.square, gradient))
     runs = note_look(problem, runs, step, loss, gradient_square)
-    ended = has_diverged(problem, runs.point, loss) | is_stationary(problem, gradient_square)
-    goes_on = ~ended & (step < problem.steps)
+    left = note_leaving(problem, runs.left, step, gradient_square)
+    rests = is_at_rest(problem, gradient_square, runs.move_square, left)
+    goes_on = is_within(problem, runs.point, loss) & ~rests & (step < problem.steps)
     scheduled = scheduled_at(problem, step.to(loss.dtype))
     look = Look(runs.point, loss, gradient)
     moved, memory = move_from(problem, look, runs.memory, step, scheduled)
-    move = each(torch.sub, moved, runs.point)
+    move = each(lambda new, old: torch.where(goes_on, new - old, 0.0), moved, runs.point)
     runs = note_moves(runs, move, runs.move, goes_on)
     return runs._replace(
         point=each(lambda new, old: torch.where(goes_on, new, old), moved, runs.point),
@@ -216,6 +265,7 @@ def step_once(problem: Problem, runs: Runs, step: Tensor) -> Runs:
         move=move,
         loss=loss,
         gradient_square=gradient_square,
+        left=left,
     )
 
 
@@ -251,10 +301,11 @@ def move_from(
         scheduled: see `scheduled_at`.
     """
     optimizer = replaced(problem.batched, scheduled)
+    optimizer = substitute(optimizer, scheduled=frozenset(scheduled))
     gradient = problem.clip.clip(problem.noise.disturb(look.gradient, step))
     more = {}
     if optimizer.needs_gap:
-        (least,) = problem.least.value
+        (least,) = problem.limits.minimum
         more["gap"] = look.loss - like(least, (look.loss,))
     following: tuple[Any, Any] = optimizer.update(look.point, gradient, memory, step, **more)
     return following

@@ -21,6 +21,63 @@ class End(IntEnum):
     DIVERGED = 2
 
 
+@dataclass(frozen=True)
+class Recurrence:
+    """Which runs of a batch recur: their state, the point and all that the optimizer remembers,
+    comes back after every so many steps throughout the second half of the steps made (see
+    `gradexp.engine.recurrence`)."""
+
+    period: Tensor
+    """``(B,)``, int64: the steps of a round; 1 of a run that stands still, 0 of one that does not
+    recur"""
+    first: Tensor
+    """``(B,)``, int64: where the points of a run's round begin among all"""
+    points: Tensor
+    """``(N, dim)``, on the CPU: the points of the rounds, each in the order in which the run comes
+    to them, its last one last"""
+
+    def round(self, index: int) -> Tensor | None:
+        """The points of a run's cycle, ``(period, dim)``; None where it is on none."""
+        period, first = int(self.period[index]), int(self.first[index])
+        return self.points[first : first + period] if period > 1 else None
+
+    def stands_still(self, index: int) -> bool:
+        """Whether a run stands still."""
+        return int(self.period[index]) == 1
+
+    def cpu(self) -> Recurrence:
+        """The same on the CPU."""
+        return Recurrence(self.period.cpu(), self.first.cpu(), self.points)
+
+
+class Late(NamedTuple):
+    """Runs with noise in the second half of their steps (see `gradexp.engine.late`)."""
+
+    step: Tensor
+    """``(K,)``, int64: those that were looked at"""
+    loss: Tensor
+    """``(K, B)``: of the surface, without the noise"""
+    mean: Tensor
+    """``(dim, B)``: of the points"""
+    spread: Tensor
+    """``(B,)``: the root of their mean squared distance from there"""
+
+    def cpu(self) -> Late:
+        """The same on the CPU."""
+        return Late(*(part.cpu() for part in self))
+
+    def with_runs(self, which: Tensor, others: Late) -> Late:
+        """The same with other runs in the place of some."""
+        parts = [part.clone() for part in self]
+        for mine, other in zip(parts[1:], others[1:], strict=True):
+            mine[..., which] = other
+        return Late(*parts)
+
+    def of_runs(self, which: Tensor) -> Late:
+        """Some of the runs."""
+        return Late(self.step, *(part[..., which] for part in self[1:]))
+
+
 class RunTrace(NamedTuple):
     """The trace of one run, to its last step; what was not recorded is None."""
 
@@ -85,9 +142,19 @@ class Trace:
     # how it was computed
     engine: Ran
     """what ran it"""
+    may_recur: Tensor
+    """``(B,)``: whether it used all its steps, and its best loss all but did not fall in the second
+    half of them"""
     evaluations: Tensor | None = None
     """``(S + 1, B)``, int64: how many gradients the optimizers took for their first 0 to S steps;
     None where each step takes one"""
+    left: Tensor | None = None
+    """``(B,)``, 1 where the gradient norm was above its limit after `Limits.released`; None where
+    that was not asked"""
+    recurrence: Recurrence | None = None
+    """which runs go round a cycle or stand still; None where none does"""
+    late: Late | None = None
+    """None where there is no noise"""
 
     def __repr__(self) -> str:
         kept = [
@@ -102,9 +169,80 @@ class Trace:
             return self
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved: dict[str, Any] = {
-            name: value.cpu() for name, value in values.items() if isinstance(value, Tensor)
+            name: value.cpu()
+            for name, value in values.items()
+            if isinstance(value, Tensor | Recurrence | Late)
         }
         return replace(self, **moved)
+
+    def of_runs(self, which: Tensor) -> Trace:
+        """Some of the runs, without `recurrence`.
+
+        Args:
+            which: their indices, ``(n,)``.
+        """
+        chosen: dict[str, Any] = {
+            name: value[..., which.to(value.device)] for name, value in self._of_each_run().items()
+        }
+        late = self.late and self.late.of_runs(which)
+        return replace(self, **chosen, recurrence=None, late=late)
+
+    def with_runs(self, which: Tensor, others: Trace, stride: int) -> Trace:
+        """The same with other runs in the place of some, without `recurrence`.
+
+        Args:
+            which: their indices, ``(n,)``.
+            others: n runs of the same record.
+            stride: every how many steps one is recorded.
+        """
+        last = max(int(self.steps.max()), int(others.steps.max()))
+        mine, theirs = self._until(last, stride), others._until(last, stride)
+        changed: dict[str, Any] = {}
+        values = theirs._of_each_run()
+        for name, value in mine._of_each_run().items():
+            value = value.clone()
+            value[..., which.to(value.device)] = values[name]
+            changed[name] = value
+        late = self.late
+        if late is not None and others.late is not None:
+            late = late.with_runs(which, others.late)
+        return replace(mine, **changed, recurrence=None, late=late)
+
+    def _of_each_run(self) -> dict[str, Tensor]:
+        """The tensors whose last axis is that of the runs."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value
+            for name, value in values.items()
+            if isinstance(value, Tensor) and name not in ("step", "left")
+        }
+
+    def _until(self, last: int, stride: int) -> Trace:
+        """The same with rows up to a later step; runs keep their last values in those that are
+        added."""
+        evaluations = self.evaluations
+        if evaluations is not None:
+            more = last + 1 - len(evaluations)
+            evaluations = torch.cat([evaluations, evaluations[-1:].expand(more, -1)])
+        recorded = replace(self, evaluations=evaluations)
+        if not len(self.step) or int(self.step[-1]) == last:
+            return recorded
+        there = int(self.step[-1]) // stride + 1
+        steps = [*range(0, last + 1, stride), *([last] if last % stride else [])]
+
+        def extended(values: Tensor | None, held: Tensor) -> Tensor | None:
+            if values is None:
+                return None
+            added = held.expand(len(steps) - there, *held.shape)
+            return torch.cat([values[:there], added])
+
+        return replace(
+            recorded,
+            step=torch.tensor(steps, dtype=torch.int64, device=self.step.device),
+            loss=extended(self.loss, self.final_loss),
+            gradient_norm=extended(self.gradient_norm, self.final_gradient_norm),
+            point=extended(self.point, self.final_point),
+        )
 
     def run(self, index: int) -> RunTrace:
         """The trace of one run, cut after its last step, which is its last row."""

@@ -102,7 +102,7 @@ def map_numbers(component: C, function: Callable[[Any, str], Any], name: str = "
     for field, annotation, holds_number in _fields(type(component)):  # type: ignore[arg-type]
         value = getattr(component, field)
         path = f"{name}.{field}" if name else field
-        if holds_number:
+        if holds_number and value is not None:
             value = function(value, path)
         elif isinstance(value, Component | tuple):
             value = _mapped(value, annotation, path, function)
@@ -137,7 +137,7 @@ def numbers(component: Component) -> dict[str, Any]:
 
 def structure(component: C) -> C:
     """What must be equal for components to share a batch: the component without its numbers."""
-    return map_numbers(component, lambda number, name: None)
+    return map_numbers(component, lambda number, name: 0.0)
 
 
 def stack(components: Iterable[C]) -> C:

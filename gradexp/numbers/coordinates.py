@@ -24,8 +24,7 @@ def like(number: Number, point: Point) -> Tensor:
     dtype, device = point[0].dtype, point[0].device
     if isinstance(number, Tensor):
         return number.to(device, dtype)
-    wide = torch.float64 if isinstance(number, float) else torch.int64
-    return torch.full((), number, dtype=wide, device=device).to(dtype)  # made where it is wanted
+    return torch.full((), number, dtype=dtype, device=device)  # made where it is wanted
 
 
 def columns(point: Iterable[Number]) -> Tensor:

@@ -106,17 +106,20 @@ def length(annotation: Any) -> int | None:
 @cache
 def is_number(annotation: Any) -> bool:
     """Whether a field with this annotation is a number of a run (else it is structure)."""
-    plain, allowed = _split(annotation)
+    plain, allowed, _ = _split(annotation)
     return plain == Number or isinstance(allowed, _SeedRange)
 
 
 @cache
-def _split(annotation: Any) -> tuple[Any, Any]:
-    """A plain type and its range, if it has one, from an annotation."""
+def _split(annotation: Any) -> tuple[Any, Any, bool]:
+    """A plain type, its range, if it has one, and whether None may be in its place, from an
+    annotation."""
+    may_be_none = type(None) in get_args(annotation)
+    annotation = without_none(annotation)
     if get_origin(annotation) is Annotated:
         plain, *extras = get_args(annotation)
-        return plain, extras[0]
-    return annotation, None
+        return plain, extras[0], may_be_none
+    return annotation, None, may_be_none
 
 
 def checked(name: str, value: Any, annotation: Any) -> Any:
@@ -125,14 +128,13 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
     Raises:
         Mistake: the value has the wrong type or lies outside its range.
     """
-    plain, allowed = _split(annotation)
+    plain, allowed, may_be_none = _split(annotation)
+    if value is None and may_be_none:
+        return None
     if plain == Number:
         return _checked_number(name, value, allowed or Interval())
     if isinstance(allowed, Whole) or plain is int:
         return _checked_integer(name, value, allowed)
-    if value is None and type(None) in get_args(plain):
-        return None
-    plain = without_none(plain)
     item = element(plain)
     if item is not None:
         if not isinstance(value, list | tuple):
@@ -168,15 +170,18 @@ def _tensor(name: str, value: Any, reason: str) -> Any:
 
 
 def _checked_number(name: str, value: Any, allowed: Interval) -> Number:
-    value = _tensor(name, value, f"must be {allowed}")
+    if type(value) is float and allowed.holds(value):
+        return value
+    reason = f"must be {allowed}"
+    value = _tensor(name, value, reason)
     if isinstance(value, bool) or not isinstance(value, numbers.Real | Tensor):
-        raise Mistake(name, value, f"must be {allowed}")
+        raise Mistake(name, value, reason)
     try:
         number = value if isinstance(value, Tensor) else float(value)
     except OverflowError:
-        raise Mistake(name, value, f"must be {allowed}") from None
+        raise Mistake(name, value, reason) from None
     if not allowed.holds(number):
-        raise Mistake(name, value, f"must be {allowed}")
+        raise Mistake(name, value, reason)
     return number
 
 

@@ -34,6 +34,13 @@ class Optimizer(Component):
     """Whether `update` takes a further argument, `gap`: the loss where the run is, less the
     surface's least value."""
 
+    scheduled: ClassVar[frozenset[str] | None] = None
+    """Which of its numbers a schedule changes; None where any may change from update to update."""
+
+    def changes(self, name: str) -> bool:
+        """Whether a number may change from update to update."""
+        return self.scheduled is None or name in self.scheduled
+
     def hyperparameters(self) -> dict[str, Number]:
         """Its numbers by name: ``lr``, ``betas[0]``, …"""
         return numbers(self)

@@ -81,5 +81,7 @@ class RMSprop(TorchRule):
             mean = average(mean, gradient, self.alpha)
             spread = each(lambda v, m: (v - m * m).clamp(min=0.0), square, mean)
         direction = each(lambda g, w: g / (w.sqrt() + self.eps), gradient, spread)
-        velocity, move = carried(state.velocity, direction, self.momentum)
+        velocity, move = carried(
+            state.velocity, direction, self.momentum, changes=self.changes("momentum")
+        )
         return moved(point, self.lr, move), RMSpropState(square, velocity, mean)

@@ -76,7 +76,12 @@ class SGD(TorchRule):
         self, point: Point, gradient: Point, state: SGDState, step: int | Tensor
     ) -> tuple[Point, SGDState]:
         gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
-        velocity, move = carried(state.velocity, self._damped(gradient, step), self.momentum)
+        velocity, move = carried(
+            state.velocity,
+            self._damped(gradient, step),
+            self.momentum,
+            changes=self.changes("momentum"),
+        )
         if self.nesterov:
             move = each(lambda g, v: g + self.momentum * v, gradient, move)
         return moved(point, self.lr, move), SGDState(velocity)

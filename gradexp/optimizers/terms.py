@@ -73,7 +73,9 @@ def weight(decay: Number, step: int | Tensor) -> Any:
     return 1 - decay ** (step + 1)
 
 
-def carried(velocity: Point, gradient: Point, momentum: Number) -> tuple[Any, Any]:
+def carried(
+    velocity: Point, gradient: Point, momentum: Number, *, changes: bool
+) -> tuple[Any, Any]:
     """The velocity v ← μ v + g, and the move along it; where a schedule makes μ 0 for a while, the
     move is g and the velocity stays as it was, as in ``torch.optim``.
 
@@ -81,11 +83,13 @@ def carried(velocity: Point, gradient: Point, momentum: Number) -> tuple[Any, An
         velocity: v.
         gradient: g.
         momentum: μ.
+        changes: whether μ changes from step to step: otherwise no one asks for the velocity of a
+            run whose μ is 0, and it need not be kept.
     """
     if is_zero(momentum):
         return gradient, gradient
     move = each(lambda v, g: momentum * v + g, velocity, gradient)
-    if not isinstance(momentum, Tensor):
+    if not (changes and isinstance(momentum, Tensor)):
         return move, move
     return each(lambda v, d: torch.where(momentum == 0, v, d), velocity, move), move
 

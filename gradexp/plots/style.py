@@ -47,6 +47,7 @@ _ABOVE, _BELOW = (
 
 OUTCOMES = {
     "converged": (GREEN, "o"),
+    "noise_floor": (SKY, "P"),
     "saddle": (PINK, "X"),
     "plateau": (AMBER, "s"),
     "cycling": (BLUE, "D"),

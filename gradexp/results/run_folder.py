@@ -25,8 +25,9 @@ from gradexp.small_files import read_small
 EVENTS = "events.out.tfevents."
 """How the names of TensorBoard's files begin."""
 
-FORMAT = 1
-"""Of ``run.json``: rises where a reader of the former one would misread it. The first had none."""
+FORMAT = 2
+"""Of ``run.json``: rises where a reader of the former one would misread it. The first had none; of
+1, runs ended by one small gradient, and cycles were seen in recorded points."""
 
 _RECORD = "run.json"
 _TRACE = "trace.npz"

@@ -18,7 +18,7 @@ from gradexp.engine.native.cuda import CudaProgram
 from gradexp.engine.native.program import Leaf, lay_out, trace, write
 from gradexp.engine.native.values import Unsupported
 from gradexp.engine.problem import PARTS, Problem, Record
-from gradexp.engine.rows import Recording
+from gradexp.engine.rows import Recorder
 from gradexp.engine.runs import NEVER, Notes, begin, step_once
 from gradexp.numbers import in_lanes, map_numbers, numbers, with_parts
 
@@ -36,9 +36,11 @@ class Block:
     program: CpuProgram | CudaProgram
     device: torch.device
     sizes: dict[str, tuple[int, torch.dtype]]
-    """the rows and the type of each buffer"""
+    """the rows and the type of each buffer; the last one of the reals is for `Notes.before`"""
     places: Any
     """`Runs` whose tensors are leaves, `point` and `memory` flat"""
+    fields: tuple[tuple[Leaf, ...], ...]
+    """the leaves of each field of `memory`"""
     numbers: tuple[Leaf, ...]
     """the leaves of the problem's numbers"""
     tuple_of_coordinates: bool
@@ -56,7 +58,8 @@ class Block:
         count = columns.stop - columns.start
         shared: dict[str, list[float]] = {name: [0] * len(rows) for name, rows in buffers.items()}
         own = [(self.places.point, problem.start)]
-        shared["reals"][self.places.best_loss.first] = torch.inf
+        for leaf in (self.places.best_loss, self.places.move_square):
+            shared["reals"][leaf.first] = torch.inf
         for leaf in (*self.places.gradient_steps, *self.places.gap_steps):
             shared[leaf.buffer][leaf.first] = NEVER
         for leaf, number in zip(self.numbers, _present(problem), strict=True):
@@ -89,10 +92,15 @@ class Block:
     def notes(self, buffers: dict[str, Tensor]) -> Notes:
         """What is noted of the runs in the buffers, where it stands: it comes first."""
         places = self.places
+        real = (places.move_square, *places.left)[-1]
         last = (places.best_step, *places.gradient_steps, *places.gap_steps)[-1]
-        return Notes(
-            buffers["reals"][: places.best_loss.first + 1], buffers[last.buffer][: last.first + 1]
-        )
+        rows = buffers["reals"]
+        return Notes(rows[: real.first + 1], buffers[last.buffer][: last.first + 1], rows[-1])
+
+    def state(self, buffers: dict[str, Tensor]) -> list[Tensor]:
+        """The points of the runs in the buffers, and what their optimizers remember."""
+        fields = [[self.places.point], *self.fields]
+        return [torch.cat([self._rows(buffers, leaf) for leaf in field]) for field in fields]
 
     def advance(
         self,
@@ -100,7 +108,7 @@ class Block:
         first: int,
         looks: int,
         last: int,
-        recording: Recording | None,
+        recording: Recorder | None,
         column: int,
     ) -> None:
         """Makes `looks` looks from step `first` on, each but the one at `last` with a move after.
@@ -119,7 +127,9 @@ class Block:
             for name in ("reals", "counts", "wholes")
         ]
         rows = recording.pointers(column) if recording else (None, None, None, 0, 1)
-        self.program.run(looks * width * dim, pointers, width, first, looks, last, *rows)
+        pointers.append(buffers["reals"][-1].data_ptr())
+        numbers = width, first, looks, last, last // 2
+        self.program.run(looks * width * dim, pointers, *numbers, *rows)
 
 
 def _present(problem: Problem) -> Iterator[Any]:
@@ -204,12 +214,7 @@ def _block(key: _Key) -> Block:
     record = Record(what="metrics", tolerances=key.tolerances)
     problem = Problem(**parts, start=start, steps=1, record=record)
     small = key.dim <= COORDINATES
-    runs = begin(
-        tuple(start) if small else start,
-        problem.batched,
-        len(key.tolerances),
-        bool(problem.least.value),
-    )
+    runs = begin(problem, tuple(start) if small else start, problem.batched)
     leaves, spec = tree_flatten(runs)
     leaves = [leaf.clone() for leaf in leaves]  # one tensor twice would be traced as one input
     lanes: list[Tensor] = list(_present(problem))
@@ -232,7 +237,7 @@ def _block(key: _Key) -> Block:
     places = tree_unflatten(layout[:held], spec)
     seen = {
         name: layout.index(tree_leaves(getattr(places, name))[0])
-        for name in ("point", "loss", "gradient_square", "steps")
+        for name in ("point", "loss", "gradient_square", "best_loss", "steps")
     }
     kind = CpuProgram if key.device.type == "cpu" else CudaProgram
     signature = _signature(key)
@@ -244,9 +249,11 @@ def _block(key: _Key) -> Block:
         text = write(module, layout, held, seen, key.dim, runs_traced, kind.in_place, shared)
         program = kind.build(text, small, signature)
     sizes = {leaf.buffer: (leaf.first + leaf.rows, leaf.dtype) for leaf in layout}
+    sizes["reals"] = sizes["reals"][0] + 1, key.dtype
     whole_point = dataclasses.replace(tree_leaves(places.point)[0], rows=key.dim)
+    fields = tuple(tuple(leaves) for leaves in map(tree_leaves, places.memory) if leaves)
     places = places._replace(point=whole_point, memory=tuple(tree_leaves(places.memory)))
-    return Block(program, key.device, sizes, places, tuple(layout[held:]), small)
+    return Block(program, key.device, sizes, places, fields, tuple(layout[held:]), small)
 
 
 def _runs_traced(dim: int) -> int:

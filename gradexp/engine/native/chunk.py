@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.engine.native.block import Block
 from gradexp.engine.problem import Problem
-from gradexp.engine.rows import Recording
+from gradexp.engine.rows import Recorder
 from gradexp.engine.runs import Notes
 from gradexp.numbers import LANES, padded
 
@@ -46,7 +46,7 @@ class NativeChunk:
         else:
             self.shortest, self.longest = 64, min(2**18, max(64, 2**34 // work))
 
-    def advance(self, first: int, looks: int, recording: Recording | None, columns: slice) -> None:
+    def advance(self, first: int, looks: int, recording: Recorder | None, columns: slice) -> None:
         self._block.advance(self._buffers, first, looks, self._last, recording, columns.start)
 
     def steps(self) -> Tensor:
@@ -54,6 +54,9 @@ class NativeChunk:
 
     def notes(self) -> Notes:
         return self._block.notes(self._buffers)
+
+    def state(self) -> list[Tensor]:
+        return self._block.state(self._buffers)
 
     def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
         def gathered(name: str) -> Tensor:

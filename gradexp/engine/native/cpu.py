@@ -28,7 +28,7 @@ class CpuProgram:
     def __init__(self, library: ctypes.CDLL) -> None:
         self._run = library.run
         pointer, whole = ctypes.c_void_p, ctypes.c_int64
-        self._run.argtypes = [whole, *[pointer] * 3, *[whole] * 4, *[pointer] * 3, *[whole] * 2]
+        self._run.argtypes = [whole, *[pointer] * 4, *[whole] * 5, *[pointer] * 3, *[whole] * 2]
         self._run.restype = None
 
     @classmethod
@@ -82,12 +82,13 @@ $constants
 
 // Makes `iterations` looks, and a move after each, for groups of runs as long as there are any left
 // in the buffers, whose rows are `width` long. Every `stride`-th step is written into the rows of
-// the trace, `pitch` apart, where there are any. The packs of a group are advanced in turn: one's
-// chain of arithmetic does not wait for another's, which hides the latency of each.
+// the trace, `pitch` apart, where there are any; the best loss before the `middle` step goes into
+// `before`. The packs of a group are advanced in turn: one's chain of arithmetic does not wait for
+// another's, which hides the latency of each.
 static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, int64_t* wholes,
-                     int64_t width, int64_t first, int64_t iterations, int64_t last,
-                     real* loss_rows, real* norm_rows, real* point_rows, int64_t pitch,
-                     int64_t stride) {
+                     real* before, int64_t width, int64_t first, int64_t iterations, int64_t last,
+                     int64_t middle, real* loss_rows, real* norm_rows, real* point_rows,
+                     int64_t pitch, int64_t stride) {
   $rooms
   $shared
   $tables
@@ -114,6 +115,8 @@ static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, i
     for (int64_t step = first; moving && step < first + iterations; ++step) {
       const bool recorded = step == due, look = (step & $look) == $look;
       bool moved = !look;
+      if (step == middle)
+        for (int g = 0; g < GROUPS; ++g) store(before + lane + g * LANES, $held_best);
       $every_second
 #pragma GCC unroll $groups
       for (int g = 0; g < GROUPS; ++g) {
@@ -137,13 +140,14 @@ static void run_some(std::atomic<int64_t>& next, real* reals, int32_t* counts, i
   if (loss_rows) fence();
 }
 
-extern "C" void run(int64_t threads, real* reals, int32_t* counts, int64_t* wholes, int64_t width,
-                    int64_t first, int64_t iterations, int64_t last, real* loss_rows,
-                    real* norm_rows, real* point_rows, int64_t pitch, int64_t stride) {
+extern "C" void run(int64_t threads, real* reals, int32_t* counts, int64_t* wholes, real* before,
+                    int64_t width, int64_t first, int64_t iterations, int64_t last, int64_t middle,
+                    real* loss_rows, real* norm_rows, real* point_rows, int64_t pitch,
+                    int64_t stride) {
   std::atomic<int64_t> next{0};
   // The team of torch's own operations: a second one would have to wait while that one spins.
 #pragma omp parallel num_threads(int(threads)) if (threads > 1)
-  run_some(next, reals, counts, wholes, width, first, iterations, last, loss_rows, norm_rows,
-           point_rows, pitch, stride);
+  run_some(next, reals, counts, wholes, before, width, first, iterations, last, middle, loss_rows,
+           norm_rows, point_rows, pitch, stride);
 }
 """)

@@ -100,8 +100,8 @@ class CudaProgram:
             numbers: what follows.
         """
         room = torch.empty(self._scratch * width, dtype=torch.uint8, device=self._device)
-        first, looks, last, *rows, pitch, stride = numbers
-        whole = [width, first, looks, last, pitch, stride]
+        first, looks, last, middle, *rows, pitch, stride = numbers
+        whole = [width, first, looks, last, middle, pitch, stride]
         self._kernel.launch(width, [*pointers, room.data_ptr(), *rows], whole)
 
 
@@ -152,11 +152,12 @@ $constants
 
 // Makes `iterations` looks, and a move after each, for one run of the buffers, whose rows are
 // `width` long, until one has no move after it. Every `stride`-th step is written into the rows of
-// the trace, `pitch` apart, where there are any. Arrays are columns of the buffers or of `scratch`.
-extern "C" __global__ void run(real* reals, int32_t* counts, int64_t* wholes, char* scratch,
-                               real* loss_rows, real* norm_rows, real* point_rows, int64_t width,
-                               int64_t first, int64_t iterations, int64_t last_step, int64_t pitch,
-                               int64_t stride) {
+// the trace, `pitch` apart, where there are any; the best loss before the `middle` step goes into
+// `before`. Arrays are columns of the buffers or of `scratch`.
+extern "C" __global__ void run(real* reals, int32_t* counts, int64_t* wholes, real* before,
+                               char* scratch, real* loss_rows, real* norm_rows, real* point_rows,
+                               int64_t width, int64_t first, int64_t iterations, int64_t last_step,
+                               int64_t middle, int64_t pitch, int64_t stride) {
   const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   constexpr int g = 0;
   if (at >= width) return;
@@ -187,6 +188,7 @@ extern "C" __global__ void run(real* reals, int32_t* counts, int64_t* wholes, ch
 #pragma unroll $unrolled
     for (int32_t now = int32_t(first); now != int32_t(end); ++now) {
         const Step step{now};
+        if (now == int32_t(middle)) before[at] = $held_best;
         $every_second
         $step
         if (uint32_t(now) == due) record($loss, $square);

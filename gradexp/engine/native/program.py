@@ -134,7 +134,7 @@ def write(
         leaves: of the state, then of the numbers.
         state: how many leaves are the state's.
         seen: which leaf of the state is the first of ``point``, and which are ``loss``,
-            ``gradient_square`` and ``steps``.
+            ``gradient_square``, ``best_loss`` and ``steps``.
         dim: coordinates of a point.
         lanes: the length of the example's last axis.
         in_place: whether arrays stay in the buffers, instead of being loaded and saved.
@@ -220,6 +220,7 @@ def write(
         "square": _renamed(results[square].at(()), taken),
         "held_loss": f"s{loss}[g]",
         "held_square": f"s{square}[g]",
+        "held_best": f"s{seen['best_loss']}[g]",
         "goes_on": goes_on,
         "following": _renamed("\n        ".join(following), taken),
         "saves": "\n      ".join(saves),

@@ -1,0 +1,178 @@
+"""How large a surface is: the scale of its points, and of its losses.
+
+What is small is small beside these: a surface that is stretched, or multiplied by a number, is
+judged as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from gradexp.numbers import (
+    Component,
+    Number,
+    batch_size,
+    columns,
+    in_lanes,
+    map_numbers,
+    numbers,
+    padded,
+)
+from gradexp.surfaces.surface import Surface
+
+_POINTS, _FEWEST = 64, 4
+_NUMBERS = 2**22
+"""Coordinates that these have together, at most, where they are more than the fewest."""
+
+
+def diameter(surface: Surface) -> float:
+    """The length of the diagonal of a surface's domain."""
+    return math.hypot(*(top - bottom for bottom, top in surface.domain))
+
+
+def values_of_runs(surface: Surface, point: Tensor) -> Tensor:
+    """The losses of runs at points, a run's the same to the last bit whoever else is there.
+
+    Args:
+        surface: its numbers of one run or of B.
+        point: ``(dim, B)`` or ``(dim, 1)``.
+
+    Returns:
+        float64, ``(B,)``.
+    """
+    count = max(batch_size(surface), point.shape[1])
+    point = padded(point.double().expand(-1, count))
+    values = in_lanes(surface, count, torch.float64, point.device).value(point)
+    return values.expand(point.shape[1])[:count]
+
+
+class Losses(NamedTuple):
+    """What losses a surface usually has."""
+
+    height: Number
+    """how high the median of points all over the domain is above the least value; not negative, 0
+    where all those losses are the same, or none is finite"""
+    largest: Number
+    """of the median and the least value, the one that is larger in size"""
+
+
+def height(surface: Surface) -> Number:
+    """How high the loss of a surface is above its least value: `Losses.height`.
+
+    Args:
+        surface: its numbers of one run or of B.
+
+    Returns:
+        A number, or float64 ``(B,)``.
+    """
+    return losses(surface).height
+
+
+def losses(surface: Surface) -> Losses:
+    """What losses a surface usually has.
+
+    The least value is the surface's minimum, where that is known, or the least of those at points
+    all over the domain and at the start.
+
+    Args:
+        surface: its numbers of one run or of B.
+    """
+    surface, which = _distinct(surface)
+    if which is None:
+        try:
+            return _of_one(surface)
+        except TypeError:  # a person's surface with, say, a list in it
+            return _of_one.__wrapped__(surface)
+    count = batch_size(surface)
+    points = _points(surface)
+    room = max(1, _NUMBERS // points.numel())
+    parts = [_of_each(_part(surface, i, i + room), points) for i in range(0, count, room)]
+    every = (torch.cat(rows)[which] for rows in zip(*parts, strict=True))
+    return Losses(*every)
+
+
+@lru_cache(maxsize=256)
+def _of_one(surface: Surface) -> Losses:
+    """The losses of a surface whose numbers are of one run."""
+    found = _of_each(surface, _points(surface))
+    return Losses(*map(float, found))
+
+
+def _of_each(surface: Surface, points: Tensor) -> tuple[Tensor, Tensor]:
+    """The fields of `Losses`, each ``(B,)``, of a surface whose numbers are of B runs."""
+    count = batch_size(surface)
+    lanes = in_lanes(surface, count, torch.float64, torch.device("cpu"))
+    width = len(padded(torch.empty(count)))
+    values = lanes.value(points[:, :, None].expand(-1, -1, width).contiguous())
+    values = values.expand(points.shape[1], width)[:, :count]
+    values = torch.where(values.isfinite(), values, math.inf).sort(dim=0).values
+    middle = (values.isfinite().sum(dim=0) - 1).clamp(min=0) // 2
+    median = values.gather(0, middle[None])[0]
+    if surface.minimum is None:
+        start = values_of_runs(surface, columns(surface.start).reshape(surface.dim, -1))
+        least = torch.fmin(values[0], start)
+    else:
+        least = torch.as_tensor(surface.minimum, dtype=torch.float64).expand(count)
+    high = (median - least).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0.0)
+    largest = torch.maximum(median.abs(), least.abs())
+    return high, torch.where(largest.isfinite(), largest, 0.0)
+
+
+def _points(surface: Surface) -> Tensor:
+    """Points all over the domain, ``(dim, N)``."""
+    low, high = columns(low for low, _ in surface.domain), columns(top for _, top in surface.domain)
+    count = max(_FEWEST, min(_POINTS, _NUMBERS // surface.dim))
+    return low[:, None] + (high - low)[:, None] * _evenly(surface.dim, count)
+
+
+C = TypeVar("C", bound=Component)
+
+
+def _part(component: C, first: int, end: int) -> C:
+    """Some of its runs."""
+
+    def of_part(number: Any, name: str) -> Any:
+        return number[first:end] if isinstance(number, Tensor) and number.numel() > 1 else number
+
+    return map_numbers(component, of_part)
+
+
+def _distinct(component: C) -> tuple[C, Tensor | None]:
+    """Each setting of a component once, and which of them each run has; None where its numbers are
+    those of one run."""
+    rows = [number for number in numbers(component).values() if isinstance(number, Tensor)]
+    if not rows:
+        return component, None
+    wide = [row.cpu().double().reshape(-1) for row in rows]
+    settings = columns(wide)
+    if bool((settings == settings[:, :1]).all()):
+        settings, which = settings[:, :1], torch.zeros(settings.shape[1], dtype=torch.int64)
+    else:
+        settings, which = torch.unique(settings, dim=1, return_inverse=True)
+    first = torch.full((settings.shape[1],), len(which), dtype=torch.int64)
+    first.scatter_reduce_(0, which, torch.arange(len(which)), "amin")
+
+    def of_kinds(number: Any, name: str) -> Any:
+        if not isinstance(number, Tensor):
+            return number
+        number = number.cpu().reshape(-1)
+        return number[first] if len(number) > 1 else number
+
+    return map_numbers(component, of_kinds), which
+
+
+def _evenly(dim: int, count: int) -> Tensor:
+    """Points ``(dim, count)`` of [0, 1)^dim that fill it evenly, the same each time.
+
+    Source: Roberts, "The unreasonable effectiveness of quasirandom sequences" (2018).
+    """
+    root = 2.0
+    for _ in range(64):  # to the root of x^(dim + 1) = x + 1 that is above 1
+        root = (1 + root) ** (1 / (dim + 1))
+    steps = root ** -torch.arange(1, dim + 1, dtype=torch.float64)
+    return (0.5 + steps[:, None] * torch.arange(1, count + 1, dtype=torch.float64)).remainder(1)
