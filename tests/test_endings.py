@@ -98,7 +98,7 @@ def test_a_rule_that_jumps_away_from_a_minimizer_does_not_rest_beside_it() -> No
 def test_never_means_never() -> None:
     never = Stop(gradient=0.0)
     outcome, steps = the_ending(get("sphere"), (4.0, -3.0), SGD(0.25), 300, stop=never)
-    assert (outcome.word, steps) == ("budget", 300)
+    assert (outcome.word, steps) == ("converged", 300)
     assert outcome.evidence["gradient_norm"] < 1e-80
 
 
@@ -191,6 +191,15 @@ def test_a_two_cycle_is_one_whatever_was_recorded() -> None:
 def test_orbits_that_shrink_or_grow_slowly_are_no_cycles(apart: float) -> None:
     outcome, _ = the_ending(get("sphere"), (4.0, -3.0), SGD(1.0 + apart / 2), 400)
     assert outcome.word == "budget"
+
+
+def test_an_attracting_cycle_is_one_before_it_is_reached_to_the_last_bit() -> None:
+    # Half-way it is a hundredth of its size away, at the end 1e-7.
+    surface, run = get("rosenbrock"), (get("rosenbrock"), (-1.2, 1.0), SGD(3e-3))
+    trace = optimize(*run, steps=5000, record="metrics", compile="never")
+    assert judge(surface, Stop(), trace).evidence["cycle"]["period"] == 2
+    trace = optimize(*run, steps=2000, record="metrics", compile="never")
+    assert judge(surface, Stop(), trace).word == "budget"
 
 
 def cubic(point: Tensor, r: float | Tensor = 3.2) -> Tensor:

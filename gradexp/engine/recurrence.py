@@ -1,24 +1,29 @@
 """Whether runs that used all their steps go round a cycle, or stand still.
 
 A run *recurs* with period p if its state, the point and all that its optimizer remembers, comes
-back to what it was after every p steps, from the middle of its steps to their end. What it takes to
-know that is not kept on the way: the runs that may recur, those whose best loss all but did not
-fall in the second half, are run again.
+back to what it was after every p steps, throughout the second half of the steps. What it takes to
+know that is not kept on the way: the runs that may recur, those that all but did not improve in
+that half, or whose last move was all but none, are run again.
 
-1. From the middle step on, `LONGEST` states are looked at one by one: p is the first step after
-   which the state is that of the middle step.
-2. At steps ever farther from there, and at the last one, the state must be the one of that step of
-   the round, and the way there as long as so many rounds.
+1. Of the last `LONGEST` steps every state is looked at: p is the first step after which the state
+   is that of their beginning.
+2. At the middle step, and at those that halve what is left, the state must have been that of the
+   same step of the round, and the way from there as long as so many rounds; or the run must have
+   come ever nearer: from `APPROACHED` times the size of the cycle at most, and to `FASTER` times
+   that by the time that half of the way is made. So an attracting cycle is one before it is reached
+   to the last bit, and orbits that shrink or grow slowly are none, nor are those that leave a cycle
+   and come back.
 
 States are the same that differ by no more than `CLOSED` times the size of the cycle, or by
-`ROUNDING` units in the last place: an orbit that shrinks or grows slowly is none, nor is one that
-leaves a cycle and comes back.
+`ROUNDING` units in the last place. A run whose points differ by no more than those stands still.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,9 +43,16 @@ ROUNDS = 3
 CLOSED = 1e-6
 """How far a state may be from where it was, as a part of the size of the cycle."""
 
+APPROACHED = 0.02
+"""How far a state may be from the cycle at the middle step, as a part of its size, if it then comes
+to it."""
+
+FASTER = 0.2
+"""How much of that distance may be left when half of the steps from there is made: of what shrinks
+or grows at a constant speed, it is half."""
+
 ROUNDING = 32
-"""Units in the last place in which states may differ: a run that goes no farther than that stands
-still, as far as its precision goes."""
+"""Units in the last place in which states may differ."""
 
 _ROOM = 2**24
 """Numbers of the states that are kept at a time."""
@@ -69,14 +81,12 @@ def find_recurrence(problem: Problem, trace: Trace, make: Make, size: int) -> Tr
     for chosen, chunk in _chunks(again, make, size, which):
         back = _come_back(again, chunk, len(chosen), window)
         for runs, one in _chunks(again, make, size, chosen[back]):
-            found, states = _periods(again, one, len(runs), window)
+            found, points = _periods(again, one, len(runs), window)
             counts = torch.where(found > 1, found, 0)
             period[runs], first[runs] = found, made + counts.cumsum(0) - counts
             made += int(counts.sum())
-            beyond = problem.steps - problem.steps // 2 + 1
             for run in counts.nonzero()[:, 0].tolist():
-                once = states[: int(found[run]), :, run].cpu()
-                rounds.append(once.roll(-beyond, dims=0))  # the last point of the run comes last
+                rounds.append(points[-int(found[run]) :, :, run].cpu())
     if not bool(period.any()):
         return trace
     return replace(trace, recurrence=Recurrence(period, first, torch.cat(rounds)))
@@ -114,61 +124,76 @@ class _Window:
 
 
 def _come_back(problem: Problem, chunk: Chunk, count: int, window: int) -> Tensor:
-    """Whether the points of runs come back after as many steps at most, and are there again at the
-    last step: what can be had quickly. The indices of those."""
-    middle = problem.steps // 2
-    _go_on(chunk, 0, middle)
-    seen = _Window(problem, count, middle, window + 1)
-    chunk.advance(middle, window + 1, seen, slice(0, count))
+    """Whether the points of runs come back within their last steps: what can be had quickly. The
+    indices of those."""
+    first = problem.steps - window
+    _go_on(chunk, 0, first)
+    seen = _Window(problem, count, first, window + 1)
+    chunk.advance(first, window + 1, seen, slice(0, count))
     points = [seen.point[..., :count]]
-    units = _units(problem, points)
-    period, still = _first_return(points, units)
-    if bool((period > 0).any()):
-        _go_on(chunk, middle + window + 1, problem.steps)
-        place = (problem.steps - middle) % period.clamp(min=1)
-        away = (chunk.state()[0][:, :count] - _at(points[0], place)).norm(dim=0)
-        limit = torch.where(
-            still, units[0], torch.maximum(CLOSED * _size(points[0], period), units[0])
-        )
-        period = torch.where(away <= limit, period, 0)
+    period, _ = _first_return(points, _units(problem, points))
     return period.nonzero()[:, 0]
 
 
+class _Seen(NamedTuple):
+    """The states of runs after so many steps."""
+
+    step: int
+    state: list[Tensor]
+    """the point and what the optimizer remembers, each ``(n, B)``"""
+    length: Tensor
+    """``(B,)``: of the ways so far"""
+
+
 def _periods(problem: Problem, chunk: Chunk, count: int, window: int) -> tuple[Tensor, Tensor]:
-    """The period of each run of a chunk, and its points from the middle step on, ``(window + 1,
-    dim, B)``."""
-    middle = problem.steps // 2
-    _go_on(chunk, 0, middle)
-    states = [_state(chunk, count)]
-    lengths = [_length(problem, chunk, count)]
-    for step in range(middle, middle + window):
-        chunk.advance(step, 1, None, slice(0, 0))
-        states.append(_state(chunk, count))
-        lengths.append(_length(problem, chunk, count))
-    kept = [torch.stack(parts) for parts in zip(*states, strict=True)]
-    length = torch.stack(lengths) - lengths[0]
-    units = _units(problem, kept)
-    period, still = _first_return(kept, units)
-    sizes = [_size(part, period) for part in kept]
-    step, stride = middle + window, window
-    while step < problem.steps and bool((period > 0).any()):
-        end = min(problem.steps, step + stride)
-        _go_on(chunk, step, end)
-        rounds, place = (end - middle) // period.clamp(min=1), (end - middle) % period.clamp(min=1)
-        away = [
-            (now - _at(part, place)).norm(dim=0)
-            for now, part in zip(_state(chunk, count), kept, strict=True)
-        ]
-        stays = still & (away[0] <= units[0])
-        same = ~still
-        for distance, size, unit in zip(away, sizes, units, strict=True):
-            same &= distance <= torch.maximum(CLOSED * size, unit)
-        whole = _length(problem, chunk, count)
-        way = rounds * _at(length, period) + _at(length, place)
-        same &= _is_as_long(whole - lengths[0], way, whole, problem)
-        period = torch.where(stays | same, period, 0)
-        step, stride = end, 2 * stride
-    return period, kept[0]
+    """The period of each run of a chunk, and its last points, ``(window + 1, dim, B)``."""
+    last = problem.steps - window
+    before = [_go_and_see(problem, chunk, count, step) for step in _halvings(problem, last)]
+    seen = [_go_and_see(problem, chunk, count, step) for step in range(last, problem.steps + 1)]
+    states = [torch.stack(parts) for parts in zip(*(one.state for one in seen), strict=True)]
+    length = torch.stack([one.length for one in seen]) - seen[0].length
+    units = _units(problem, states)
+    period, still = _first_return(states, units)
+    sizes = [_size(part, period) for part in states]
+    round_ = period.clamp(min=1)
+    rounding = problem.steps * torch.finfo(problem.start.dtype).eps * seen[-1].length
+    allowed = [torch.where(still, math.inf, APPROACHED * size) for size in sizes]
+    for one in before:
+        place = (one.step - last) % round_
+        rounds = (last + place - one.step) // round_
+        same = torch.ones_like(still)
+        apart = torch.zeros_like(rounding)
+        for number, (part, size, unit, now) in enumerate(
+            zip(states, sizes, units, one.state, strict=True)
+        ):
+            away = (now - _at(part, place)).norm(dim=0).double()
+            near = away <= torch.maximum(allowed[number], torch.maximum(CLOSED * size, unit))
+            same &= near | (still & (number > 0))  # what a run at rest remembers may still fade
+            if one is before[0]:
+                allowed[number] = FASTER * torch.minimum(away, allowed[number])
+            apart = torch.maximum(apart, away / size) if number == 0 else apart
+        made = seen[0].length - one.length
+        way = rounds * _at(length, period) - _at(length, place)
+        as_long = (made - way).abs() <= (CLOSED + 4 * apart) * way.abs() + rounding
+        period = torch.where(same & (still | as_long), period, 0)
+    return period, states[0]
+
+
+def _halvings(problem: Problem, last: int) -> list[int]:
+    """The middle step, and those that halve what is left, up to `last`."""
+    steps, left = [], problem.steps - problem.steps // 2
+    while problem.steps - left < last:
+        steps.append(problem.steps - left)
+        left //= 2
+    return steps
+
+
+def _go_and_see(problem: Problem, chunk: Chunk, count: int, step: int) -> _Seen:
+    """The states after so many steps: the chunk goes on to there."""
+    _go_on(chunk, int(chunk.steps()[0]), step)
+    notes = chunk.notes()
+    state = [part[:, :count].clone() for part in chunk.state()]
+    return _Seen(step, state, notes.reals[problem.start.shape[0], :count].double())
 
 
 def _go_on(chunk: Chunk, step: int, end: int) -> None:
@@ -177,16 +202,6 @@ def _go_on(chunk: Chunk, step: int, end: int) -> None:
         looks = min(chunk.longest, end - step)
         chunk.advance(step, looks, None, slice(0, 0))
         step += looks
-
-
-def _state(chunk: Chunk, count: int) -> list[Tensor]:
-    """The point and what the optimizer remembers, each ``(n, B)``."""
-    return [part[:, :count].clone() for part in chunk.state()]
-
-
-def _length(problem: Problem, chunk: Chunk, count: int) -> Tensor:
-    """How long the runs' ways are so far, ``(B,)``."""
-    return chunk.notes().reals[problem.start.shape[0]][:count].double()
 
 
 def _at(rows: Tensor, row: Tensor) -> Tensor:
@@ -224,9 +239,3 @@ def _first_return(states: list[Tensor], units: list[Tensor]) -> tuple[Tensor, Te
 def _size(part: Tensor, period: Tensor) -> Tensor:
     """How far the states of a round are from its beginning, at most, ``(B,)``."""
     return _at((part - part[:1]).norm(dim=1).cummax(dim=0).values, period)
-
-
-def _is_as_long(made: Tensor, way: Tensor, whole: Tensor, problem: Problem) -> Tensor:
-    """Whether a way is as long as the rounds together, as far as the sum of all moves is exact."""
-    rounding = problem.steps * torch.finfo(problem.start.dtype).eps * whole
-    return (made - way).abs() <= CLOSED * way + rounding

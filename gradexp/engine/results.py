@@ -15,13 +15,18 @@ from gradexp.engine.rows import Recording, root
 from gradexp.engine.runs import NEVER, Notes, is_at_rest, is_within
 from gradexp.engine.trace import End, Ran, Trace
 from gradexp.numbers import like, map_numbers, norm
+from gradexp.surfaces.scale import diameter
 
 _PARTS = {"cpu": 2**16, "cuda": 2**20}
 """Runs that are judged at a time: on a CPU as many as fit a cache."""
 
-FALLEN = 1e-6
+FALLEN = 1e-3
 """A run may recur whose best loss fell by less than this in the second half of its steps, as a part
 of what is above the least loss, or of how far the last loss is above the best."""
+
+STILL = 32
+"""So may one whose last move was shorter than so many units in the last place of the diameter of
+the domain."""
 
 
 class Results:
@@ -65,12 +70,14 @@ class Results:
         may_recur = torch.empty_like(steps, dtype=torch.bool)
         size = _PARTS[loss.device.type]
         parts = [slice(begun, begun + size) for begun in range(0, problem.batch, size)]
+        still = (STILL * torch.finfo(loss.dtype).eps * diameter(problem.surface)) ** 2
         for part in parts:
             some = self._part(part, len(parts))
             seen = loss[part], square[part], move_square[part], tuple(row[part] for row in left)
             end[part] = ended = _ends(some, self._point[:, part], *seen)
             displacement[part] = norm(self._point[:, part] - some.start)
             stays = _stays(some, self._before[part], best_loss[part], loss[part])
+            stays.logical_or_(move_square[part] <= still)
             may_recur[part] = stays.logical_and_(ended == End.BUDGET)
         if bool((end == End.STATIONARY).any()):  # those that never moved have made no step
             unmoved = (end == End.STATIONARY) & (path_length == 0) & (displacement == 0)
