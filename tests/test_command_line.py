@@ -216,3 +216,19 @@ def test_the_wheel_works_from_an_empty_folder(tmp_path: Path) -> None:
     assert "== Groups ==" in installed("run", "--help")
     assert "converged" in installed("run", "-cn", "initialization", "hydra.sweep.dir=s")
     assert is_whole(empty / "s" / "15")
+
+
+def test_the_first_tables_of_the_readme_are_what_the_main_job_prints(gradexp: Gradexp) -> None:
+    """Costs 3 s."""
+    shown = (ROOT / "README.md").read_text().split("```\n job ")[1].split("```")[0]
+    status, out, _ = gradexp("run", "-cn", "learning_rate")
+    assert status == 0
+    printed = out.split("\n job ")[1].split("\nfolder:")[0]
+
+    def words(text: str) -> list[str | float]:
+        """Its words, and its numbers as far as they do not depend on the processor."""
+        found = (word for word in text.split() if not set(word) <= {"─"})
+        number = r"-?\d[\d.]*(e[+-]\d+)?"
+        return [float(f"{float(w):.3g}") if re.fullmatch(number, w) else w for w in found]
+
+    assert words(shown) == words(printed)

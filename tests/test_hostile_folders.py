@@ -39,7 +39,8 @@ def begin(folder: Path, *arguments: str, **environment: str) -> subprocess.Compl
     )
 
 
-def test_joblib_imports_nothing_from_the_folder_of_a_sweep(tmp_path: Path) -> None:  # 4 s
+@pytest.mark.slow  # 9 s
+def test_joblib_imports_nothing_from_the_folder_of_a_sweep(tmp_path: Path) -> None:
     sweep = planned(tmp_path / "s", "hydra/launcher=joblib")
     (sweep / "joblib.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     done = begin(tmp_path, "resume", "s")
@@ -47,7 +48,8 @@ def test_joblib_imports_nothing_from_the_folder_of_a_sweep(tmp_path: Path) -> No
     assert not (tmp_path / "ran").exists()
 
 
-def test_submitit_finds_everything_where_a_person_started(tmp_path: Path) -> None:  # 5 s
+@pytest.mark.slow  # 10 s
+def test_submitit_finds_everything_where_a_person_started(tmp_path: Path) -> None:
     code = f"open({str(tmp_path)!r} + '/ran_in_' + __file__.split('/')[-3], 'w')\n"
     surface = "def f(point):\n    x, y = point\n    return x**2 + y**2\n"
     own = ["surface=own", "surface._target_=mypkg.f", "engine.compile=always"]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers import (
+    LANES,
     Component,
     Number,
     batch_size,
@@ -22,6 +23,7 @@ from gradexp.numbers import (
     map_numbers,
     numbers,
     padded,
+    select,
 )
 from gradexp.surfaces.surface import Surface
 
@@ -88,28 +90,37 @@ def losses(surface: Surface) -> Losses:
             return _of_one(surface)
         except TypeError:  # a person's surface with, say, a list in it
             return _of_one.__wrapped__(surface)
-    count = batch_size(surface)
-    points = _points(surface)
-    room = max(1, _NUMBERS // points.numel())
+    count, points = batch_size(surface), _points(surface)
+    if points.numel() * LANES > _NUMBERS:
+        alone = [_of_one(select(surface, index)) for index in range(count)]
+        rows = [torch.tensor(row, dtype=torch.float64) for row in zip(*alone, strict=True)]
+        return Losses(*(row[which] for row in rows))
+    room = _NUMBERS // points.numel()
     parts = [_of_each(_part(surface, i, i + room), points) for i in range(0, count, room)]
-    every = (torch.cat(rows)[which] for rows in zip(*parts, strict=True))
-    return Losses(*every)
+    return Losses(*(torch.cat(rows)[which] for rows in zip(*parts, strict=True)))
 
 
 @lru_cache(maxsize=256)
 def _of_one(surface: Surface) -> Losses:
     """The losses of a surface whose numbers are of one run."""
-    found = _of_each(surface, _points(surface))
-    return Losses(*map(float, found))
+    points = _points(surface)
+    if points.numel() * LANES > _NUMBERS:
+        return Losses(*map(float, _summed(surface, surface.value(points)[:, None])))
+    return Losses(*map(float, _of_each(surface, points)))
 
 
 def _of_each(surface: Surface, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The fields of `Losses`, each ``(B,)``, of a surface whose numbers are of B runs."""
+    """The fields of `Losses`, each ``(B,)``, of a surface whose numbers are of B runs; those of one
+    are the same to the last bit whoever else is there."""
     count = batch_size(surface)
     lanes = in_lanes(surface, count, torch.float64, torch.device("cpu"))
-    width = len(padded(torch.empty(count)))
+    width = -(-count // LANES) * LANES
     values = lanes.value(points[:, :, None].expand(-1, -1, width).contiguous())
-    values = values.expand(points.shape[1], width)[:, :count]
+    return _summed(surface, values.expand(points.shape[1], width)[:, :count])
+
+
+def _summed(surface: Surface, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The fields of `Losses` from losses ``(N, B)`` all over the domain."""
     values = torch.where(values.isfinite(), values, math.inf).sort(dim=0).values
     middle = (values.isfinite().sum(dim=0) - 1).clamp(min=0) // 2
     median = values.gather(0, middle[None])[0]
@@ -117,7 +128,7 @@ def _of_each(surface: Surface, points: Tensor) -> tuple[Tensor, Tensor]:
         start = values_of_runs(surface, columns(surface.start).reshape(surface.dim, -1))
         least = torch.fmin(values[0], start)
     else:
-        least = torch.as_tensor(surface.minimum, dtype=torch.float64).expand(count)
+        least = torch.as_tensor(surface.minimum, dtype=torch.float64).expand(values.shape[1])
     high = (median - least).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0.0)
     largest = torch.maximum(median.abs(), least.abs())
     return high, torch.where(largest.isfinite(), largest, 0.0)
