@@ -14,9 +14,10 @@ from torch import Tensor
 from gradexp import stack
 from gradexp.config_files import CONF
 from gradexp.mistakes import Mistake
-from gradexp.numbers import Number, in_lanes, map_numbers
+from gradexp.numbers import Number, columns, in_lanes, map_numbers
 from gradexp.surfaces import Surface, get, hessian, names, value_and_gradient
 from gradexp.surfaces.catalogue import SURFACES
+from gradexp.surfaces.scale import diameter, height
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in names()),
@@ -311,3 +312,72 @@ def test_unknown_names_and_fields_are_mistakes() -> None:
         get("rosenbrock", c=1.0)
     with pytest.raises(Mistake, match="at most dim"):
         get("high_index", dim=2, negative=3)
+
+
+def stationary_of(surface: Surface) -> tuple[Tensor, Tensor]:
+    """The points ``(2, N)`` of the domain of a surface of two dimensions that Newton's method comes
+    to from a grid, and their losses."""
+    ends = torch.tensor(surface.domain, dtype=torch.float64)
+    far = float(diameter(surface))
+    sides = [torch.linspace(low, high, 31, dtype=torch.float64) for low, high in ends.tolist()]
+    point = torch.stack(torch.meshgrid(*sides, indexing="ij")).reshape(2, -1)
+    point = point + 1e-3 * far * torch.tensor([[0.37], [0.61]], dtype=torch.float64)
+    length = torch.zeros(point.shape[1])
+    for _ in range(50):
+        _, (u, v) = value_and_gradient(surface, point)
+        (a, b), (_, c) = hessian(surface, point)
+        step = torch.stack([c * u - b * v, a * v - b * u]) / (a * c - b * b)
+        length = step.norm(dim=0)
+        point = point - step * (0.1 * far / length).clamp(max=1.0)
+    _, gradient = value_and_gradient(surface, point)
+    inside = (ends[:, :1] - 1e-9 <= point) & (point <= ends[:, 1:] + 1e-9)
+    small = gradient.norm(dim=0) < 1e-7 * float(height(surface)) / far
+    found = inside.all(dim=0) & small & (length < 1e-9 * far)
+    return point[:, found], surface.value(point[:, found])
+
+
+@pytest.mark.parametrize("name", [name for name in names() if get(name).dim == 2])
+def test_no_stationary_point_is_missing_that_should_be_there(name: str) -> None:
+    """Costs 0.2 s each."""
+    surface = get(name)
+    point, value = stationary_of(surface)
+    declared = [*surface.minimizers, *(one.point for one in surface.stationary_points)]
+    places = torch.tensor(declared, dtype=torch.float64).reshape(-1, 2).T
+    apart = (point[:, :, None] - places[:, None, :]).norm(dim=0)
+    if surface.complete:
+        assert point.shape[1]
+        near = 1e-4 * diameter(surface)
+        assert bool((apart.amin(dim=1) < near).all()), "one is not declared"
+        ends = torch.tensor(surface.domain, dtype=torch.float64)
+        inside = ((ends[:, :1] <= places) & (places <= ends[:, 1:])).all(dim=0)
+        assert bool((apart.amin(dim=0) < near)[inside].all()), "one is not found"
+    if surface.minimum is not None and len(value):
+        assert float(value.min()) > float(surface.minimum) - 1e-9 * float(height(surface))
+
+
+def test_facts_that_are_known_to_many_digits() -> None:
+    x = get("cross_in_tray").minimizers[0][0]
+    assert x == 1.3494066171539107917934  # atan(π √2)
+    (_, saddle) = get("two_bowls").stationary_points
+    assert saddle.kind == "saddle"
+    assert saddle.point == pytest.approx((-0.789984, 0.0), abs=1e-6)
+    # the roots of the gradient that mpmath finds with 40 digits
+    for dim, first, last in [
+        (4, -0.7756592265653527, 0.14597201855219466),
+        (7, -0.9917225725614055, 0.9052228177139535),
+        (30, -0.9932861009750849, 0.9999999896577931),
+    ]:
+        (second,) = get("rosenbrock", dim=dim).stationary_points
+        assert second.kind == "minimum"
+        assert (second.point[0], second.point[-1]) == pytest.approx((first, last), abs=1e-14)
+    for dim in (3, 31):
+        assert get("rosenbrock", dim=dim).stationary_points == ()
+
+
+@pytest.mark.parametrize("dim", range(4, 31))
+def test_rosenbrock_has_a_second_minimum(dim: int) -> None:
+    surface = get("rosenbrock", dim=dim)
+    (second,) = surface.stationary_points
+    point = columns(second.point)
+    assert float(value_and_gradient(surface, point)[1].norm()) < 1e-12
+    assert float(torch.linalg.eigvalsh(hessian(surface, point))[0]) > 0.3

@@ -21,6 +21,7 @@ class Hyperbolic(Saddle):
     Source: the normal form of an index-one critical point; Milnor, *Morse Theory* (1963), §2.
     """
 
+    complete = True
     dim = 2
     domain = ((-2.0, 2.0), (-2.0, 2.0))
     start = (1.5, 0.001)
@@ -39,6 +40,7 @@ class Strict(Saddle):
     Source: Nesterov, *Introductory Lectures on Convex Optimization* (2004), example 1.2.2.
     """
 
+    complete = True
     dim = 2
     domain = ((-2.0, 2.0), (-2.0, 2.0))
     start = (1.5, 0.001)
@@ -59,6 +61,7 @@ class Monkey(Saddle):
     Source: Hilbert and Cohn-Vossen, *Geometry and the Imagination* (1952).
     """
 
+    complete = True
     dim = 2
     domain = ((-2.0, 2.0), (-2.0, 2.0))
     start = (1.5, 0.001)
@@ -159,6 +162,7 @@ class SineValley(Saddle):
     Source: the pendulum's potential; Strogatz, *Nonlinear Dynamics and Chaos* (1994), §6.7.
     """
 
+    complete = True
     dim = 2
     domain = ((-9.0, 9.0), (-3.0, 3.0))
     start = (1.5, 2.0)
@@ -189,6 +193,7 @@ class Plateau(AnyDimension, Saddle):
         width: w, positive.
     """
 
+    complete = True
     side = (-6.0, 6.0)
     start_cycle = (3.0, 2.0)
     minimum = 0.0

@@ -42,6 +42,8 @@ class Surface(Component):
     - `minimum`: the least value; None, the default, where there is none or it is unknown.
     - `minimizers`: all known points where it is taken; none by default.
     - `stationary_points`: other known ones, each a `StationaryPoint`; none by default.
+    - `complete`: whether these and the minimizers are all that lie in the domain; False by
+      default.
 
     They are stated for the whole space. Where the function has no least value there (it is
     unbounded below), or takes it again and again, `minimum` and `minimizers` are those of the
@@ -70,10 +72,14 @@ class Surface(Component):
         @property
         def stationary_points(self) -> tuple[StationaryPoint, ...]: ...
 
+        @property
+        def complete(self) -> bool: ...
+
     else:
         minimum = None
         minimizers = ()
         stationary_points = ()
+        complete = False
 
     @abstractmethod
     def value(self, point: Point) -> Tensor:
@@ -117,6 +123,7 @@ class Convex(Surface):
     """Every midpoint lies on or below its chord; every stationary point is a minimizer."""
 
     family = "convex"
+    complete = True
 
 
 class MultiMinima(Surface):

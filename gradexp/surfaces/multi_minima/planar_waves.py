@@ -28,6 +28,7 @@ class Branin(MultiMinima):
     nonlinear equations" (1972); Dixon and Szegő (1978).
     """
 
+    complete = True
     dim = 2
     domain = ((-5.0, 10.0), (0.0, 15.0))
     start = (6.0, 12.0)
@@ -152,7 +153,7 @@ class CrossInTray(MultiMinima):
     domain = ((-10.0, 10.0), (-10.0, 10.0))
     start = (2.5, 0.5)
     minimum = -2.062611870822736877795
-    minimizers = _four_corners(1.349406617153825, 1.349406617153825)
+    minimizers = _four_corners(1.3494066171539107918, 1.3494066171539107918)  # atan(π √2)
 
     def value(self, point: Point) -> Tensor:
         x, y = point

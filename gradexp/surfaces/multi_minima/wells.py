@@ -41,6 +41,7 @@ class MullerBrown(MultiMinima):
     simplex optimization procedure" (1979).
     """
 
+    complete = True
     dim = 2
     domain = ((-1.5, 1.2), (-0.5, 2.0))
     start = (-0.2, 1.8)
@@ -76,7 +77,8 @@ class TwoBowls(MultiMinima):
     depends on the start, and on whether the step is too large for the narrow one.
 
     Domain [-5, 5]². The minima lie on the x-axis, near (-2, 0) and (2, 0), each drawn a little
-    to the other; where wide wells have grown together, or nearly so, none is listed.
+    to the other, and a saddle between them; where wide wells have grown together, or nearly so,
+    none is listed.
     Source: a sharp against a flat minimum, as in Hochreiter and Schmidhuber, "Flat minima" (1997).
 
     Args:
@@ -105,13 +107,21 @@ class TwoBowls(MultiMinima):
         return ((_plain(self._deeper(*known)), 0.0),) if known else ()
 
     @property
+    def complete(self) -> bool:
+        return self._bottoms() is not None
+
+    @property
     def stationary_points(self) -> tuple[StationaryPoint, ...]:
         known = self._bottoms()
         if not known:
             return ()
         left, right = known
         other = torch.where(self._deeper(left, right) == left, right, left)
-        return (StationaryPoint((_plain(other), 0.0), "minimum"),)
+        between = self._between(left, right)
+        return (
+            StationaryPoint((_plain(other), 0.0), "minimum"),
+            StationaryPoint((_plain(between), 0.0), "saddle"),
+        )
 
     def value(self, point: Point) -> Tensor:
         x, y = point
@@ -126,6 +136,27 @@ class TwoBowls(MultiMinima):
         """Whichever of two places on the x-axis lies lower."""
         return torch.where(self._on_axis(left) <= self._on_axis(right), left, right)
 
+    def _shifted(self, x: Tensor) -> Tensor:
+        """The average of the centres, weighted by the pull of their wells at a place on the x-axis:
+        downhill from there."""
+        (d1, w1), (d2, w2) = (
+            (self.left_depth, self.left_width),
+            (self.right_depth, self.right_width),
+        )
+        left = d1 / w1**2 * (-((x + 2) ** 2) / (2 * w1**2)).exp()
+        right = d2 / w2**2 * (-((x - 2) ** 2) / (2 * w2**2)).exp()
+        return 2 * (right - left) / (right + left)
+
+    def _between(self, left: Tensor, right: Tensor) -> Tensor:
+        """The place on the x-axis between two minima from which it is downhill to either, by
+        bisection."""
+        for _ in range(60):
+            middle = (left + right) / 2
+            to_left = self._shifted(middle) < middle
+            left = torch.where(to_left, middle, left)
+            right = torch.where(to_left, right, middle)
+        return (left + right) / 2
+
     def _bottoms(self) -> tuple[Tensor, Tensor] | None:
         """The two minima's places on the x-axis, or None where a well is so wide, or so shallow,
         that they are not two.
@@ -134,21 +165,15 @@ class TwoBowls(MultiMinima):
         by the pull of their wells there.
         """
         shapes = (self.left_depth, self.left_width, self.right_depth, self.right_width)
-        d1, w1, d2, w2 = (torch.as_tensor(number, dtype=torch.float64) for number in shapes)
-
-        def shifted(x: Tensor) -> Tensor:
-            left = d1 / w1**2 * (-((x + 2) ** 2) / (2 * w1**2)).exp()
-            right = d2 / w2**2 * (-((x - 2) ** 2) / (2 * w2**2)).exp()
-            return 2 * (right - left) / (right + left)
-
+        shape = torch.stack(torch.broadcast_tensors(*map(_real, shapes)))[0]  # type: ignore[no-untyped-call]
         ends = []
         for end in (-2.0, 2.0):
-            x = torch.full_like(d1 + w1 + d2 + w2, end)
+            x = torch.full_like(shape, end)
             for _ in range(100):
-                x = shifted(x)
+                x = self._shifted(x)
             ends.append(x)
         left, right = ends
-        found = [(x - shifted(x)).abs() <= 1e-14 for x in ends]
+        found = [(x - self._shifted(x)).abs() <= 1e-14 for x in ends]
         apart = bool((found[0] & found[1] & (left < -1) & (right > 1)).all())
         return (left, right) if apart else None
 
@@ -156,3 +181,7 @@ class TwoBowls(MultiMinima):
 def _plain(number: Tensor) -> Number:
     """A float for one run, the tensor for a batch."""
     return float(number) if number.dim() == 0 else number
+
+
+def _real(number: Number) -> Tensor:
+    return torch.as_tensor(number, dtype=torch.float64)
