@@ -1,7 +1,6 @@
 """The statistics of comparisons, each against a hand-worked or published answer."""
 
 import math
-import tracemalloc
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -16,7 +15,7 @@ from gradexp.comparison.arrivals import (
     least_quantile,
     quantiles,
 )
-from gradexp.comparison.effects import _middle, differences, explained
+from gradexp.comparison.effects import _middle, differences, explained, median_interval
 from gradexp.comparison.forgiveness import band, bands
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.sample import Metric, Sample
@@ -174,20 +173,22 @@ def test_in_an_uneven_design_a_pair_counts_beyond_the_sum_of_both() -> None:
 
 
 def test_pairs_share_their_starts() -> None:
-    times = {0.1: [10.0, 20.0, 40.0, 80.0], 0.2: [20.0, 40.0, 80.0, 160.0]}
+    times = {0.1: [5.0, 10.0, 20.0, 40.0, 80.0, 3.0]}
+    times[0.2] = [2 * step for step in times[0.1]]
     rows: Rows = [
         {"lr": lr, "seed": seed, GAP: step}
         for lr, steps in times.items()
         for seed, step in enumerate(steps)
     ]
-    rows += [{"lr": 0.3, "seed": seed, "outcome": "diverged"} for seed in range(4)]
+    rows += [{"lr": 0.3, "seed": seed, "outcome": "diverged"} for seed in range(6)]
     some = sample(rows, ("lr",), ("seed",))
     table = differences(some)
     assert table is not None
     # Start by start each takes exactly twice as long, however different the starts are.
     first, second = table.frame.to_dict("records")
     assert (first["median"], first["low"], first["high"]) == (2.0, 2.0, 2.0)
-    assert (first["pairs"], first["slower"], first["faster"]) == (4, 4, 0)
+    assert (first["pairs"], first["slower"], first["faster"]) == (6, 6, 0)
+    assert first["coverage"] == 1 - 2 / 64
     assert (second["median"], second["low"], second["high"]) == (math.inf,) * 3
     assert differences(sample(rows, ("lr",))) is None
 
@@ -217,32 +218,37 @@ def test_of_other_metrics_a_run_that_is_lost_is_worse_than_all() -> None:
     assert table is not None
     first, second = table.frame.to_dict("records")
     assert (first["slower"], first["faster"], first["median"]) == (3, 1, math.inf)
-    assert (second["slower"], second["median"], second["low"]) == (4, math.inf, math.inf)
+    assert (second["slower"], second["median"]) == (4, math.inf)
+    assert math.isnan(second["low"])  # of four pairs there is no interval
 
 
-def test_many_pairs_take_little_memory() -> None:
-    from gradexp.comparison.effects import _interval
+@pytest.mark.parametrize("pairs", [6, 7, 9, 12, 17, 25, 40, 99])
+@pytest.mark.parametrize("kind", ["lognormal", "standard_cauchy", "with infinities"])
+def test_intervals_of_medians_cover_them_as_often_as_they_say(pairs: int, kind: str) -> None:
+    generator = np.random.default_rng(pairs)
+    made = generator.standard_cauchy((20_000, pairs))
+    if kind != "standard_cauchy":
+        made = np.exp(made.clip(-50, 50)) if kind == "lognormal" else made
+    if kind == "with infinities":
+        made = np.where(made > 1, np.inf, made)
+    median = 1.0 if kind == "lognormal" else 0.0
+    _, _, stated = median_interval(made[0])
+    ordered = np.sort(made, axis=1)
+    low, high, _ = median_interval(np.arange(pairs, dtype=float))
+    covered = (ordered[:, int(low)] <= median) & (median <= ordered[:, int(high)])
+    assert stated >= 0.95
+    assert covered.mean() == pytest.approx(stated, abs=4 * (stated * (1 - stated) / 20_000) ** 0.5)
+    found = median_interval(made[0])[:2]
+    assert found == (ordered[0, int(low)], ordered[0, int(high)])
 
-    values = np.random.default_rng(0).lognormal(size=3000)
-    tracemalloc.start()
-    low, high = _interval(values)
-    _, most = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert most < 1e8  # all resamples at once would take 2.4e8 twice
-    assert low < np.median(values) < high
 
-
-def test_the_bootstrap_interval_of_a_median_covers_as_often_as_it_says() -> None:
-    from gradexp.comparison.effects import _interval
-
-    generator = np.random.default_rng(0)
-    covered = 0
-    for _ in range(200):
-        low, high = _interval(generator.lognormal(size=25))
-        covered += low <= 1.0 <= high
-    assert 0.90 <= covered / 200 <= 0.99
-    low, high = _interval(np.array([1.0, 2.0, math.inf]))
-    assert (low, high) == (1.0, math.inf)
+def test_of_fewer_than_six_there_is_no_interval_of_the_median() -> None:
+    for count in range(6):
+        assert all(math.isnan(end) for end in median_interval(np.ones(count)))
+    assert median_interval(np.array([3.0, 1, 2, 6, 5, 4])) == (1.0, 6.0, 1 - 2 / 64)
+    low, high, coverage = median_interval(np.arange(3000.0))
+    assert low < 1500 < high
+    assert 0.95 <= coverage < 0.955
 
 
 def test_the_band_of_learning_rates() -> None:

@@ -44,7 +44,7 @@ def test_across_surfaces_pairs_share_their_surface() -> None:
     assert table is not None
     best, *rivals = SURFACES  # in whose order the ratios of `test_performance_profiles` are
     best, rivals = rivals[0], [best, *rivals[1:]]
-    assert table.title == f"Beside the best, optimizer={best}"
+    assert table.title == f"Beside the best by mean relative speed: optimizer={best}"
     assert table.footer.startswith("pairs share surface;")
     told = table.frame[["optimizer", "pairs", "slower", "faster", "median"]]
     assert told.to_numpy().tolist() == [[rivals[0], 4, 2, 1, 1.5], [rivals[1], 4, 4, 0, math.inf]]
