@@ -117,12 +117,14 @@ class Experiment(Component):
         return ", ".join(words)
 
     def decisive(self) -> dict[str, Any]:
-        """What decides the run's numbers: classes and their fields, as plain values."""
+        """What decides the run's numbers but for the engine and the device that made them: classes
+        and their fields, as plain values. What is recorded, and how, does not; nor does the seed,
+        but through the components that it has reached."""
         chosen = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: plain_values(part)
             for name, part in chosen.items()
-            if name not in ("log", "device", "sweep")
+            if name not in ("log", "record", "engine", "device", "seed", "sweep")
         }
 
 

@@ -89,7 +89,7 @@ def perform(settings: dict[str, Any], folder: Path, jobs: int | None, ahead: Ahe
         "evidence": {"because": outcome.because, **outcome.evidence},
         "metrics": run.figures,
         "theory": run.theory,
-        "identity": identity({**experiment.decisive(), "device": run.device}),
+        "identity": identity({**experiment.decisive(), "engine": run.engine, "device": run.device}),
         "dim": experiment.surface.dim,
         "minimum": None if minimum is None else float(minimum),
         "clipping": _clipping(experiment.clip),

@@ -85,3 +85,21 @@ def test_a_run_of_the_same_settings_is_the_same(gradexp: Gradexp, tmp_path: Path
         assert gradexp("run", "steps=3", "log=none", f"hydra.run.dir={folder}")[0] == 0
     records = [json.loads((tmp_path / name / "run.json").read_text()) for name in "ab"]
     assert records[0]["identity"] == records[1]["identity"]
+
+
+def test_a_sweep_made_twice_counts_once_whatever_was_recorded(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    """Costs 3 s."""
+    axes = ["optimizer.lr=1e-3,2e-3", "steps=20", "log=none"]
+    ways = [[], ["record=metrics"], ["record.what=loss", "record.points=5", "engine.compile=never"]]
+    for number, way in enumerate(ways):
+        assert gradexp("run", "-m", *axes, *way, f"hydra.sweep.dir=s{number}")[0] == 0
+    status, out, _ = gradexp("compare", "s0", "s1", "s2")
+    assert status == 0
+    assert "2 runs" in out
+    assert "6 runs" not in out
+    found = {}
+    for number in range(3):
+        found[number] = read_record(tmp_path / f"s{number}" / "0")["identity"]
+    assert len(set(found.values())) == 1
