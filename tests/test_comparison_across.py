@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from gradexp.comparison.effects import differences
+from gradexp.comparison.effects import differences, explained, explained_by_surface
 from gradexp.comparison.forgiveness import bands
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.profiles import profiles, ratios, restarts, targets, times
@@ -186,3 +186,24 @@ def test_optimizers_are_compared_by_other_metrics_too() -> None:
     assert frame["diverged"].tolist() == [0, 0, 0, 2, 0]
     assert frame["diverged_of_all"].tolist() == [0, 1, 6, 8, 0]
     assert frame["median_of_all"].tolist() == pytest.approx([2.5, 6, inf, inf, nan], nan_ok=True)
+
+
+def test_what_decides_is_told_for_each_surface() -> None:
+    # On either surface the learning rate decides everything, on each in the other way.
+    rows: Rows = [
+        {"surface": surface, "optimizer.lr": lr, "seed": seed, GAP: steps}
+        for surface, times in {"s": (10.0, 1000.0), "t": (1000.0, 10.0)}.items()
+        for lr, steps in zip((0.1, 0.2), times, strict=True)
+        for seed in range(3)
+    ]
+    some = sample(rows, ("surface", "optimizer.lr"), ("seed",))
+    pooled, apart = explained(some), explained_by_surface(some)
+    assert pooled is not None
+    alone = pooled.frame[pooled.frame["and"].isna()].set_index("factor")["speed"]
+    assert alone["optimizer.lr"] == pytest.approx(0.0, abs=1e-9)
+    assert apart is not None
+    found = apart.frame.set_index(["surface", "factor"])["speed"]
+    for surface in ("s", "t"):
+        assert found[surface, "optimizer.lr"] == pytest.approx(1.0)
+        assert found[surface, "seed"] == pytest.approx(0.0, abs=1e-9)
+    assert explained_by_surface(sample(rows[:6], ("optimizer.lr",), ("seed",))) is None

@@ -13,7 +13,7 @@ import pandas as pd
 
 from gradexp.comparison.arrivals import arrivals
 from gradexp.comparison.profiles import problem_keys, solvers
-from gradexp.comparison.sample import Sample
+from gradexp.comparison.sample import Metric, Sample
 from gradexp.comparison.table import Table, number, spread, texts
 
 _FACTORS = 8
@@ -41,7 +41,72 @@ def explained(sample: Sample) -> Table | None:
     factors = [*sample.setting, *sample.repeats]
     if len(factors) < 2:
         return None
-    runs, metric = sample.runs, sample.metric
+    rows, positive, there = _shares(sample.runs, factors, sample.metric)
+    metric = sample.metric
+    frame = pd.DataFrame(rows)
+    of = f"log {metric.label}" if positive else metric.label
+    pairs = zip(frame["factor"], frame["and"], strict=True)
+    shown = {
+        "factor": [one if pd.isna(other) else f"{one} × {other}" for one, other in pairs],
+        f"% of {of}": [_percent(value) for value in frame["speed"]],
+        "% of outcome": [_percent(value) for value in frame["outcome"]],
+    }
+    told = f"{sample.behind()}; shares of variance; a pair's is beyond those of both alone; "
+    told += f"of {of} over the {there:,} runs that have it"
+    return Table("effects", "What decides", frame, pd.DataFrame(shown), told)
+
+
+def explained_by_surface(sample: Sample) -> Table | None:
+    """How much each factor alone explains on each surface: over all surfaces together a factor
+    that decides everything on each of them, in another way, explains little.
+
+    Returns:
+        None where there is one surface.
+    """
+    factors = [key for key in (*sample.setting, *sample.repeats) if key not in sample.problem]
+    if not sample.problem or not factors:
+        return None
+    groups = sample.runs.groupby(list(sample.problem), dropna=False, sort=False)
+    if len(groups) < 2:
+        return None
+    rows: list[dict[str, Any]] = []
+    for values, runs in groups:
+        place = dict(zip(sample.problem, values, strict=True))
+        differ = [key for key in factors if runs[key].nunique(dropna=False) > 1]
+        shares, _, there = _shares(runs, differ, sample.metric, pairs=False)
+        rows += [{**place, **share, "runs": there} for share in shares]
+    if not rows:
+        return None
+    frame = pd.DataFrame(rows).drop(columns=["and", "values"])
+    label = sample.metric.label
+    shown = {
+        **texts(frame, list(sample.problem)),
+        "factor": list(frame["factor"]),
+        f"% of {label}": [_percent(value) for value in frame["speed"]],
+        "% of outcome": [_percent(value) for value in frame["outcome"]],
+        f"runs with {label}": frame["runs"].map(str),
+    }
+    told = f"{sample.behind()}; shares of variance on each surface, of logarithms where all are "
+    told += "positive"
+    return Table(
+        "effects_by_surface", "What decides on each surface", frame, pd.DataFrame(shown), told
+    )
+
+
+def _shares(
+    runs: pd.DataFrame, factors: Sequence[str], metric: Metric, pairs: bool = True
+) -> tuple[list[dict[str, Any]], bool, int]:
+    """The shares of factors and of their pairs, those that explain most first.
+
+    Args:
+        runs: a row each.
+        factors: keys.
+        metric: what is explained, besides the outcome.
+        pairs: whether they are wanted.
+
+    Returns:
+        The rows; whether the metric's logarithm is explained; how many runs have it.
+    """
     values = runs[metric.column].to_numpy(float, na_value=np.nan)
     there = np.isfinite(values)
     positive = bool((values[there] > 0).all())
@@ -60,7 +125,7 @@ def explained(sample: Sample) -> Table | None:
         rows.append(row)
     rows.sort(key=lambda row: -np.nan_to_num([row["speed"], row["outcome"]]).sum())
     alone = {row["factor"]: row for row in rows}
-    for pair in combinations([row["factor"] for row in rows[:_FACTORS]], 2):
+    for pair in combinations([row["factor"] for row in rows[:_FACTORS]] if pairs else [], 2):
         one, other = pair
         row = {"factor": one, "and": other, "values": None}
         for name, (kept, target) in targets.items():
@@ -72,17 +137,7 @@ def explained(sample: Sample) -> Table | None:
             beyond = _share(target, [cells]) - _share(target, both)
             row[name] = beyond if math.isnan(beyond) else max(0.0, beyond)
         rows.append(row)
-    frame = pd.DataFrame(rows)
-    of = f"log {metric.label}" if positive else metric.label
-    pairs = zip(frame["factor"], frame["and"], strict=True)
-    shown = {
-        "factor": [one if pd.isna(other) else f"{one} × {other}" for one, other in pairs],
-        f"% of {of}": [_percent(value) for value in frame["speed"]],
-        "% of outcome": [_percent(value) for value in frame["outcome"]],
-    }
-    told = f"{sample.behind()}; shares of variance; a pair's is beyond those of both alone; "
-    told += f"of {of} over the {int(there.sum()):,} runs that have it"
-    return Table("effects", "What decides", frame, pd.DataFrame(shown), told)
+    return rows, positive, int(there.sum())
 
 
 def _percent(share: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradexp.comparison.effects import differences, explained
+from gradexp.comparison.effects import differences, explained, explained_by_surface
 from gradexp.comparison.forgiveness import bands
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.profiles import profiles, restarts, targets
@@ -20,6 +20,7 @@ def compare(sample: Sample) -> list[Table]:
         optimizers(sample),
         differences(sample),
         explained(sample),
+        explained_by_surface(sample),
         bands(sample),
         profiles(sample),
         targets(sample),
