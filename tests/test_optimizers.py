@@ -124,7 +124,7 @@ def test_a_batch_is_what_its_runs_are_alone(
     alone = [optimize(surface, (1.0, 1.0), rule, **common) for rule in one]
     monkeypatch.setattr(factory, "step", counted)
     together = optimize(surface, (1.0, 1.0), stack(one), **common)
-    assert set(steps) == ({3} if shared else {1})
+    assert set(steps[: common["steps"]]) == ({3} if shared else {1})
     for index, trace in enumerate(alone):
         for mine, theirs in zip(trace.run(0), together.run(index), strict=True):
             assert (mine is None and theirs is None) or same(mine, theirs)

@@ -24,8 +24,8 @@ FALLEN = 1e-3
 """A run may recur whose best loss fell by less than this in the second half of its steps, as a part
 of what is above the least loss, or of how far the last loss is above the best."""
 
-STILL = 32
-"""So may one whose last move was shorter than so many units in the last place of the diameter of
+STILL = 1
+"""So may one whose last move was no longer than so many units in the last place of the diameter of
 the domain."""
 
 

@@ -34,7 +34,7 @@ class Runs(NamedTuple):
     """the squared norm of the gradient there"""
     best_loss: Tensor
     move_square: Tensor
-    """the squared length of the last move; infinite before the first"""
+    """the squared length of the last move that was made; infinite before the first"""
     left: tuple[Tensor, ...]
     """1 where the gradient norm has been above its limit since the step after which it must have
     been, 0 where not yet; empty where a run may rest at any step"""
@@ -217,8 +217,7 @@ def note_moves(
 
     Args:
         runs: before.
-        move: ``(dim, B)``, or ``(dim, R, B)`` for R moves one after the other; 0 for runs that do
-            not go on.
+        move: ``(dim, B)``, or ``(dim, R, B)`` for R moves one after the other.
         move_before: the move before each.
         goes_on: which runs make it, ``(B,)`` or ``(R, B)``.
         over_rows: as in `note_look`.
@@ -231,12 +230,17 @@ def note_moves(
             return before + over_rows(torch.add, happened.to(before.dtype))
         return torch.where(happened, before + 1, before)
 
-    length = square.sqrt()
+    if over_rows:  # the last one that was made
+        made = over_rows(torch.add, goes_on.to(torch.int64))
+        held = torch.cat([runs.move_square[None], square]).gather(0, made[None])[0]
+    else:
+        held = torch.where(goes_on, square, runs.move_square)
+    length = torch.where(goes_on, square.sqrt(), 0.0)
     return runs._replace(
         steps=counted(runs.steps, goes_on),
         path_length=runs.path_length + (over_rows(torch.add, length) if over_rows else length),
-        reversals=counted(runs.reversals, back),
-        move_square=square[-1] if over_rows else square,
+        reversals=counted(runs.reversals, goes_on & back),
+        move_square=held,
     )
 
 
@@ -257,7 +261,7 @@ def step_once(problem: Problem, runs: Runs, step: Tensor) -> Runs:
     scheduled = scheduled_at(problem, step.to(loss.dtype))
     look = Look(runs.point, loss, gradient)
     moved, memory = move_from(problem, look, runs.memory, step, scheduled)
-    move = each(lambda new, old: torch.where(goes_on, new - old, 0.0), moved, runs.point)
+    move = each(torch.sub, moved, runs.point)
     runs = note_moves(runs, move, runs.move, goes_on)
     return runs._replace(
         point=each(lambda new, old: torch.where(goes_on, new, old), moved, runs.point),
