@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from gradexp import optimize
+from gradexp.analysis import judge
 from gradexp.clips import ByNorm, ByValue, Clip, Unclipped
 from gradexp.config_files import CONF
 from gradexp.engine import Batched, Reference, Stop, Trace
@@ -244,3 +245,28 @@ def test_clips_are_those_of_torch() -> None:
             theirs(parameter)
             torch.testing.assert_close(found, parameter.grad, rtol=1e-15, atol=0)
         assert 0 < int((clipped != gradients).any(dim=0).sum()) < 50
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+def test_every_rule_rests_where_there_is_no_way_and_nowhere_else(path: Path) -> None:
+    """Costs 0.2 s each.
+
+    Where a run starts at a minimizer or at a saddle it makes no step; where it starts a gradient of
+    1e-12 away from the saddle, it either leaves it or says that it has not.
+    """
+    rule, saddle = built(path), get("strict")
+    for surface, start, word in (
+        (get("sphere"), (0.0, 0.0), "converged"),
+        (get("rosenbrock"), (1.0, 1.0), "converged"),
+        (saddle, (0.0, 0.0), "saddle"),
+    ):
+        trace = optimize(surface, start, rule, steps=50, record="metrics", compile="never")
+        if start != (0.0, 0.0) and path.stem in ("adamw", "asgd"):  # that pull points to 0
+            assert int(trace.steps[0]) > 0
+            continue
+        assert judge(surface, Stop(), trace).word == word
+        assert int(trace.steps[0]) == 0 or path.stem == "polyak"  # it needs the gap alone
+    trace = optimize(saddle, (1e-12, 1e-12), built(path, lr=0.1), steps=400, compile="never")
+    outcome = judge(saddle, Stop(), trace)
+    assert outcome.word != "saddle"
+    assert outcome.word != "budget" or int(trace.steps[0]) == 400

@@ -56,7 +56,7 @@ def let_leave(problem: Problem, trace: Trace, run: Callable[[Problem], Trace]) -
             break
         again = problem.of_runs(stopped)
         limits = substitute(again.limits, released=(trace.steps[stopped].double(),))
-        found = run(replace(again, limits=limits))
+        found = run(replace(again, limits=limits, progress=lambda step: None))
         everyone = torch.arange(len(stopped), device=stopped.device)
         assert found.left is not None
         stays = (found.left == 0) & (_downhill(again, found, everyone) <= downhill)
