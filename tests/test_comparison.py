@@ -295,7 +295,11 @@ def test_theory_stands_beside_measurement() -> None:
     some = sample(rows, ("optimizer.lr",))
     table = rates(some)
     assert table is not None
-    assert sorted(table.frame["speed_ratio"]) == pytest.approx([1.0, 2.0])
+    # The first shrinks twice as fast as predicted: it has no part in the slowest direction.
+    found = table.frame.set_index("optimizer.lr")
+    assert found["not_excited"].to_dict() == {0.1: 1, 0.2: 0}
+    assert math.isnan(found["speed_ratio"][0.1])
+    assert found["speed_ratio"][0.2] == pytest.approx(1.0)
     table = edges(some)
     assert table is not None
     (row,) = table.frame.to_dict("records")

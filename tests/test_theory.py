@@ -8,7 +8,7 @@ import torch
 
 from gradexp import optimize
 from gradexp.analysis import metrics
-from gradexp.analysis.metrics import fitted_rate
+from gradexp.analysis.metrics import fit_rate
 from gradexp.analysis.theory import (
     escape_steps,
     iteration_matrix,
@@ -121,9 +121,20 @@ def test_a_run_contracts_as_predicted(lr: float, momentum: float, nesterov: bool
 def test_a_rate_is_fitted_to_the_second_half() -> None:
     step = np.arange(201)
     norms = np.where(step < 100, 1.0, 0.9 ** (step - 100.0))
-    assert fitted_rate(step, norms) == pytest.approx(0.9)
-    assert fitted_rate(step * 7, norms) == pytest.approx(0.9 ** (1 / 7))
-    assert fitted_rate(np.arange(8), np.ones(8)) is None
+    fit = fit_rate(step, norms)
+    assert fit is not None
+    assert fit.rate == pytest.approx(0.9)
+    assert fit.first == 100
+    assert fit.r2 == pytest.approx(1.0)
+    waves = 2 * np.sin(step)
+    waving = fit_rate(step, norms * np.exp(waves))
+    assert waving is not None
+    known = np.corrcoef(step[100:], (np.log(norms) + waves)[100:])[0, 1] ** 2
+    assert waving.r2 == pytest.approx(known)
+    slower = fit_rate(step * 7, norms)
+    assert slower is not None
+    assert slower.rate == pytest.approx(0.9 ** (1 / 7))
+    assert fit_rate(np.arange(8), np.ones(8)) is None
 
 
 @pytest.mark.parametrize("name", ["hyperbolic", "strict"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +34,17 @@ def distance_to_minimizer(surface: Surface, points: Tensor) -> Tensor | None:
     return norm((points[:, None] - minimizers).movedim(-1, 0)).amin(dim=1)
 
 
-def fitted_rate(step: np.ndarray, gradient_norm: np.ndarray) -> float | None:
+class Fit(NamedTuple):
+    """A rate that was fitted."""
+
+    rate: float
+    first: int
+    """the first of the steps that it was fitted to, which go on to the last one of the run"""
+    r2: float
+    """the share of the variance of the logarithms that the line explains"""
+
+
+def fit_rate(step: np.ndarray, gradient_norm: np.ndarray) -> Fit | None:
     """The factor that the gradient norm shrinks by in a step, from the second half of a run.
 
     exp of the slope of the least-squares line through its logarithm.
@@ -50,8 +60,11 @@ def fitted_rate(step: np.ndarray, gradient_norm: np.ndarray) -> float | None:
     if late.sum() < _FEWEST:
         return None
     x, y = step[late].astype(np.float64), np.log(gradient_norm[late].astype(np.float64))
-    x -= x.mean()
-    return math.exp(float(x @ y / (x @ x)))
+    x, y = x - x.mean(), y - y.mean()
+    slope, whole = float(x @ y / (x @ x)), float(y @ y)
+    rest = float(((y - slope * x) ** 2).sum())
+    r2 = 1.0 if whole <= 1e-20 * len(y) else max(0.0, 1 - rest / whole)
+    return Fit(math.exp(slope), int(step[late][0]), r2)
 
 
 def _escape_step(surface: Surface, step: Tensor, points: Tensor) -> int | None:
@@ -78,8 +91,9 @@ def metrics(
         ``steps``, ``final_loss``, ``best_loss``, ``best_step``, ``loss_gap`` (final loss minus the
         surface's minimum), ``gradient_norm``, ``distance`` (to the nearest declared minimizer),
         ``path_length``, ``displacement`` (from start to end), ``reversals`` (moves at more than a
-        right angle to the one before), ``rate`` (`fitted_rate`), ``escape_steps`` (to leave the
-        saddle that the run started at: `gradexp.analysis.theory`); and, by tolerance,
+        right angle to the one before), ``rate`` (`fit_rate`), ``rate_from`` (the first step that it
+        was fitted to) and ``rate_r2`` (how well it fits), ``escape_steps`` (to leave the saddle
+        that the run started at: `gradexp.analysis.theory`); and, by tolerance,
         ``steps_to_gap`` and ``steps_to_gradient``. Of an optimizer that may take more than one
         gradient a step, such as LBFGS, besides ``evaluations``, the gradients that it took, and by
         tolerance ``evaluations_to_gap`` and ``evaluations_to_gradient``.
@@ -88,12 +102,12 @@ def metrics(
     distance = distance_to_minimizer(surface, point[None])
     loss = float(trace.final_loss[index])
     minimum = surface.minimum
-    rate = escaped = None
+    fit = escaped = None
     if trace.gradient_norm is not None and End(int(trace.end[index])) is not End.DIVERGED:
         ran = int(trace.steps[index])
         rows = trace.step <= ran
         curve = trace.step[rows].cpu().numpy(), trace.gradient_norm[rows, index].cpu().numpy()
-        rate = fitted_rate(*curve)
+        fit = fit_rate(*curve)
     if trace.point is not None:
         escaped = _escape_step(surface, trace.step, trace.point[..., index].cpu())
 
@@ -115,7 +129,9 @@ def metrics(
         "path_length": float(trace.path_length[index]),
         "displacement": float(trace.displacement[index]),
         "reversals": int(trace.reversals[index]),
-        "rate": rate,
+        "rate": fit and fit.rate,
+        "rate_from": fit and fit.first,
+        "rate_r2": fit and fit.r2,
         "escape_steps": escaped,
         "steps_to_gap": first_steps(trace.gap_steps),
         "steps_to_gradient": first_steps(trace.gradient_steps),

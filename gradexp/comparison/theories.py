@@ -11,9 +11,15 @@ from gradexp.comparison.arrivals import arrivals, median, middle, quantiles
 from gradexp.comparison.sample import LR, Sample
 from gradexp.comparison.table import Table, number, spread, steps, texts
 
+EXCITED = 1.2
+
 
 def rates(sample: Sample) -> Table | None:
     """The factor by which the distance shrinks in a step: predicted and fitted.
+
+    No run near a minimum is slower than predicted for ever, and none is faster, but where its start
+    has no part in the slowest direction: those that shrink `EXCITED` times as fast as predicted, or
+    faster, are told apart.
 
     Returns:
         None where no run converged whose rate theory knows.
@@ -27,6 +33,8 @@ def rates(sample: Sample) -> Table | None:
         predicted = median(known["theory.rate"])
         with np.errstate(divide="ignore", invalid="ignore"):
             apart = np.log(known["metrics.rate"]) / np.log(known["theory.rate"])
+        excited = ~(apart >= EXCITED)
+        fits = known["metrics.rate_r2"] if "metrics.rate_r2" in sample.runs else np.array([])
         rows.append(
             {
                 **values,
@@ -35,7 +43,9 @@ def rates(sample: Sample) -> Table | None:
                 "fitted": half,
                 "first_quartile": low,
                 "third_quartile": high,
-                "speed_ratio": median(apart),
+                "r2": median(fits),
+                "speed_ratio": median(apart[excited]),
+                "not_excited": int((~excited).sum()),
             }
         )
     if not rows:
@@ -47,12 +57,18 @@ def rates(sample: Sample) -> Table | None:
         "runs": frame["runs"].map(str),
         "predicted rate": [number(value, 5) for value in frame["predicted"]],
         "fitted rate": [spread(*part, lambda value: number(value, 5)) for part in parts],
-        "fitted ÷ predicted speed": [number(value, 3) for value in frame["speed_ratio"]],
+        "R²": ["" if math.isnan(value) else number(value, 3) for value in frame["r2"]],
+        "fitted ÷ predicted speed": [
+            "" if math.isnan(value) else number(value, 3) for value in frame["speed_ratio"]
+        ],
+        "slowest not excited": [str(count or "") for count in frame["not_excited"]],
     }
     told = (
         "runs that came to rest at a minimum; predicted: the spectral radius of the step at the "
-        "Hessian there; fitted: to the gradient norm's second half, medians and quartiles; speed: "
-        "the rate's logarithm"
+        "Hessian there; fitted: to the gradient norms of the second half of the steps, medians and "
+        "quartiles, R² how well; speed: the rate's logarithm, of the runs but for those that are "
+        f"{EXCITED:g} times as fast as predicted, and more: their starts have no part in the "
+        "slowest direction"
     )
     return Table("rates", "Theory beside measurement: rates", frame, pd.DataFrame(shown), told)
 
