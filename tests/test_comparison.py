@@ -64,7 +64,8 @@ def test_kaplan_meier_on_the_remissions_of_freireich() -> None:
 
 
 def test_runs_that_never_arrive_stay_and_those_cut_off_are_censored() -> None:
-    rows: Rows = [{GAP: 10.0}, {GAP: 20.0}, *[{"outcome": "budget", "metrics.steps": 15}] * 2]
+    cut_off = [{"outcome": word, "metrics.steps": 15} for word in ("budget", "noise_floor")]
+    rows: Rows = [{GAP: 10.0}, {GAP: 20.0}, *cut_off]
     one = arrivals(pd.DataFrame([{GAP: math.nan, **DEFAULTS, **row} for row in rows]), GAP)
     # After 10 of 4 have arrived 1; two are cut off at 15; the last one at risk arrives at 20.
     assert quantiles(one) == [15.0, 20.0, 20.0]

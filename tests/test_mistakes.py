@@ -104,7 +104,7 @@ MISTAKES = [
     (["run", "surface=sphere", "surface.dim=0"], ["surface.dim=0", "at least 1"]),
     (["run", "surface.b=0"], ["surface.b=0", "a number in (0, ∞)"]),
     (["run", "surface=high_index", "surface.negative=9"], ["negative=9", "which is 4"]),
-    (["run", "stop.gradient=-1"], ["stop.gradient=-1", "a number in [0, ∞)"]),
+    (["run", "stop.gradient=-1"], ["stop.gradient=-1", "a number in [0, ∞), or null"]),
     (["run", "record.points=1"], ["record.points=1", "at least 2"]),
     (["run", "record.tolerances=[1e-3,-1]"], ["record.tolerances[1]=-1", "(0, ∞)"]),
     (["run", "record.what=all"], ["record.what=all", "trace, loss, metrics"]),

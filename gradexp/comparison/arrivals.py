@@ -1,7 +1,8 @@
 """Steps, or evaluations of the gradient, to a tolerance, of runs of which not all arrive.
 
-A run that used all its steps might have arrived later: it is censored there. One that ended
-otherwise (diverged, at rest or going round somewhere else) never arrives, however long one waits:
+A run that used all its steps, on its way or moved by noise, might have arrived later: it is
+censored there. One that ended otherwise (diverged, at rest or going round somewhere else) never
+arrives, however long one waits:
 it counts among the runs for ever. Neither is left out, and neither counts as having arrived at the
 end of its steps.
 """
@@ -49,7 +50,8 @@ def arrivals(runs: Columns, column: str) -> Arrivals:
     evaluations = column.startswith("metrics.evaluations_to_")
     made = np.asarray(runs["metrics.evaluations" if evaluations else "metrics.steps"], float)
     arrived = np.isfinite(at)
-    known = np.where(arrived, at, np.where(runs["outcome"] == "budget", made, np.inf))
+    cut_off = np.isin(np.asarray(runs["outcome"], str), ("budget", "noise_floor"))
+    known = np.where(arrived, at, np.where(cut_off, made, np.inf))
     return Arrivals(at, known, np.where(arrived, at, made))
 
 

@@ -132,7 +132,7 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
     if value is None and may_be_none:
         return None
     if plain == Number:
-        return _checked_number(name, value, allowed or Interval())
+        return _checked_number(name, value, allowed or Interval(), ", or null" * may_be_none)
     if isinstance(allowed, Whole) or plain is int:
         return _checked_integer(name, value, allowed)
     item = element(plain)
@@ -169,10 +169,10 @@ def _tensor(name: str, value: Any, reason: str) -> Any:
     return tensor
 
 
-def _checked_number(name: str, value: Any, allowed: Interval) -> Number:
+def _checked_number(name: str, value: Any, allowed: Interval, otherwise: str = "") -> Number:
     if type(value) is float and allowed.holds(value):
         return value
-    reason = f"must be {allowed}"
+    reason = f"must be {allowed}{otherwise}"
     value = _tensor(name, value, reason)
     if isinstance(value, bool) or not isinstance(value, numbers.Real | Tensor):
         raise Mistake(name, value, reason)
