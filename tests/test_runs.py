@@ -239,19 +239,21 @@ def test_a_killed_run_never_looks_whole(tmp_path: Path) -> None:
     run.join()
     assert run.exitcode == 0
     expected, record = read_run(tmp_path / "whole")
-    for number, stage in enumerate(STAGES):
-        folder = tmp_path / str(number)
-        run = begin(tmp_path, *command, f"hydra.run.dir={folder}")
-        was_killed = killed(run, partial(has, folder, stage))
+    for stage in STAGES:
+        attempts = 1 if stage == "run.json" else 8  # there is little time before it
+        for attempt in range(attempts):
+            folder = tmp_path / f"{stage.replace('/', '_')}_{attempt}"
+            run = begin(tmp_path, *command, f"hydra.run.dir={folder}")
+            was_killed = killed(run, partial(has, folder, stage))
+            if (folder / "run.json").exists():
+                trace, other = read_run(folder)
+                assert other["digest"] == record["digest"]
+                assert all(np.array_equal(trace[name], expected[name]) for name in expected)
+                accumulated(folder).Scalars("loss")
+            elif was_killed:
+                break
         assert was_killed or stage == "run.json"  # after which it has little to do
-        if not (folder / "run.json").exists():
-            assert stage != "run.json"
-            continue
-        trace, other = read_run(folder)
-        assert other["digest"] == record["digest"]
-        assert all(np.array_equal(trace[name], expected[name]) for name in expected)
-        accumulated(folder).Scalars("loss")
-    assert not any((tmp_path / str(number) / "run.json").exists() for number in range(3))
+        assert (folder / "run.json").exists() == (stage == "run.json")
 
 
 def test_every_stage_before_the_last_leaves_a_folder_that_is_not_whole(
