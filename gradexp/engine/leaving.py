@@ -87,8 +87,8 @@ def _elsewhere(problem: Problem, trace: Trace, stopped: Tensor) -> Tensor:
 def _downhill(problem: Problem, trace: Trace, which: Tensor) -> Tensor:
     """How large the part of each run's gradient is along which the loss curves down, ``(n,)``."""
     dim = problem.start.shape[0]
-    room = max(1, _ROOM // dim**2)
-    parts = [_downhill_of(problem, trace, which[i : i + room]) for i in range(0, len(which), room)]
+    many = max(1, _ROOM // dim**2)
+    parts = [_downhill_of(problem, trace, which[i : i + many]) for i in range(0, len(which), many)]
     return torch.cat(parts)
 
 

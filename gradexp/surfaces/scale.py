@@ -95,8 +95,8 @@ def losses(surface: Surface) -> Losses:
         alone = [_of_one(select(surface, index)) for index in range(count)]
         rows = [torch.tensor(row, dtype=torch.float64) for row in zip(*alone, strict=True)]
         return Losses(*(row[which] for row in rows))
-    room = _NUMBERS // points.numel()
-    parts = [_of_each(_part(surface, i, i + room), points) for i in range(0, count, room)]
+    many = _NUMBERS // points.numel()
+    parts = [_of_each(_part(surface, i, i + many), points) for i in range(0, count, many)]
     return Losses(*(torch.cat(rows)[which] for rows in zip(*parts, strict=True)))
 
 
