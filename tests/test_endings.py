@@ -288,6 +288,18 @@ def test_noise_that_vanishes_at_the_minimum_lets_a_run_converge() -> None:
     assert outcome.word == "converged"
 
 
+@pytest.mark.parametrize("compile", ["never", "always"])
+def test_a_run_without_noise_is_the_same_among_runs_with_some(compile: Any) -> None:
+    std = torch.tensor([0.0, 0.1], dtype=torch.float64)
+    run = get("rosenbrock"), (-1.2, 1.0), SGD(2e-3)  # it cycles, as if it fluctuated
+    more = {"steps": 1000, "record": "metrics", "compile": compile}
+    together = optimize(*run, noise=Gaussian(std=std), **more)
+    for index in range(2):
+        alone = optimize(*run, noise=Gaussian(std=std[index : index + 1]), **more)
+        assert_same_run(together, index, alone)
+    assert judge(get("rosenbrock"), Stop(), together, 0).word == "budget"
+
+
 def test_however_small_its_steps_a_run_with_noise_does_not_rest() -> None:
     trace = optimize(get("sphere"), (0.0, 0.0), SGD(1e-12), steps=500, noise=Gaussian(std=0.1))
     assert int(trace.steps[0]) == 500
@@ -390,6 +402,17 @@ def test_limits_that_are_set_are_absolute() -> None:
     trace = optimize(surface, (-1.2, 1.0), SGD(0.1), steps=100, stop=Stop(divergence=1e6))
     assert trace.loss is not None
     assert float(trace.loss[-1, 0]) > 1e6 >= float(trace.loss[-2, 0])
+
+
+@pytest.mark.parametrize("compile", ["never", "always"])
+def test_who_starts_outside_does_not_change_when_another_has_diverged(compile: Any) -> None:
+    # The loss at (-4.9, 5) is above those that the limit of a start inside is measured by.
+    starts = torch.tensor([[-4.9, 5.0], [1e9, 1e9]], dtype=torch.float64).T
+    rule = SGD(torch.tensor([1.05, 1.01], dtype=torch.float64))
+    together = optimize(get("sphere"), starts, rule, steps=200, compile=compile)
+    for run, lr in enumerate((1.05, 1.01)):
+        alone = optimize(get("sphere"), starts[:, run], SGD(lr), steps=200, compile=compile)
+        assert_same_run(together, run, alone)
 
 
 def test_a_start_far_outside_has_not_diverged() -> None:

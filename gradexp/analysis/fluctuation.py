@@ -22,10 +22,11 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
-from gradexp.analysis.stationary import LARGEST, NEAR, stationary_near
+from gradexp.analysis.stationary import NEAR, stationary_near
 from gradexp.engine import Trace
 from gradexp.numbers import columns
 from gradexp.surfaces import Surface
+from gradexp.surfaces.derivatives import LARGEST
 from gradexp.surfaces.scale import diameter
 
 LEVEL = 0.01

@@ -20,7 +20,7 @@ the surface's domain and S how high the loss is there (`gradexp.surfaces.scale`)
    does not change, ``plateau``. Where it comes to none, the way leads on, ever flatter:
    ``plateau``.
 
-Of more than `gradexp.analysis.stationary.LARGEST` dimensions there is no Hessian: instead of 2 and
+Of more than `gradexp.surfaces.derivatives.LARGEST` dimensions there is no Hessian: instead of 2 and
 3, a run is ``converged`` whose loss is within `AT_MINIMUM` · S of the surface's minimum, and
 otherwise on a ``plateau``.
 
@@ -46,11 +46,12 @@ import torch
 from torch import Tensor
 
 from gradexp.analysis.fluctuation import Floor, noise_floor
-from gradexp.analysis.stationary import DEGENERATE, LARGEST, Kind, Stationary, stationary_near
+from gradexp.analysis.stationary import DEGENERATE, Kind, Stationary, stationary_near
 from gradexp.engine import End, Stop, Trace
 from gradexp.engine.limits import FAR
 from gradexp.mistakes import coordinates
 from gradexp.surfaces import StationaryPoint, Surface, hessian
+from gradexp.surfaces.derivatives import LARGEST
 from gradexp.surfaces.scale import diameter, height
 
 NEAR = 1e-4

@@ -27,9 +27,6 @@ from gradexp.surfaces.scale import diameter
 
 Kind: TypeAlias = Literal["minimum", "saddle", "flat", "none"]
 
-LARGEST = 256
-"""Dimensions up to which there is a Hessian."""
-
 DEGENERATE = 1e-6
 """An eigenvalue is all but zero that is smaller than this times the largest in size."""
 

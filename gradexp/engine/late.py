@@ -16,20 +16,22 @@ from gradexp.engine.memory import plain
 from gradexp.engine.problem import Problem
 from gradexp.engine.runs import Notes
 from gradexp.engine.trace import Late
+from gradexp.noises import Noiseless
 
 LOOKS = 32
 """At most."""
 
 FEWEST = 8
+"""At least, or none."""
 
 
 def steps_of_looks(problem: Problem) -> list[int]:
-    """How many steps' losses are known at each look, ascending; none where there is no noise, or
-    there are too few steps."""
-    part = torch.as_tensor(problem.noise.constant_part())
+    """How many steps' losses are known at each look, ascending; none without noise, or of too few
+    steps. It does not depend on how large the noise is: a run's blocks of steps are the same
+    whoever else is in its batch."""
     middle, end = problem.steps // 2, problem.steps + 1
     count = min(LOOKS, end - middle)
-    if not bool((part > 0).any()) or count < FEWEST:
+    if isinstance(problem.noise, Noiseless) or count < FEWEST:
         return []
     return [middle + (end - middle) * number // count for number in range(1, count + 1)]
 
@@ -41,6 +43,7 @@ class Looks:
         dim, batch = problem.start.shape
         dtype, device = problem.start.dtype, problem.start.device
         self.ends = steps_of_looks(problem)
+        self._noise = problem.noise
         runs = batch if self.ends else 0
         self._loss = plain((len(self.ends), runs), dtype, device)
         self._first, self._sum = (plain((dim, runs), dtype, device) for _ in range(2))
@@ -92,4 +95,6 @@ class Looks:
         away = self._sum / len(self.ends)
         square = self._square / len(self.ends) - away.square().sum(dim=0)
         step = torch.tensor(self.ends, device=self._loss.device) - 1
-        return Late(step, self._loss, self._first + away, square.clamp(min=0).sqrt())
+        part = torch.as_tensor(self._noise.constant_part(), device=square.device)
+        spread = torch.where(part > 0, square.clamp(min=0).sqrt(), 0.0)
+        return Late(step, self._loss, self._first + away, spread)

@@ -18,10 +18,8 @@ from gradexp.engine.problem import Problem
 from gradexp.engine.trace import End, Trace
 from gradexp.numbers import in_lanes, padded, substitute
 from gradexp.surfaces import hessian, value_and_gradient
+from gradexp.surfaces.derivatives import LARGEST
 from gradexp.surfaces.scale import diameter
-
-LARGEST = 256
-"""Dimensions up to which there is a Hessian."""
 
 NEGATIVE = 1e-6
 """An eigenvalue is negative that is below minus this times the largest in size."""
@@ -75,7 +73,9 @@ def _elsewhere(problem: Problem, trace: Trace, stopped: Tensor) -> Tensor:
     for place in problem.surface.minimizers:
         if not len(stopped):
             break
-        coordinates = [torch.as_tensor(x, device=stopped.device) for x in place]
+        coordinates = [
+            torch.as_tensor(x, dtype=torch.float64, device=stopped.device) for x in place
+        ]
         square = torch.zeros(len(stopped), dtype=torch.float64, device=stopped.device)
         for row, x in zip(trace.final_point, coordinates, strict=True):
             there = x.reshape(-1)[stopped] if x.numel() > 1 else x
@@ -93,6 +93,7 @@ def _downhill(problem: Problem, trace: Trace, which: Tensor) -> Tensor:
 
 
 def _downhill_of(problem: Problem, trace: Trace, which: Tensor) -> Tensor:
+    """The same, all at once."""
     count = len(which)
     point = padded(trace.final_point[:, which].double())
     some = problem.of_runs(which).surface

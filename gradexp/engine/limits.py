@@ -88,14 +88,14 @@ class Limits(Component):
         """
         far, (high, largest) = diameter(surface), losses(surface)
         slope = _where(high > 0, high, 1.0) / far
-        least = SLOPE[start.dtype] * slope if stop.gradient is None else stop.gradient
+        least = SLOPE[start.dtype] * slope if stop.gradient is None else _host(stop.gradient)
         longest = _larger(least / slope, UNITS * torch.finfo(start.dtype).eps) * far
-        rests = (noise.constant_part() == 0) & (least > 0)
+        rests = (_host(noise.constant_part()) == 0) & (least > 0)
         if stop.divergence is None:
             coordinate, loss = _usual(surface, start, largest)
             coordinate, loss = FAR * coordinate, FAR * loss
         else:
-            coordinate = loss = stop.divergence
+            coordinate = loss = _host(stop.divergence)
         most = torch.finfo(start.dtype).max
         return substitute(  # all checked before
             _NONE,
@@ -111,7 +111,8 @@ _NONE = Limits()
 
 
 def _usual(surface: Surface, start: Tensor, largest: Number) -> tuple[Number, Number]:
-    """How large in size coordinates and losses of runs may usually be.
+    """How large in size coordinates and losses of runs usually are: of one that starts in the
+    domain as there, whoever else is in its batch.
 
     Args:
         surface: its numbers of one run or of B.
@@ -122,14 +123,18 @@ def _usual(surface: Surface, start: Tensor, largest: Number) -> tuple[Number, Nu
     lowest, highest = torch.aminmax(start, dim=1)
     if bool(((lowest.cpu() >= low) & (highest.cpu() <= high)).all()):
         return coordinate, largest
+    place = start.double().cpu()
+    outside = ((place < low[:, None]) | (place > high[:, None])).any(dim=0)
     begun = values_of_runs(surface, start).abs().cpu()
-    begun = torch.where(begun.isfinite(), begun, 0.0)
-    return _larger(norm(start.double()).cpu(), coordinate), _larger(begun, largest)
+    begun = torch.where(begun.isfinite() & outside, begun, 0.0)
+    away = torch.where(outside, norm(place), 0.0)
+    return _larger(away, coordinate), _larger(begun, largest)
 
 
 @lru_cache(maxsize=16)
 def _bounds(domain: Domain) -> tuple[Tensor, Tensor, float]:
-    """The ends of a domain, each ``(dim,)``, and the largest of them and its diameter in size."""
+    """The ends of a domain, each ``(dim,)``; and what is largest in size, one of them or its
+    diameter."""
     low, high = columns(low for low, _ in domain), columns(top for _, top in domain)
     sizes = (low.abs().max(), high.abs().max(), (high - low).norm())
     return low, high, float(max(sizes))
@@ -147,6 +152,11 @@ def _larger(number: Number, other: Number) -> Number:
     if isinstance(number, Tensor) or isinstance(other, Tensor):
         return torch.maximum(_real(number), _real(other))
     return max(number, other)
+
+
+def _host(number: Number) -> Number:
+    """A number on the CPU, where limits are worked out."""
+    return _real(number) if isinstance(number, Tensor) else number
 
 
 def _real(number: Number) -> Tensor:

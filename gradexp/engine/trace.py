@@ -60,7 +60,8 @@ class Late(NamedTuple):
     mean: Tensor
     """``(dim, B)``: of the points"""
     spread: Tensor
-    """``(B,)``: the root of their mean squared distance from there"""
+    """``(B,)``: the root of their mean squared distance from there; 0 where noise does not go on
+    moving a run"""
 
     def cpu(self) -> Late:
         """The same on the CPU."""

@@ -10,6 +10,9 @@ from torch import Tensor
 from gradexp.numbers import Point, each
 from gradexp.surfaces.surface import Surface
 
+LARGEST = 256
+"""Dimensions up to which Hessians are looked at."""
+
 
 def value_and_gradient(surface: Surface, point: Point) -> tuple[Tensor, Any]:
     """f and ∇f.
