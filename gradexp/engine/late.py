@@ -44,10 +44,11 @@ class Looks:
         dtype, device = problem.start.dtype, problem.start.device
         self.ends = steps_of_looks(problem)
         self._noise = problem.noise
-        runs = batch if self.ends else 0
-        self._loss = plain((len(self.ends), runs), dtype, device)
-        self._first, self._sum = (plain((dim, runs), dtype, device) for _ in range(2))
-        self._square = plain((runs,), dtype, device)
+        if not self.ends:
+            return
+        self._loss = plain((len(self.ends), batch), dtype, device)
+        self._first, self._sum = (plain((dim, batch), dtype, device) for _ in range(2))
+        self._square = plain((batch,), dtype, device)
 
     def end_of_block(self, step: int, longest: int, end: int) -> int:
         """Where a block of steps ends that begins at a step, so that it can be looked at.
