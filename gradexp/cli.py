@@ -93,6 +93,9 @@ def _dispatch(given: list[str]) -> int:
         "--by", nargs="+", default=[], metavar="KEY", help="the config keys to compare"
     )
     comparing.add_argument("--metric", metavar="NAME", help="such as steps_to_gap.1e-06")
+    comparing.add_argument(
+        "--rank", metavar="HOW", help="the best first by par10 (usual), ert or median"
+    )
     comparing.add_argument("--where", metavar="EXPR", help="such as 'optimizer.lr < 0.01'")
     comparing.add_argument("--save", type=Path, metavar="FOLDER", help="where to write all of it")
     comparing.add_argument("--overwrite", action="store_true", help="replace what is there")
@@ -186,7 +189,7 @@ def _compare(args: argparse.Namespace) -> int:
     if args.formats is not None and args.save is None:
         raise Mistake("--formats", args.formats, "needs --save FOLDER")
     formats = report.checked(args.formats or report.USUAL)
-    sample = gather(args.folders, args.by, args.metric, args.where)
+    sample = gather(args.folders, args.by, args.metric, args.where, args.rank)
     tables = compare(sample)
     undrawn: list[str] = []
     if args.save is not None:  # first: who reads the tables may go before they end

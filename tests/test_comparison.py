@@ -8,17 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gradexp.analysis.metric import Metric
+from gradexp.analysis.quartiles import median
+from gradexp.analysis.quartiles import quartiles as quartiles_of
 from gradexp.comparison.arrivals import (
     Arrivals,
     arrivals,
-    expected_steps,
+    expected_running_time,
     least_quantile,
     quantiles,
 )
-from gradexp.comparison.effects import _middle, differences, explained, median_interval
+from gradexp.comparison.effects import differences, explained, median_interval
 from gradexp.comparison.forgiveness import band, bands
 from gradexp.comparison.optimizers import optimizers
-from gradexp.comparison.sample import Metric, Sample
+from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import outcomes, speed, wilson
 from gradexp.comparison.theories import edges, escapes, rates
 from gradexp.figures.of_tables import learning_rates
@@ -38,7 +41,7 @@ DEFAULTS: dict[str, Any] = {
 def sample(rows: Rows, setting: tuple[str, ...], repeats: tuple[str, ...] = ()) -> Sample:
     """A sample of runs that differ from the defaults in what is given."""
     runs = pd.DataFrame([{**DEFAULTS, GAP: math.nan, **row} for row in rows])
-    return Sample(runs, 0, 0, 0, 0, setting, repeats, Metric(GAP))
+    return Sample(runs, 0, 0, 0, 0, setting, repeats, Metric(GAP.removeprefix("metrics.")))
 
 
 def known(values: list[float], censored: list[bool]) -> Arrivals:
@@ -74,10 +77,10 @@ def test_runs_that_never_arrive_stay_and_those_cut_off_are_censored() -> None:
     other = arrivals(pd.DataFrame([{GAP: math.nan, **DEFAULTS, **row} for row in rows]), GAP)
     assert quantiles(other) == [15.0, math.inf, math.inf]
     assert least_quantile(other, 0.5) == math.inf
-    assert expected_steps(other) == (10 + 20 + 15 + 15) / 2
+    assert expected_running_time(other) == (10 + 20 + 15 + 15) / 2
     none = Arrivals(np.array([math.inf] * 2), np.array([5.0, math.inf]), np.array([5.0, 3.0]))
     assert quantiles(none) == [math.inf] * 3
-    assert expected_steps(none) == math.inf
+    assert expected_running_time(none) == math.inf
 
 
 def test_without_censoring_quantiles_are_those_of_the_sample() -> None:
@@ -109,7 +112,7 @@ def test_settings_come_best_first_with_shares_and_censored_medians() -> None:
     table = speed(some)
     assert table.frame["median"].tolist() == [22.0, 50.0, math.inf]
     assert table.frame["first_quartile"].tolist() == [20.0, 30.0, math.inf]
-    assert table.frame["with_restarts"].tolist() == [67 / 3, 87 / 2, math.inf]
+    assert table.frame["ert"].tolist() == [67 / 3, 87 / 2, math.inf]
     assert table.frame["rate"].tolist()[0] == pytest.approx(0.6)
     assert table.frame["detour"].tolist() == [2.0, 2.0, 2.0]
     assert table.frame["reversals"].tolist()[0] == 4
@@ -195,10 +198,20 @@ def test_pairs_share_their_starts() -> None:
 
 
 def test_the_median_of_two_pairs_lies_between_them() -> None:
-    assert _middle(np.array([2.0, 0.5])) == 1.25
-    assert _middle(np.array([2.0, math.inf])) == math.inf
-    assert _middle(np.array([3.0, 1.0, 2.0])) == 2.0
-    assert math.isnan(_middle(np.array([])))
+    assert median(np.array([2.0, 0.5])) == 1.25
+    assert median(np.array([2.0, math.inf])) == math.inf
+    assert median(np.array([3.0, math.nan, 1.0, 2.0])) == 2.0
+    assert math.isnan(median(np.array([math.nan])))
+
+
+def test_quartiles_are_those_of_numpy() -> None:
+    how: Any = {"q": (0.25, 0.5, 0.75), "axis": 0, "method": "averaged_inverted_cdf"}
+    for count in range(1, 30):
+        values = np.random.default_rng(count).standard_normal((count, 3))
+        assert quartiles_of(values) == pytest.approx(np.quantile(values, **how), rel=1e-15)
+    # Of six the quartiles are the second, the mean of the third and the fourth, and the fifth.
+    found = quartiles_of(np.array([math.inf, 1.0, 8.0, 4.0, 2.0, math.inf]))
+    assert found.tolist() == [2.0, 6.0, math.inf]
 
 
 def test_of_other_metrics_a_run_that_is_lost_is_worse_than_all() -> None:
@@ -213,7 +226,7 @@ def test_of_other_metrics_a_run_that_is_lost_is_worse_than_all() -> None:
         for seed, loss in enumerate(some)
     ]
     some = sample(rows[::-1], ("lr",), ("seed",))
-    some = replace(some, metric=Metric("metrics.final_loss"))
+    some = replace(some, metric=Metric("final_loss"))
     assert [values["lr"] for values, _ in some.settings] == [0.1, 0.2, 0.3]
     table = differences(some)
     assert table is not None
@@ -321,7 +334,7 @@ def test_lost_runs_are_worse_than_all_others_in_every_table() -> None:
         for name, ended in (("adam", {"metrics.final_loss": float(seed)}), ("sgd", lost))
     ]
     some = sample(rows, ("optimizer", "optimizer.lr"), ("seed",))
-    some = replace(some, metric=Metric("metrics.final_loss"))
+    some = replace(some, metric=Metric("final_loss"))
     settings, side_by_side = speed(some).frame, optimizers(some)
     assert side_by_side is not None
     for frame in (settings, side_by_side.frame):

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from gradexp.analysis.metric import Metric
 from gradexp.comparison.effects import differences, explained, explained_by_surface
 from gradexp.comparison.forgiveness import bands
 from gradexp.comparison.optimizers import optimizers
-from gradexp.comparison.profiles import profiles, ratios, restarts, targets, times
-from gradexp.comparison.sample import Metric, Sample
+from gradexp.comparison.profiles import by_surface, profiles, ratios, targets, times
+from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import speed
 from tests.test_comparison import GAP, Rows, sample
 
@@ -44,8 +45,12 @@ def test_across_surfaces_pairs_share_their_surface() -> None:
     assert table is not None
     best, *rivals = SURFACES  # in whose order the ratios of `test_performance_profiles` are
     best, rivals = rivals[0], [best, *rivals[1:]]
-    assert table.title == f"Beside the best by mean relative speed: optimizer={best}"
+    assert (
+        table.title
+        == f"Beside the best by mean relative speed, 0.875: optimizer={best} (4/4 arrived)"
+    )
     assert table.footer.startswith("pairs share surface;")
+    assert table.frame["measure"].tolist() == [(1 + 1 / 2 + 1) / 4, (1 / 3 + 1 / 10) / 4]
     told = table.frame[["optimizer", "pairs", "slower", "faster", "median"]]
     assert told.to_numpy().tolist() == [[rivals[0], 4, 2, 1, 1.5], [rivals[1], 4, 4, 0, math.inf]]
 
@@ -80,10 +85,11 @@ def test_targets_reached_and_data_profiles() -> None:
     assert frame["by_10_per_dim"].to_dict()["a"] == (1 + 0.75) / 2
 
 
-def test_expected_steps_with_restarts() -> None:
-    table = restarts(across())
+def test_each_surface_by_what_settings_are_ranked_by() -> None:
+    table = by_surface(across())
     assert table is not None
     frame = table.frame.set_index("optimizer")
+    assert frame.index.tolist() == ["b", "a", "c"]  # by 7/8, 5/8 and 13/120 of the best on each
     assert frame["s0"].to_dict() == {"a": 10.0, "b": 20.0, "c": math.inf}
     assert frame["s3"].to_dict() == {"a": math.inf, "b": 40.0, "c": 400.0}
 
@@ -127,10 +133,10 @@ def test_optimizers_are_compared_at_their_best_rate_and_over_all() -> None:
     assert frame["edge"].tolist() == ["≥ ", ""]
     assert frame["median"].tolist() == [25.0, 50.0]
     assert frame["times_best"].tolist() == [1.0, 2.0]
-    assert frame["with_restarts"].tolist() == [25.0, 50.0]
+    assert frame["ert"].tolist() == frame["par10"].tolist() == [25.0, 50.0]
     assert frame["arrived_of_all"].tolist() == [8, 4]
     # All steps made: those until it arrived, or all of them.
-    assert frame["with_restarts_of_all"].tolist() == pytest.approx([565 / 8, 730 / 4])
+    assert frame["ert_of_all"].tolist() == pytest.approx([565 / 8, 730 / 4])
     assert "all had the same: 3 learning rates, 3 seeds, at most 100 steps" in table.footer
     assert optimizers(sample(rows_of("a", first), keys[2:], ("seed",))) is None
 
@@ -158,7 +164,7 @@ def by_metric(given: Mapping[tuple[str, str], Mapping[float, tuple[float, ...]]]
         for seed, loss in enumerate(losses)
     ]  # fmt: skip
     some = sample(rows, ("surface", "optimizer", "optimizer.lr"), ("seed",))
-    table = optimizers(replace(some, metric=Metric("metrics.final_loss")))
+    table = optimizers(replace(some, metric=Metric("final_loss")))
     assert table is not None
     assert "all had the same: 3 learning rates, 3 seeds" in table.footer
     assert table.shown.columns[3] == "median final loss"

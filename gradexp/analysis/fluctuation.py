@@ -22,6 +22,7 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
+from gradexp.analysis.quartiles import median
 from gradexp.analysis.stationary import NEAR, stationary_near
 from gradexp.engine import Trace
 from gradexp.numbers import columns
@@ -70,7 +71,7 @@ def noise_floor(surface: Surface, trace: Trace, index: int) -> Floor | None:
     place, eigenvalues = _minimizer(surface, mean, spread)
     if place is None:
         return None
-    gap = float(np.median(losses)) - float(surface.value(place))
+    gap = median(losses) - float(surface.value(place))
     return Floor(place, eigenvalues, gap, spread, no_trend)
 
 

@@ -13,7 +13,6 @@ import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import pandas as pd
 
 
 class Columns(Protocol):
@@ -98,32 +97,10 @@ def least_quantile(some: Arrivals, share: float) -> float:
     return _at_share(known, np.arange(1, len(known) + 1) / len(known), share)
 
 
-def expected_steps(some: Arrivals) -> float:
+def expected_running_time(some: Arrivals) -> float:
     """The steps until one run arrives where runs are started again after they end.
 
     All steps that were made, divided by the runs that arrived: the expected running time of Hansen
     et al., "Real-parameter black-box optimization benchmarking" (2009).
     """
     return float(some.spent.sum()) / some.arrived if some.arrived else math.inf
-
-
-def median(values: np.ndarray) -> float:
-    """The median of the numbers that are known; NaN where there is none."""
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else math.nan
-
-
-def middle(values: pd.Series | np.ndarray) -> tuple[float, float, float]:
-    """Quartiles; what is not finite counts as beyond all others.
-
-    Returns:
-        The first, the median, the third; NaN where there is none.
-    """
-    numbers = np.asarray(values, float)
-    if not np.isfinite(numbers).any():
-        return (math.nan,) * 3
-    numbers = np.sort(np.where(np.isfinite(numbers), numbers, np.inf))
-    with np.errstate(invalid="ignore"):  # between two infinite ones NumPy finds NaN
-        found = np.quantile(numbers, (0.25, 0.5, 0.75), method="averaged_inverted_cdf")
-    low, half, high = np.where(np.isnan(found), np.inf, found).tolist()
-    return low, half, high

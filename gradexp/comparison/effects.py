@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import arrivals
-from gradexp.comparison.profiles import problem_keys, solvers
-from gradexp.comparison.sample import Metric, Sample
+from gradexp.analysis.metric import Metric
+from gradexp.analysis.quartiles import median
+from gradexp.comparison.profiles import problem_keys, solvers, speeds
+from gradexp.comparison.ranking import arrived
+from gradexp.comparison.sample import Sample, Setting
 from gradexp.comparison.table import Table, number, spread, texts
 
 _FACTORS = 8
@@ -178,10 +180,11 @@ def differences(sample: Sample) -> Table | None:
     """The best setting beside the next ones, start by start; across surfaces the best solver, on
     each surface by itself.
 
-    The figure is the median ratio of steps (of another metric, the median difference) over the
-    repeats that both share, with its interval (`median_interval`). A run that does not arrive takes
-    infinitely long; where neither arrives there is no ratio. Which setting is the best is decided
-    by the measure that the title names, by which another may still be faster in most pairs.
+    Which setting is the best is decided by the measure that the title names, and that a column has
+    of each; another may still be faster in most pairs. Over the pairs, which share their repeats,
+    stands the median ratio of steps (of another metric, the median difference) with its interval
+    (`median_interval`). A run that does not arrive takes infinitely long; where neither arrives
+    there is no ratio.
 
     Returns:
         None where there is one setting, or nothing to pair, or what surfaces cannot be compared by.
@@ -193,15 +196,15 @@ def differences(sample: Sample) -> Table | None:
     metric, keys = sample.metric, problem_keys(sample) if across else list(sample.repeats)
     if len(ordered) < 2 or not keys:
         return None
+    measure, measured = _measured(sample, ordered, across)
     series = []
     for _, runs in ordered[: _RIVALS + 1]:
-        figures = runs[metric.column].astype(float)
-        lost = np.where(np.isfinite(figures), figures, np.inf)  # worse than any that is known
-        values = arrivals(runs, metric.column).at if metric.is_arrival else lost
+        values = sample.comparable(metric)[runs.rows]
         index = pd.MultiIndex.from_frame(runs.frame()[keys].astype(str))
         series.append(pd.Series(values, index=index).groupby(level=keys).first())
     rows = []
-    for (setting, _), other in zip(ordered[1 : _RIVALS + 1], series[1:], strict=True):
+    rivals = zip(ordered[1:], series[1:], measured[1:], strict=False)
+    for (setting, _), other, figure in rivals:
         together = pd.concat([series[0], other], axis=1, join="inner").to_numpy(float)
         best, rival = together.T
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -211,10 +214,11 @@ def differences(sample: Sample) -> Table | None:
         rows.append(
             {
                 **setting,
+                "measure": figure,
                 "pairs": len(together),
                 "slower": int((rival > best).sum()),
                 "faster": int((rival < best).sum()),
-                "median": _middle(compared),
+                "median": median(compared),
                 "low": low,
                 "high": high,
                 "coverage": coverage,
@@ -225,6 +229,7 @@ def differences(sample: Sample) -> Table | None:
     parts = zip(frame["median"], frame["low"], frame["high"], strict=True)
     shown: dict[str, Any] = {
         **texts(frame, list(ordered[0][0])),
+        measure: [number(figure, 3 if across else 6) for figure in frame["measure"]],
         "pairs": frame["pairs"].map(str),
         "worse in": frame["slower"].map(str),
         "better in": frame["faster"].map(str),
@@ -232,25 +237,31 @@ def differences(sample: Sample) -> Table | None:
         "covered with": [_percent(share) for share in frame["coverage"]],
     }
     best_values = ", ".join(f"{key}={number(value)}" for key, value in ordered[0][0].items())
-    if across:
-        measure = "mean relative speed"
-    else:
-        measure = f"{metric.unit} with restarts" if metric.is_arrival else f"median {metric.label}"
-    title = f"Beside the best by {measure}: {best_values}"
+    title = f"Beside the best by {measure}, {number(measured[0], 6)}: {best_values}"
+    if sample.rank:
+        some = sample.arrivals.take(ordered[0][1].rows)
+        title += f" ({arrived(some.arrived, len(some.at))} arrived)"
     told = f"pairs share {', '.join(keys)}; median over the pairs with its exact interval, and how "
     told += f"many per cent of such intervals cover it (at least {100 * CONFIDENCE:.0f}; none of "
     told += "fewer than 6 pairs)"
     if across:
         told += f"; relative speed: the fastest's {metric.unit} on a problem ÷ its own"
+    elif sample.rank:
+        told += f"; {sample.rank.explained()}"
     return Table("differences", title, frame, pd.DataFrame(shown), told)
 
 
-def _middle(values: np.ndarray) -> float:
-    """The median of values that may be infinite; NaN where there is none."""
-    if not len(values):
-        return math.nan
-    low, high = np.sort(values)[[(len(values) - 1) // 2, len(values) // 2]]
-    return float(low if low == high else (low + high) / 2)
+def _measured(
+    sample: Sample, ordered: Sequence[Setting], across: bool
+) -> tuple[str, Sequence[float]]:
+    """What settings are ordered by, and how much of it the first of them have."""
+    if across:
+        return "mean relative speed", speeds(sample)
+    first = [runs.rows for _, runs in ordered[: _RIVALS + 1]]
+    if sample.rank:
+        return sample.ranked_by(), [sample.rank.of(sample.arrivals.take(rows)) for rows in first]
+    values = sample.comparable(sample.metric)
+    return sample.ranked_by(), [median(values[rows]) for rows in first]
 
 
 def median_interval(values: np.ndarray) -> tuple[float, float, float]:

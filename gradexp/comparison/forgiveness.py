@@ -8,25 +8,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import expected_steps, median
+from gradexp.analysis.quartiles import median
 from gradexp.comparison.sample import LR, MOMENTUM, Part, Sample
 from gradexp.comparison.table import Table, number, steps, texts
 
 FACTOR = 2.0
-"""Learning rates whose expected steps are at most so many times the fewest are in the band."""
+"""Learning rates are in the band whose rank is at most so many times the best."""
 
 
 def bands(sample: Sample) -> Table | None:
     """The band of learning rates within a factor of two of the best, by each other setting.
 
-    Its ends are where the expected steps with restarts, as a broken line through the learning rates
-    of the sweep, both logarithmic, pass twice the fewest; next to a learning rate at which no run
+    Its ends are where what settings are ranked by, as a broken line through the learning rates of
+    the sweep, both logarithmic, passes twice the least; next to a learning rate at which no run
     arrives, the last one at which one does.
 
     Returns:
         None where the learning rate was not swept, or runs are not compared by steps.
     """
-    if LR not in sample.setting or not sample.metric.is_arrival:
+    if LR not in sample.setting or sample.rank is None:
         return None
     others = [key for key in sample.setting if key != LR]
     rows = []
@@ -44,11 +44,11 @@ def bands(sample: Sample) -> Table | None:
     frame = pd.DataFrame(rows)
     if frame["rates"].max() < 3 or frame["best"].isna().all():
         return None
-    open_low, open_high, unit = frame["open_low"], frame["open_high"], sample.metric.unit
+    open_low, open_high, rank = frame["open_low"], frame["open_high"], sample.ranked_by()
     shown: dict[str, Any] = {
         **texts(frame, others),
         "best lr": [number(value) for value in frame["best"]],
-        "with restarts": ["" if math.isnan(v) else steps(v) for v in frame["best_steps"]],
+        rank: ["" if math.isnan(v) else steps(v) for v in frame["best_steps"]],
         "band from": _ends(frame["low"], open_low, "≤ "),
         "to": _ends(frame["high"], open_high, "≥ "),
         "decades": _ends(frame["decades"], open_low | open_high, "≥ ", 3),
@@ -58,24 +58,23 @@ def bands(sample: Sample) -> Table | None:
         for end, told in (("best", "best lr/(1 - β)"), ("low", "from"), ("high", "to")):
             head = told if end == "best" else f"{told} /(1 - β)"
             shown[head] = [number(value) for value in frame[f"effective_{end}"]]
-    told = f"{sample.behind()}; learning rates whose {unit} with restarts are within a factor of "
-    told += (
-        f"{FACTOR:g} of the fewest; ≤ and ≥: it may go on, beyond the swept ones or the budget; "
-    )
-    told += "stable below: by theory, at the minimizers reached"
+    told = f"{sample.behind()}; learning rates whose {rank} is within a factor of {FACTOR:g} of "
+    told += "the least; ≤ and ≥: it may go on, beyond the swept ones or the budget; stable below: "
+    told += f"by theory, at the minimizers reached; {sample.rank.explained()}"
     return Table(
         "bands", "How forgiving: the band of learning rates", frame, pd.DataFrame(shown), told
     )
 
 
 def by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The learning rates of runs, ascending; the expected steps with restarts at each; and up to
-    which step it is known that those did not arrive that did not: see `band`."""
+    """The learning rates of runs, ascending; what each is ranked by, infinite where none arrives;
+    and up to which step it is known that those did not arrive that did not: see `band`."""
+    assert sample.rank is not None
     rates, expected, seen = [], [], []
     for value, group in sample.groups([LR], runs):
         some = sample.arrivals.take(group.rows)
         rates.append(float(value[LR]))
-        expected.append(expected_steps(some))
+        expected.append(sample.rank.figure(some))
         seen.append(float(some.known[np.isinf(some.at)].min(initial=math.inf)))
     return np.array(rates), np.array(expected), np.array(seen)
 

@@ -12,7 +12,9 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradexp.comparison.sample import ARRIVALS, BUDGET, LR, MOMENTUM, Metric, Sample
+from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric, usual_metric
+from gradexp.comparison.ranking import RANKS, USUAL
+from gradexp.comparison.sample import BUDGET, LR, MOMENTUM, Sample
 from gradexp.comparison.where import UnknownName, Unreadable, rows_where
 from gradexp.environment_gate import guarded_environment
 from gradexp.mistakes import Mistake, nearest
@@ -37,6 +39,7 @@ def gather(
     by: Sequence[str] = (),
     metric: str | None = None,
     where: str | None = None,
+    rank: str | None = None,
 ) -> Sample:
     """The runs of sweeps.
 
@@ -47,10 +50,13 @@ def gather(
             steps to the least tolerance that any run reached, if None; or the evaluations of the
             gradient, where the steps of an optimizer took several.
         where: an expression of config keys and figures that is true for the runs to compare.
+        rank: by what settings are ranked, of `gradexp.comparison.ranking.RANKS`; PAR10, if None.
 
     Raises:
         Mistake: a folder holds no runs, a name is not known, or no runs are left.
     """
+    if rank is not None and rank not in RANKS:
+        raise Mistake("--rank", rank, f"must be one of {', '.join(RANKS)}")
     runs, missing, doubled, untold, incidental = _joined(folders)
     by = [_whole_key(key, runs) for key in by]
     if where is not None:
@@ -62,6 +68,9 @@ def gather(
         raise Mistake("--where" if where else "", where or "", f"{what}; there is none to compare")
     ended = _with_evaluations(_with_classes(ended))
     chosen = _metric(ended, metric)
+    if rank is not None and not chosen.is_arrival:
+        reason = f"ranks by when runs arrived, and they are compared by {chosen.label}"
+        raise Mistake("--rank", rank, f"{reason}: choose a --metric such as steps_to_gap.1e-06")
     unknown = 0
     if chosen.needs_minimum:
         known = ended["run.minimum"].notna()
@@ -80,7 +89,8 @@ def gather(
             raise Mistake("--by", key, f"no run was told it; {nearest(key, swept)}")
     setting = tuple(by) or tuple(key for key in swept if not _is_repeat(key))
     repeats = tuple(key for key in swept if key not in setting)
-    return Sample(ended, failed, missing, doubled, unknown, setting, repeats, chosen)
+    left_out = failed, missing, doubled, unknown
+    return Sample(ended, *left_out, setting, repeats, chosen, rank or USUAL)
 
 
 def _whole_key(key: str, runs: pd.DataFrame) -> str:
@@ -147,7 +157,7 @@ def _joined(folders: Sequence[Path]) -> _Joined:
     lacking = [
         name
         for name in joined.columns
-        if name.startswith(ARRIVALS)
+        if name.removeprefix(COLUMN).startswith(HITTING_TIMES)
         and not all(name.replace("evaluations", "steps", 1) in runs for _, runs in tables)
     ]  # that one of them did not record says nothing of what it reached
     joined = joined.drop(columns=[*only_filled, *lacking])
@@ -266,22 +276,14 @@ def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
     Raises:
         Mistake: there is none.
     """
-    known = [column for column in runs.columns if column.startswith("metrics.")]
-    if name is not None:
-        for column in known:
-            short = column.removeprefix("metrics.")
-            if name in (column, short) or _same_tolerance(name.removeprefix("metrics."), short):
-                return Metric(column)
-        short_names = [column.removeprefix("metrics.") for column in known]
-        raise Mistake("--metric", name, f"no such figure; {nearest(name, short_names)}")
-    for prefix in ARRIVALS:
-        reached = [
-            column for column in known if column.startswith(prefix) and runs[column].notna().any()
-        ]
-        if reached:
-            return Metric(min(reached, key=lambda column: float(column.removeprefix(prefix))))
-    gap = "metrics.loss_gap"
-    return Metric(gap if runs[gap].notna().any() else "metrics.final_loss")
+    columns = {c.removeprefix(COLUMN): c for c in map(str, runs) if c.startswith(COLUMN)}
+    if name is None:
+        there = [short for short, column in columns.items() if runs[column].notna().any()]
+        return usual_metric(there, knows_minimum="loss_gap" in there)
+    for known in columns:
+        if name.removeprefix(COLUMN) == known or _same_tolerance(name.removeprefix(COLUMN), known):
+            return Metric(known)
+    raise Mistake("--metric", name, f"no such figure; {nearest(name, columns)}")
 
 
 def _same_tolerance(name: str, other: str) -> bool:

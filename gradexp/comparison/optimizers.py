@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import expected_steps, quantiles
+from gradexp.comparison.arrivals import expected_running_time, quantiles
+from gradexp.comparison.ranking import Rank, arrived
 from gradexp.comparison.sample import BUDGET, LR, Part, Sample, Setting, counted
 from gradexp.comparison.table import Table, last_part, number, percent, spread, steps, texts
 
@@ -24,14 +25,13 @@ class _Judged(NamedTuple):
 
 
 class _BySteps:
-    """Judges runs by the steps, or evaluations, until one arrives, with restarts."""
+    """Judges runs by when they arrived."""
 
-    def __init__(self, sample: Sample) -> None:
-        self._arrivals, self._unit = sample.arrivals, sample.metric.unit
+    def __init__(self, sample: Sample, rank: Rank) -> None:
+        self._arrivals, self._unit, self._rank = sample.arrivals, sample.metric.unit, rank
         self.told = (
-            f"with restarts: all {self._unit} made ÷ runs that arrived; best lr: of the fewest of "
-            "these, ≤ and ≥ where it is the last one tried; all lr: of the runs at all that were "
-            "tried"
+            f"best lr: of the least {rank.label}, ≤ and ≥ where it is the last one tried; all lr: "
+            f"of the runs at all that were tried; ÷ best: of {rank.label}; {rank.told()}"
         )
 
     def judged(self, runs: Part) -> _Judged:
@@ -40,9 +40,11 @@ class _BySteps:
             "runs": len(runs),
             "arrived": some.arrived,
             "median": quantiles(some, (0.5,))[0],
-            "with_restarts": expected_steps(some),
+            "par10": self._rank.par10(some),
+            "ert": expected_running_time(some),
         }
-        return _Judged((numbers["with_restarts"], numbers["median"]), numbers)
+        first, *others = self._rank.key(some)
+        return _Judged((first if some.arrived else math.inf, *others), numbers)
 
     def beside(self, best: float, own: float) -> dict[str, float]:
         """What is told of an optimizer beside the best one on the same surface."""
@@ -51,15 +53,16 @@ class _BySteps:
 
     def texts(self, frame: pd.DataFrame) -> dict[str, list[str]]:
         """The columns of a table."""
-        arrived = zip(frame["arrived"], frame["runs"], strict=True)
+        counts = zip(frame["arrived"], frame["runs"], strict=True)
         shares = frame["arrived_of_all"] / frame["runs_of_all"]
         return {
-            "arrived": [f"{some}/{count}" for some, count in arrived],
+            "arrived": [arrived(some, count) for some, count in counts],
             f"median {self._unit}": list(frame["median"].map(steps)),
-            "with restarts": list(frame["with_restarts"].map(steps)),
+            "PAR10": list(frame["par10"].map(steps)),
+            "ERT": list(frame["ert"].map(steps)),
             "÷ best": ["" if math.isnan(v) else steps(v) for v in frame["times_best"]],
             "all lr: arrived %": list(shares.map(percent)),
-            "all lr: with restarts": list(frame["with_restarts_of_all"].map(steps)),
+            "all lr: PAR10": list(frame["par10_of_all"].map(steps)),
         }
 
 
@@ -78,7 +81,7 @@ class _ByMetric:
 
     def judged(self, runs: Part) -> _Judged:
         diverged = int(np.count_nonzero(runs["outcome"] == "diverged"))
-        low, half, high = self._sample.quartiles(self._sample.metric.column, runs)
+        low, half, high = self._sample.quartiles(self._sample.metric, runs)
         numbers = {
             "runs": len(runs),
             "diverged": diverged,
@@ -118,7 +121,7 @@ def optimizers(sample: Sample) -> Table | None:
     problem = list(sample.problem)
     if BUDGET in sample.setting and not _differ(sample, problem, solver, [BUDGET]):
         problem.append(BUDGET)
-    judge = _BySteps(sample) if sample.metric.is_arrival else _ByMetric(sample)
+    judge = _BySteps(sample, sample.rank) if sample.rank else _ByMetric(sample)
     rows: list[dict[str, Any]] = []
     for place, there in sample.groups(problem):
         some = [_row(sample, judge, setting) for setting in sample.groups(solver, there)]
@@ -133,7 +136,8 @@ def optimizers(sample: Sample) -> Table | None:
         **judge.texts(frame),
     }
     told = f"{sample.behind()}; {_conditions(sample, problem, solver)}; {_cost(sample)}{judge.told}"
-    title = f"Optimizers, each at its best learning rate and at all: {sample.metric.label}"
+    title = f"Optimizers, each at its best learning rate by {sample.ranked_by()}, and at all"
+    title += f": {sample.metric.label}" if sample.rank else ""
     return Table("optimizers", title, frame, pd.DataFrame(shown), told)
 
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import arrivals, expected_steps
-from gradexp.comparison.sample import ARRIVALS, Metric, Sample, Setting, counted
+from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric
+from gradexp.comparison.arrivals import arrivals
+from gradexp.comparison.sample import Sample, Setting, counted
 from gradexp.comparison.table import Table, number, percent, steps, texts
 
 _RATIOS = (1, 2, 4, 8, 16, 32)
@@ -67,13 +68,26 @@ def solvers(sample: Sample) -> list[Setting]:
     return [groups[index] for index in best_first(ratios(times(sample, sample.metric)))]
 
 
+def speeds(sample: Sample) -> list[float]:
+    """By what the solvers of a sample are ordered, in that order: the mean over problems of how
+    fast each is beside the fastest, 1 of one that is that on all of them, 0 of one that never
+    arrives."""
+    found: list[float] = np.sort(_speed(ratios(times(sample, sample.metric))))[::-1].tolist()
+    return found
+
+
 def best_first(found: np.ndarray) -> np.ndarray:
-    """The order of solvers by the mean over problems of how fast they are beside the fastest.
+    """The order of solvers by `speeds`.
 
     Args:
         found: ``(problems, solvers)``, of `ratios`.
     """
-    return np.argsort(-(1 / found).mean(axis=0), kind="stable")
+    return np.argsort(-_speed(found), kind="stable")
+
+
+def _speed(found: np.ndarray) -> np.ndarray:
+    speed: np.ndarray = (1 / found).mean(axis=0)
+    return speed
 
 
 def ratios(some: Times) -> np.ndarray:
@@ -133,10 +147,12 @@ def targets(sample: Sample) -> Table | None:
     """
     if not sample.spans_surfaces:
         return None
-    (prefix,) = (start for start in ARRIVALS if sample.metric.column.startswith(start))
-    unit = sample.metric.unit
-    columns = [str(name) for name in sample.runs if str(name).startswith(prefix)]
-    reached = [times(sample, Metric(column)) for column in columns]
+    (prefix,) = (start for start in HITTING_TIMES if sample.metric.name.startswith(start))
+    unit, columns = sample.metric.unit, map(str, sample.runs)
+    names = [
+        column.removeprefix(COLUMN) for column in columns if column.startswith(COLUMN + prefix)
+    ]
+    reached = [times(sample, Metric(name)) for name in names]
     most = max(int(sample.runs[f"metrics.{unit}"].max()), 1)
     budgets = [10**power for power in range(1, int(math.log10(most)) + 1)]
     budgets += [most] if budgets[-1:] != [most] else []
@@ -155,7 +171,7 @@ def targets(sample: Sample) -> Table | None:
     shown: dict[str, Any] = texts(frame, sample.solver)
     for budget in budgets:
         shown[f"by {unit.removesuffix('s')} {budget:,}"] = frame[f"by_{budget}"].map(percent)
-    tolerances = ", ".join(column.removeprefix(prefix) for column in columns)
+    tolerances = ", ".join(name.removeprefix(prefix) for name in names)
     told = f"{sample.behind()}; {_left_out(reached[0])}"
     told += f"% of problems × tolerances ({tolerances}) reached; saved besides: the "
     told += f"same by {unit} ÷ (dim + 1), the data profile of Moré and Wild (2009)"
@@ -168,39 +184,36 @@ def _left_out(some: Times) -> str:
     return f"{what} that not all were run on left out; " if some.left_out else ""
 
 
-def restarts(sample: Sample) -> Table | None:
-    """The expected steps of each solver on each surface, with restarts.
+def by_surface(sample: Sample) -> Table | None:
+    """What each solver is ranked by on each surface.
 
     Returns:
         None where `profiles` is.
     """
-    if not sample.spans_surfaces:
+    if not sample.spans_surfaces or sample.rank is None:
         return None
     found: dict[str, list[float]] = {}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for values, runs in sample.groups(sample.solver):
         rows.append(values)
         for surface, some in sample.groups(sample.problem, runs):
             name = ", ".join(map(number, surface.values()))
-            column = found.setdefault(name, [math.nan] * len(rows))
-            column += [math.nan] * (len(rows) - len(column))
-            column[-1] = expected_steps(arrivals(some, sample.metric.column))
-    whole = {
-        name: column + [math.nan] * (len(rows) - len(column)) for name, column in found.items()
-    }
-    frame = pd.concat([pd.DataFrame(rows), pd.DataFrame(whole)], axis=1)
-    with np.errstate(divide="ignore"):
-        speed = (1 / frame[list(whole)].fillna(np.inf)).mean(axis=1)
+            column = found.setdefault(name, [])
+            column += [math.nan] * (len(rows) - 1 - len(column))
+            column.append(sample.rank.figure(sample.arrivals.take(some.rows)))
+    whole = pd.DataFrame(
+        {name: column + [math.nan] * (len(rows) - len(column)) for name, column in found.items()}
+    )
+    finite = whole.fillna(np.inf).clip(lower=1.0)
+    with np.errstate(invalid="ignore"):
+        speed = (finite.min() / finite).fillna(0.0).mean(axis=1)
+    frame = pd.concat([pd.DataFrame(rows), whole], axis=1)
     frame = frame.iloc[np.argsort(-speed, kind="stable")].reset_index(drop=True)
     shown: dict[str, Any] = texts(frame, sample.solver)
-    for name in whole:
+    for name in found:
         shown[name] = ["" if math.isnan(v) else steps(v) for v in frame[name]]
-    unit = sample.metric.unit
-    told = f"{sample.behind()}; all {unit} made ÷ runs that arrived, {sample.metric.label}"
-    return Table(
-        "restarts",
-        f"Across surfaces: expected {unit} with restarts",
-        frame,
-        pd.DataFrame(shown),
-        told,
-    )
+    label, of = sample.rank.label, sample.metric.label
+    told = f"{sample.behind()}; {of}; ∞: no run arrived; the best first, by the mean over surfaces "
+    told += f"of the least {label} ÷ its own; {sample.rank.explained()}"
+    title = f"Across surfaces: {label} on each"
+    return Table("by_surface", title, frame, pd.DataFrame(shown), told)

@@ -6,22 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import Arrivals, arrivals, expected_steps, middle, quantiles
+from gradexp.analysis.metric import Metric
+from gradexp.analysis.quartiles import median, quartiles
+from gradexp.comparison.arrivals import Arrivals, arrivals
+from gradexp.comparison.ranking import USUAL, Rank
 
 LR, MOMENTUM, BUDGET = "optimizer.lr", "optimizer.momentum", "steps"
-
-_GOALS = {"gap": "a loss gap", "gradient": "a gradient norm"}
-
-ARRIVALS = tuple(
-    f"metrics.{unit}_to_{goal}." for unit in ("evaluations", "steps") for goal in _GOALS
-)
-"""How the columns begin that hold when something was reached: first by the gradients that were
-evaluated until then, where runs were told by these."""
 
 
 class Part:
@@ -61,35 +56,6 @@ Setting: TypeAlias = tuple[dict[str, Any], Part]
 """The values of the keys that are compared, and the runs that have them."""
 
 
-class Metric(NamedTuple):
-    """What runs are compared by; less is better."""
-
-    column: str
-
-    @property
-    def is_arrival(self) -> bool:
-        """Whether it is when something was reached, which not every run does."""
-        return self.column.startswith(ARRIVALS)
-
-    @property
-    def unit(self) -> str:
-        """What is counted until something is reached: steps, or evaluations of the gradient."""
-        return self.column.removeprefix("metrics.").partition("_to_")[0]
-
-    @property
-    def needs_minimum(self) -> bool:
-        """Whether it is measured from the surface's minimum."""
-        return "_to_gap." in self.column or self.column == "metrics.loss_gap"
-
-    @property
-    def label(self) -> str:
-        """Its name for a person."""
-        if self.is_arrival:
-            goal, _, tolerance = self.column.partition("_to_")[2].partition(".")
-            return f"{self.unit} to {_GOALS[goal]} of {float(tolerance):g}"
-        return self.column.removeprefix("metrics.").replace("_", " ")
-
-
 @dataclass(frozen=True)
 class Sample:
     """Runs, and what tells them apart.
@@ -105,6 +71,7 @@ class Sample:
         repeats: the other keys that are not the same in all runs: each setting is run for each of
             their values, such as seeds and starts.
         metric: what runs are compared by.
+        ranking: by what settings are ranked, of `RANKS`, where that is when something is reached.
     """
 
     runs: pd.DataFrame
@@ -115,6 +82,7 @@ class Sample:
     setting: tuple[str, ...]
     repeats: tuple[str, ...]
     metric: Metric
+    ranking: str = USUAL
 
     @property
     def counts_evaluations(self) -> bool:
@@ -177,46 +145,57 @@ class Sample:
 
     @cached_property
     def settings(self) -> list[Setting]:
-        """The settings with their runs, the best first: by the expected steps until one arrives,
-        with restarts, then how soon half of the runs do, then the median loss gap, or loss; or by
-        the median of another metric. A run that diverged counts as worse than any other in these
-        medians."""
+        """The settings with their runs, the best first: by their `rank`, of equal ones by the
+        median loss gap, or loss; or by the median of another metric. A run that diverged counts as
+        worse than any other in these medians."""
         known = self.runs["metrics.loss_gap"].notna().any()
-        column = "metrics.loss_gap" if known else "metrics.final_loss"
-        left = self.bounded(column if self.metric.is_arrival else self.metric.column)
+        other = Metric("loss_gap" if known else "final_loss")
+        left = self.comparable(other if self.metric.is_arrival else self.metric)
 
         def score(setting: Setting) -> tuple[float, ...]:
             rows = setting[1].rows
-            rest = float(np.median(left[rows]))
-            if not self.metric.is_arrival:
-                return (rest,)
-            some = self.arrivals.take(rows)
-            return (expected_steps(some), quantiles(some, (0.5,))[0], rest)
+            rest = median(left[rows])
+            return (*self.rank.key(self.arrivals.take(rows)), rest) if self.rank else (rest,)
 
         return sorted(self.groups(self.setting), key=score)
 
-    def bounded(self, column: str) -> np.ndarray:
-        """``(N,)``, a figure of all runs, infinite for those without it and those that diverged."""
-        if column not in self._bounded:
-            told = self.every[column].astype(float)
-            known = np.isfinite(told) & (self.every["outcome"] != "diverged")
-            self._bounded[column] = np.where(known, told, np.inf)
-        return self._bounded[column]
+    @cached_property
+    def rank(self) -> Rank | None:
+        """What settings are ranked by, where that is when runs arrived."""
+        if not self.metric.is_arrival:
+            return None
+        columns = (f"metrics.{self.metric.unit}", BUDGET)
+        most = (self.runs[column].max() for column in columns if column in self.runs)
+        return Rank(self.ranking, self.metric.unit, float(max(most)))
+
+    def ranked_by(self) -> str:
+        """What settings are ranked by, in words."""
+        return self.rank.label if self.rank else f"median {self.metric.label}"
+
+    def comparable(self, metric: Metric) -> np.ndarray:
+        """``(N,)``, a figure of all runs (`Metric.comparable`)."""
+        if metric not in self._comparable:
+            every = self.every
+            found = metric.comparable(every[metric.column], every["outcome"])
+            self._comparable[metric] = found
+        return self._comparable[metric]
 
     @cached_property
-    def _bounded(self) -> dict[str, np.ndarray]:
+    def _comparable(self) -> dict[Metric, np.ndarray]:
         return {}
 
-    def quartiles(self, column: str, runs: Part) -> tuple[float, float, float]:
+    def quartiles(self, metric: Metric, runs: Part) -> tuple[float, float, float]:
         """The first quartile, the median and the third of a figure of some runs, in which those
         that diverged, or have none, count as larger than all others.
 
         Returns:
             NaN where no run has it, and none diverged.
         """
-        found = middle(self.bounded(column)[runs.rows])
-        lost = math.isnan(found[1]) and bool((runs["outcome"] == "diverged").any())
-        return (math.inf,) * 3 if lost else found
+        values = self.comparable(metric)[runs.rows]
+        if not np.isfinite(values).any() and not (runs["outcome"] == "diverged").any():
+            return (math.nan,) * 3
+        low, half, high = quartiles(values).tolist()
+        return low, half, high
 
     def behind(self) -> str:
         """How many runs stand behind what is told of them."""

@@ -9,15 +9,16 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
+from gradexp.analysis.metric import Metric
 from gradexp.analysis.outcome import Word
+from gradexp.analysis.quartiles import median
 from gradexp.comparison.arrivals import (
     Arrivals,
-    arrivals,
-    expected_steps,
+    expected_running_time,
     least_quantile,
-    median,
     quantiles,
 )
+from gradexp.comparison.ranking import arrived
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.table import Table, interval, number, percent, spread, steps, texts
 
@@ -61,22 +62,23 @@ def outcomes(sample: Sample) -> Table:
 
 def speed(sample: Sample) -> Table:
     """How fast the runs of each setting were, and on what way."""
-    metric = sample.metric
+    metric, rank = sample.metric, sample.rank
     rows, medians = [], []
     for values, runs in sample.settings:
         row: dict[str, Any] = {**values, "runs": len(runs)}
-        if metric.is_arrival:
-            some = arrivals(runs, metric.column)
+        if rank:
+            some = sample.arrivals.take(runs.rows)
             low, half, high = quantiles(some)
-            row |= {"arrived": some.arrived, "with_restarts": expected_steps(some)}
+            row |= {"arrived": some.arrived, "par10": rank.par10(some)}
+            row |= {"ert": expected_running_time(some)}
             parts = ((half, 0.5), (low, 0.25), (high, 0.75))
             medians.append(interval(*(_told(some, *part) for part in parts)))
         else:
-            low, half, high = sample.quartiles(metric.column, runs)
+            low, half, high = sample.quartiles(metric, runs)
             medians.append(spread(half, low, high))
         row |= {"median": half, "first_quartile": low, "third_quartile": high}
         known = not np.isnan(runs["metrics.loss_gap"]).all()
-        row["loss_gap"] = sample.quartiles("metrics.loss_gap", runs)[1] if known else math.nan
+        row["loss_gap"] = sample.quartiles(Metric("loss_gap"), runs)[1] if known else math.nan
         row["rate"] = median(runs["metrics.rate"])
         with np.errstate(divide="ignore", invalid="ignore"):
             ways = runs["metrics.path_length"] / runs["metrics.displacement"]
@@ -85,29 +87,28 @@ def speed(sample: Sample) -> Table:
         rows.append(row)
     frame = pd.DataFrame(rows)
     shown: dict[str, Any] = texts(frame, sample.setting)
-    if metric.is_arrival:
+    if rank:
         counts = zip(frame["arrived"], frame["runs"], strict=True)
-        shown["arrived"] = [f"{arrived}/{count}" for arrived, count in counts]
-    shown[f"median {metric.unit}" if metric.is_arrival else f"median {metric.label}"] = medians
-    if metric.is_arrival:
-        shown["with restarts"] = frame["with_restarts"].map(steps)
+        shown["arrived"] = [arrived(some, count) for some, count in counts]
+    shown[f"median {metric.unit if rank else metric.label}"] = medians
+    if rank:
+        shown |= {"PAR10": frame["par10"].map(steps), "ERT": frame["ert"].map(steps)}
     if frame["loss_gap"].notna().any():
         shown["loss gap"] = [number(value, 3) for value in frame["loss_gap"]]
     shown["rate"] = [number(value, 5) for value in frame["rate"]]
     shown["detour"] = [number(value, 3) for value in frame["detour"]]
     shown["reversals"] = [number(value) for value in frame["reversals"]]
     how = "medians and quartiles"
-    if not metric.is_arrival:
-        how += f"; in that of {metric.label} runs that diverged are worse than all others"
-    if metric.is_arrival:
+    if rank:
         how += f", of {metric.unit} by Kaplan-Meier: runs cut off by their budget are censored, "
-        how += "runs that ended elsewhere never arrive; with restarts: "
-        how += f"all {metric.unit} made ÷ runs that arrived"
+        how += f"runs that ended elsewhere never arrive; {rank.told()}"
+    else:
+        how += f"; in that of {metric.label} runs that diverged are worse than all others"
     how += "; rate: of the gradient norm, a step; detour: path length ÷ displacement; reversals: "
     how += "moves at more than a right angle to the one before"
     return Table(
         "speed",
-        f"How fast: {metric.label}",
+        f"How fast: {metric.label}; the best first, by {sample.ranked_by()}",
         frame,
         pd.DataFrame(shown),
         f"{sample.behind()}; {how}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradexp.comparison.effects import differences, explained, explained_by_surface
 from gradexp.comparison.forgiveness import bands
 from gradexp.comparison.optimizers import optimizers
-from gradexp.comparison.profiles import profiles, restarts, targets
+from gradexp.comparison.profiles import by_surface, profiles, targets
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import outcomes, speed
 from gradexp.comparison.table import Table
@@ -24,7 +24,7 @@ def compare(sample: Sample) -> list[Table]:
         bands(sample),
         profiles(sample),
         targets(sample),
-        restarts(sample),
+        by_surface(sample),
         rates(sample),
         edges(sample),
         escapes(sample),

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import arrivals, median, middle, quantiles
+from gradexp.analysis.quartiles import median, quartiles
+from gradexp.comparison.arrivals import arrivals, quantiles
 from gradexp.comparison.sample import LR, Sample
 from gradexp.comparison.table import Table, number, spread, steps, texts
 
@@ -29,7 +30,7 @@ def rates(sample: Sample) -> Table | None:
         known = runs.where(~np.isnan(runs["theory.rate"] + runs["metrics.rate"]))
         if not len(known):
             continue
-        low, half, high = middle(known["metrics.rate"])
+        low, half, high = quartiles(known["metrics.rate"])
         predicted = median(known["theory.rate"])
         with np.errstate(divide="ignore", invalid="ignore"):
             apart = np.log(known["metrics.rate"]) / np.log(known["theory.rate"])

@@ -43,7 +43,7 @@ def heat_map(sample: Sample) -> Figure | None:
         if sample.metric.is_arrival:
             values[at] = quantiles(some.arrivals.take(part.rows), (0.5,))[0]
         else:
-            values[at] = some.quartiles(sample.metric.column, part)[1]
+            values[at] = some.quartiles(sample.metric, part)[1]
         words[at] = Counter(part["outcome"]).most_common(1)[0][0]
     values[np.isinf(values)] = np.nan
     chosen = f"{names_of([fixed])[0]}; " if rest else ""
@@ -121,8 +121,8 @@ def learning_rates(sample: Sample) -> Figure | None:
     label = f"median {sample.metric.label}"
     if sample.metric.is_arrival:
         unit = sample.metric.unit
-        label = f"{unit} with restarts" if sample.repeats else unit
-        told += f"; all {unit} made ÷ runs that arrived" if sample.repeats else ""
+        label = f"{sample.ranked_by()}, {unit}" if sample.repeats else unit
+        told += f"; {sample.rank.explained()}" if sample.repeats and sample.rank else ""
         told += "; where no run arrived there is no point"
     else:
         told += "; where half of the runs diverged there is no point"
@@ -133,11 +133,11 @@ def learning_rates(sample: Sample) -> Figure | None:
 
 
 def _by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray]:
-    """The learning rates of runs, ascending, and at each the steps with restarts, or the median of
-    what else they are compared by; not finite where there is none."""
+    """The learning rates of runs, ascending, and at each what settings are ranked by; not finite
+    where there is none."""
     if sample.metric.is_arrival:
         rates, expected, _ = by_rate(sample, runs)
         return rates, np.maximum(expected, 1.0)
     groups = sample.groups([LR], runs)
-    medians = [sample.quartiles(sample.metric.column, part)[1] for _, part in groups]
+    medians = [sample.quartiles(sample.metric, part)[1] for _, part in groups]
     return np.array([setting[LR] for setting, _ in groups], float), np.array(medians)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from gradexp.analysis.quartiles import quartiles
 from gradexp.plots import style
 
 
@@ -36,10 +37,7 @@ def band(curves: list[tuple[np.ndarray, np.ndarray]]) -> Band:
     for steps, values in curves:
         last = np.searchsorted(steps, step, side="right") - 1
         rows.append(np.where(np.isnan(values), np.inf, values)[np.maximum(last, 0)])
-    shares = (0.25, 0.5, 0.75)
-    with np.errstate(invalid="ignore"):  # where one is infinite, NumPy may find NaN
-        found = np.quantile(np.stack(rows), shares, axis=0, method="averaged_inverted_cdf")
-    low, middle, high = np.where(np.isnan(found), np.inf, found)
+    low, middle, high = quartiles(np.stack(rows))
     return Band(step, low, middle, high, len(curves))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gradexp.analysis.metric import COLUMN, by_name
 from gradexp.mistakes import coordinates
 from gradexp.results.run_folder import is_whole, read_failure, read_record
 
@@ -36,8 +37,8 @@ def outcome_row(folder: Path) -> dict[str, Any] | None:
         "outcome": record["outcome"],
         "because": evidence["because"],
         "reached": coordinates(evidence["nearest"]["point"]) if evidence["reached"] else None,
-        **_flat("metrics", record["metrics"]),
-        **_flat("theory", record.get("theory", {})),
+        **{f"{COLUMN}{name}": value for name, value in by_name(record["metrics"])},
+        **{f"theory.{name}": value for name, value in by_name(record.get("theory", {}))},
         **{f"run.{name}": record.get(name) for name in _KEPT},
     }
 
@@ -74,16 +75,6 @@ def jobs_of(folder: Path) -> int | None:
     known = (parquet.read_schema(path).metadata or {}) if path.exists() else {}
     jobs = known.get(_JOBS.encode(), b"").decode(errors="replace")
     return int(jobs) if jobs.isdecimal() and len(jobs) < 10 else None
-
-
-def _flat(path: str, node: Any) -> dict[str, Any]:
-    """A nested mapping as plain values by their path."""
-    if not isinstance(node, dict):
-        return {path: node}
-    found: dict[str, Any] = {}
-    for name, value in node.items():
-        found.update(_flat(f"{path}.{name}", value))
-    return found
 
 
 def _column(values: Sequence[Any]) -> list[Any]:

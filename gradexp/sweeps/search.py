@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from gradexp.analysis.metric import Metric, by_name
 from gradexp.mistakes import Mistake, nearest
 from gradexp.sweeps.opening import opened
 
@@ -177,25 +178,15 @@ def _overrides(trial: Trial) -> list[str]:
     return [f"{key}={value}" for key, value in trial.params.items()]
 
 
-def _value(result: Any, metric: str, direction: str) -> float:
-    """What a run came to; where that is unknown, never reached or not finite: the worst there is.
+def _value(result: Any, name: str, direction: str) -> float:
+    """What a run came to; where that is unknown, never reached or not finite, or the run diverged:
+    the worst there is.
 
     Raises:
         Mistake: runs have no such metric.
     """
-    known = dict(_named(result.metrics))
-    if metric not in known:
-        raise Mistake("hydra.sweeper.metric", metric, f"no such metric; {nearest(metric, known)}")
-    found = known[metric]
-    if isinstance(found, int | float) and math.isfinite(found):
-        return float(found)
-    return math.inf if direction == "minimize" else -math.inf
-
-
-def _named(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The metrics of a run by name, those by tolerance as ``steps_to_gap.1e-06``."""
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}.{inner}", number) for inner, number in value.items())
-        else:
-            yield name, value
+    known = dict(by_name(result.metrics))
+    if name not in known:
+        raise Mistake("hydra.sweeper.metric", name, f"no such metric; {nearest(name, known)}")
+    found = float(Metric(name).comparable(known[name], result.outcome))
+    return found if math.isfinite(found) or direction == "minimize" else -math.inf

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradexp.analysis.metric import COLUMN, Metric, usual_metric
 from gradexp.mistakes import as_text
 
 _RANGES = 10
@@ -17,7 +18,7 @@ _RANGES = 10
 _NUMBERS, _WORDS = 30, 60
 """Values of a key that each get a line of their own: as many numbers, or as many words."""
 
-_GAP, _LOSS, _TAKEN = "metrics.loss_gap", "metrics.final_loss", "metrics.evaluations"
+_TAKEN = "metrics.evaluations"
 
 Row = Mapping[str, Any]
 
@@ -87,39 +88,34 @@ def _order(value: Any) -> tuple[bool, float, str]:
 
 
 def ranking(rows: Sequence[Row]) -> Ranking:
-    """The jobs by the steps that they took to the least loss gap that any of them was recorded to
-    reach, or by evaluations of the gradient where steps of one took several; those that did not, or
-    all where none did, by their loss gap, for losses of different surfaces cannot be compared; or
-    by their final loss where no gap is known, what diverged last.
+    """The jobs by what runs are compared by where nobody says what (`usual_metric`), which counts
+    evaluations of the gradient where steps of one took several. Those that are equal, as all are
+    that did not arrive, by their loss gap, for losses of different surfaces cannot be compared; or
+    by their final loss where no gap is known. What diverged is last.
     """
-    told = "metrics.steps_to_gap."
-    tolerances = {
-        float(name.removeprefix(told)): name.removeprefix(told)
-        for row in rows
+    ended = [row for row in rows if row["outcome"] != "failed"]
+    several = any((row.get(_TAKEN) or 0) > row["metrics.steps"] for row in ended if _TAKEN in row)
+    names = {
+        name.removeprefix(COLUMN)
+        for row in ended
         for name, value in row.items()
-        if name.startswith(told) and value is not None
+        if name.startswith(COLUMN) and value is not None
     }
-    least = min(tolerances, default=None)
-    several = any((row.get(_TAKEN) or 0) > row["metrics.steps"] for row in rows if _TAKEN in row)
-    unit = "evaluations" if several else "steps"
-    known = any(row.get(_GAP) is not None for row in rows)
+    names = {name for name in names if several or not name.startswith("evaluations")}
+    metric = usual_metric(names, knows_minimum="loss_gap" in names)
+    rest = Metric("loss_gap" if "loss_gap" in names else "final_loss")
 
-    def arrival(row: Row) -> float:
-        if least is None:
-            return math.inf
-        by = "steps" if row.get(_TAKEN) is None else unit
-        return _or_infinite(row.get(f"metrics.{by}_to_gap.{tolerances[least]}"))
+    def figure(row: Row, metric: Metric) -> float:
+        by = metric
+        if row.get(_TAKEN) is None:  # each of its steps took one
+            by = Metric(metric.name.replace("evaluations", "steps", 1))
+        return float(by.comparable(row.get(by.column), row["outcome"]))
 
     def place(row: Row) -> tuple[float, bool, float, int]:
-        rest, lost = row.get(_GAP if known else _LOSS), row["outcome"] == "diverged"
-        return arrival(row), lost, _or_infinite(rest), row["job"]
+        left = row.get(rest.column)
+        left = math.inf if left is None or not math.isfinite(left) else float(left)
+        return figure(row, metric), row["outcome"] == "diverged", left, row["job"]
 
-    ended = sorted((row for row in rows if row["outcome"] != "failed"), key=place)
-    criterion = f"{unit} to a loss gap of {least:g}" if least else "loss gap"
-    if not known:
-        criterion = "final loss"
-    return Ranking(criterion, ended, None if least is None else [arrival(row) for row in ended])
-
-
-def _or_infinite(value: float | None) -> float:
-    return math.inf if value is None or not math.isfinite(value) else value
+    ended.sort(key=place)
+    arrivals = [figure(row, metric) for row in ended] if metric.is_arrival else None
+    return Ranking(metric.label, ended, arrivals)
