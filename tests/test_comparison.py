@@ -22,7 +22,7 @@ from gradexp.comparison.effects import differences, explained, median_interval
 from gradexp.comparison.forgiveness import band, bands
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.sample import Sample
-from gradexp.comparison.settings import outcomes, speed, wilson
+from gradexp.comparison.settings import outcomes, share_interval, speed
 from gradexp.comparison.theories import edges, escapes, rates
 from gradexp.figures.of_tables import learning_rates
 
@@ -49,12 +49,21 @@ def known(values: list[float], censored: list[bool]) -> Arrivals:
     return Arrivals(at, np.array(values, float), np.array(values, float))
 
 
-def test_wilson_intervals() -> None:
-    # Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+def test_intervals_of_shares() -> None:
+    # Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I, method 5
+    assert share_interval(81, 263) == pytest.approx((0.2527, 0.3676), abs=5e-5)
+    assert share_interval(15, 148) == pytest.approx((0.0578, 0.1617), abs=5e-5)
+    assert share_interval(0, 20) == pytest.approx((0.0, 0.1684), abs=5e-5)
+    assert share_interval(1, 29) == pytest.approx((0.0009, 0.1776), abs=5e-5)
+
+
+@pytest.mark.parametrize("trials", [1, 4, 10, 64])
+def test_intervals_of_shares_cover_them_as_often_as_they_say(trials: int) -> None:
+    intervals = np.array([share_interval(count, trials) for count in range(trials + 1)])
+    for share in (0.001, 0.02, 0.1, 0.3, 0.5, 0.8, 0.97):
+        made = np.random.default_rng(trials).binomial(trials, share, 20_000)
+        low, high = intervals[made].T
+        assert ((low <= share) & (share <= high)).mean() >= 0.95 - 3 * (0.05 * 0.95 / 20_000) ** 0.5
 
 
 def test_kaplan_meier_on_the_remissions_of_freireich() -> None:
@@ -123,7 +132,7 @@ def test_settings_come_best_first_with_shares_and_censored_medians() -> None:
     shares = outcomes(some).frame
     assert shares["converged"].tolist() == pytest.approx([1.0, 2 / 3, 0.0])
     assert shares["diverged"].tolist() == pytest.approx([0.0, 1 / 3, 0.0])
-    assert shares["diverged.low"].tolist()[1] == pytest.approx(wilson(1, 3)[0])
+    assert shares["diverged.low"].tolist()[1] == pytest.approx(share_interval(1, 3)[0])
     assert "cycling" not in shares
 
 

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,6 +98,16 @@ def test_what_fails_or_is_never_reached_is_no_best(gradexp: Gradexp, tmp_path: P
     reached = [row["metrics.steps_to_gap.1e-06"] for row in rows]
     result = OmegaConf.load(tmp_path / "s" / "optimization_results.yaml")
     assert result.best_value == min(step for step in reached if step is not None)
+
+
+def test_a_run_that_diverged_is_no_best_however_low_it_got() -> None:
+    ended = {"budget": 2.0, "diverged": -1e30}
+    for word, loss in ended.items():
+        result = SimpleNamespace(metrics={"final_loss": loss}, outcome=word)
+        worst = {"minimize": math.inf, "maximize": -math.inf}
+        for direction, lost in worst.items():
+            found = search._value(result, "final_loss", direction)
+            assert found == (lost if word == "diverged" else loss)
 
 
 @pytest.mark.parametrize(
