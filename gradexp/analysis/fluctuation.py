@@ -45,6 +45,9 @@ class Floor(NamedTuple):
     """``(dim,)``, ascending, of the Hessian there; None where there are too many"""
     median_gap: float
     """the median of the losses less that at the minimizer"""
+    looks: int
+    """how many losses that are: of 32 that are independent, about a minimizer of two dimensions,
+    the median is off by a quarter, in one of three runs by more"""
     spread: float
     """the root of the mean squared distance of its points from their mean"""
     no_trend: float
@@ -72,7 +75,7 @@ def noise_floor(surface: Surface, trace: Trace, index: int) -> Floor | None:
     if place is None:
         return None
     gap = median(losses) - float(surface.value(place))
-    return Floor(place, eigenvalues, gap, spread, no_trend)
+    return Floor(place, eigenvalues, gap, len(losses), spread, no_trend)
 
 
 def trend(values: np.ndarray) -> float:

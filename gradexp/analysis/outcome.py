@@ -76,8 +76,8 @@ class Outcome:
             point with its ``kind`` and ``distance``, or None), ``reached`` (whether the run came
             to rest there), ``cycle`` (its ``period`` and its ``points``; or None),
             ``noise_floor`` (the ``minimizer`` that it moves about, the ``hessian_eigenvalues``
-            there, the ``median_gap`` of the loss, the ``spread`` of the points, and
-            ``no_trend``, the p-value of the test; or None).
+            there, the ``median_gap`` of the loss at ``looks`` steps of the second half, the
+            ``spread`` of the points, and ``no_trend``, the p-value of the test; or None).
     """
 
     word: Word
@@ -201,8 +201,9 @@ def _at_declared(
 def _how_noisy(floor: Floor, steps: int) -> str:
     place = coordinates(floor.minimizer.tolist())
     return (
-        f"noise moves it about {place}, at a median loss gap of {floor.median_gap:.2g}, without a "
-        f"trend over the second half of {steps} steps (p = {floor.no_trend:.2g})"
+        f"noise moves it about {place}, without a trend over the second half of {steps} steps "
+        f"(p = {floor.no_trend:.2g}); the median loss gap of {floor.looks} of them is "
+        f"{floor.median_gap:.2g}"
     )
 
 
@@ -213,6 +214,7 @@ def _figures(floor: Floor) -> dict[str, Any]:
         "minimizer": floor.minimizer.tolist(),
         "hessian_eigenvalues": eigenvalues,
         "median_gap": floor.median_gap,
+        "looks": floor.looks,
         "spread": floor.spread,
         "no_trend": floor.no_trend,
     }
