@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,6 +44,10 @@ class Noise(Component):
     def is_none(self) -> bool:
         """Whether nothing is ever added, with the numbers of one run."""
         return False
+
+    def silenced(self) -> Noise | None:
+        """The same noise, so small that it moves nothing; None where that is not known."""
+        return None
 
     @abstractmethod
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
@@ -87,6 +91,9 @@ class Gaussian(Noise):
     def constant_part(self) -> Number:
         return self.std
 
+    def silenced(self) -> Gaussian:
+        return replace(self, std=_SILENT, relative=_silent(self.relative))
+
     def is_none(self) -> bool:
         return is_zero(self.std) and is_zero(self.relative)
 
@@ -122,12 +129,23 @@ class StudentT(Noise):
     def constant_part(self) -> Number:
         return self.scale
 
+    def silenced(self) -> StudentT:
+        return replace(self, scale=_SILENT, relative=_silent(self.relative))
+
     def is_none(self) -> bool:
         return is_zero(self.scale) and is_zero(self.relative)
 
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
         draws = students_of_step(self.degrees_of_freedom, *_place(self.seed, gradient, step))
         return _added(gradient, _size(gradient, self.scale, self.relative), draws)
+
+
+_SILENT = 1e-300
+"""Noise that moves nothing; not 0, which would be another structure of a batch."""
+
+
+def _silent(number: Number) -> Number:
+    return number if is_zero(number) else _SILENT
 
 
 def _place(seed: Seed, gradient: Point, step: int | Tensor) -> tuple[Any, ...]:

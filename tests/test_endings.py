@@ -423,18 +423,25 @@ def test_a_start_far_outside_has_not_diverged() -> None:
     assert judge(get("sphere"), Stop(), trace).word == "diverged"
 
 
+NOWHERE = {"hyperbolic", "monkey", "shubert", "sum_of_powers"}
+"""Without a minimum, or with one that no such run comes to so soon."""
+LONGER = {"rosenbrock": 1.0, "goldstein_price": 0.01, "freudenstein_roth": 1.0}
+"""How much smaller the learning rates are, where three times as many steps are wanted."""
+
+
 @pytest.mark.parametrize(
     "name",
     [
         pytest.param(name, marks=[] if name in ("ackley", "himmelblau", "rosenbrock") else SLOW)
         for name in names()
+        if name not in NOWHERE
     ],
 )
 def test_single_precision_arrives_where_double_does(name: str) -> None:
     surface = get(name)
-    lr = torch.logspace(-4, -1, 8, dtype=torch.float64).repeat(2)
+    lr = torch.logspace(-4, -1, 8, dtype=torch.float64).repeat(2) * LONGER.get(name, 1.0)
     momentum = torch.tensor([0.0, 0.9], dtype=torch.float64).repeat_interleave(8)
-    steps = 2000
+    steps = 6000 if name in LONGER else 2000
     words = {}
     for dtype in ("float64", "float32"):
         rule = SGD(lr, momentum)
@@ -445,6 +452,9 @@ def test_single_precision_arrives_where_double_does(name: str) -> None:
         words[dtype] = [judge(surface, Stop(), trace, run).word for run in range(16)]
         if dtype == "float64":
             early = (trace.steps < 0.4 * steps).tolist()
+    assert any(
+        one == "converged" and soon for one, soon in zip(words["float64"], early, strict=True)
+    )
     apart = [
         (one, other)
         for one, other, soon in zip(*words.values(), early, strict=True)

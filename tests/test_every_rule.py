@@ -269,4 +269,4 @@ def test_every_rule_rests_where_there_is_no_way_and_nowhere_else(path: Path) -> 
     trace = optimize(saddle, (1e-12, 1e-12), built(path, lr=0.1), steps=400, compile="never")
     outcome = judge(saddle, Stop(), trace)
     assert outcome.word != "saddle"
-    assert outcome.word != "budget" or int(trace.steps[0]) == 400
+    assert float(trace.final_point[1, 0].abs()) > 1e-12

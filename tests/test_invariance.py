@@ -22,8 +22,9 @@ BOTH = pytest.mark.parametrize("compile", ["never", "always"])
 RUNS, STEPS = 1000, 200
 AT_THE_END = (
     *("end", "steps", "final_loss", "final_gradient_norm", "final_point", "best_loss"),
-    *("best_step", "path_length", "reversals", "gap_steps", "gradient_steps"),
+    *("best_step", "path_length", "reversals", "gap_steps", "gradient_steps", "may_recur"),
 )
+LATE = ("loss", "mean", "spread", "calm")
 
 
 def run(
@@ -64,6 +65,11 @@ def assert_alone_as_among(surface: Surface, compile: Compile, dtype: str, steps:
         for name in AT_THE_END:
             one, other = getattr(alone, name), getattr(together, name)
             assert one is other is None or same(one[..., 0], other[..., place]), name
+        assert alone.late is not None
+        assert together.late is not None
+        for name in LATE:
+            one, other = getattr(alone.late, name), getattr(together.late, name)
+            assert same(one[..., 0], other[..., place]), name
 
 
 @BOTH

@@ -3,11 +3,17 @@
 A run is at its noise floor where, over the second half of its steps,
 
 1. its loss has no trend left: the Mann-Kendall test of `gradexp.engine.late`'s looks, its variance
-   corrected for their correlation by Hamed and Rao, does not reject that at `LEVEL`;
+   corrected for their correlation by Hamed and Rao, does not reject that at `SIGNIFICANCE`;
 2. it moves about a minimizer: Newton's method comes to one from the mean of its points, which lies
    within `CENTERED` times their root mean squared distance from the mean;
-3. it does not fill the surface: that distance is below `gradexp.analysis.stationary.NEAR` times the
-   diameter of the domain.
+3. it does not fill the surface: that distance is below `gradexp.engine.late.WIDEST` times the
+   diameter of the domain;
+4. it is noise that moves it: without noise it comes from its last point, in as many steps as that
+   half has, to within `gradexp.engine.late.CALM` times that distance of the minimizer, and stays
+   there. (One beyond the edge of stability does not, nor one that drifts through a valley.)
+
+A run whose learning rate is scheduled, or whose noise cannot be silenced, is not said to be at its
+noise floor.
 
 Sources: Mann, "Nonparametric tests against trend" (1945); Kendall, "Rank correlation methods"
 (1948); Hamed and Rao, "A modified Mann-Kendall trend test for autocorrelated data" (1998).
@@ -23,14 +29,15 @@ from scipy import stats
 from torch import Tensor
 
 from gradexp.analysis.quartiles import median
-from gradexp.analysis.stationary import NEAR, stationary_near
+from gradexp.analysis.stationary import stationary_near
 from gradexp.engine import Trace
+from gradexp.engine.late import CALM, WIDEST
 from gradexp.numbers import columns
 from gradexp.surfaces import Surface
 from gradexp.surfaces.derivatives import LARGEST
 from gradexp.surfaces.scale import diameter
 
-LEVEL = 0.01
+SIGNIFICANCE = 0.01
 """How often a run without a trend is said to have one."""
 
 CENTERED = 2.0
@@ -67,12 +74,14 @@ def noise_floor(surface: Surface, trace: Trace, index: int) -> Floor | None:
         return None
     losses = late.loss[:, index].double().cpu().numpy()
     mean, spread = late.mean[:, index].double().cpu(), float(late.spread[index])
-    if not 0 < spread <= NEAR * diameter(surface) or not np.isfinite(losses).all():
+    if not 0 < spread <= WIDEST * diameter(surface) or not np.isfinite(losses).all():
         return None
-    if (no_trend := trend(losses)) < LEVEL:
+    if (no_trend := trend(losses)) < SIGNIFICANCE:
         return None
     place, eigenvalues = _minimizer(surface, mean, spread)
     if place is None:
+        return None
+    if not float((late.calm[:, index].double().cpu() - place).norm()) <= CALM * spread:
         return None
     gap = median(losses) - float(surface.value(place))
     return Floor(place, eigenvalues, gap, len(losses), spread, no_trend)

@@ -5,34 +5,36 @@ steps, whether its state recurs (`gradexp.engine.recurrence`). None of that depe
 recorded, nor on how the run was computed.
 
 A run ends before its last step where it *rests* or has *diverged* (`gradexp.engine.limits`); it
-does not rest beside a saddle that it is leaving (`gradexp.engine.leaving`), nor where noise goes on
+does not rest where it would have moved on (`gradexp.engine.resting`), nor where noise goes on
 moving it. What the place is where a run rests is decided in this order, where D is the diameter of
 the surface's domain and S how high the loss is there (`gradexp.surfaces.scale`):
 
-1. A declared stationary point is within `NEAR` · D and the losses differ by no more than
+1. A declared stationary point is within `AT_REST` · D and the losses differ by no more than
    `LEVEL` · S: ``converged`` if it is a minimum, ``saddle`` if it is a saddle or a maximum (which
    is where going uphill ends, too).
-2. The surface's minimum is known, and gradient and curvature are so small that even across the
+2. Newton's method comes to a stationary point (`gradexp.analysis.stationary`) within `AT_REST` · D,
+   and the losses differ by no more than `LEVEL` · S: a minimum, ``converged``, if only one of a
+   valley of them; a saddle, ``saddle``.
+3. The surface's minimum is known, and gradient and curvature are so small that even across the
    whole domain they would change the loss by less than `FLAT` times what it has still to fall,
    ‖∇f‖ D + ½ |λ| D² with the eigenvalue λ of the Hessian that is largest in size: ``plateau``.
-3. Newton's method comes to a stationary point near by (`gradexp.analysis.stationary`): a minimum,
-   ``converged``, if only one of a valley of them; a saddle, ``saddle``; one around which the loss
-   does not change, ``plateau``. Where it comes to none, the way leads on, ever flatter:
-   ``plateau``.
+4. Newton's method comes to a stationary point farther away: as 2. Where it comes to none, or the
+   loss does not change around it, the way leads on, ever flatter: ``plateau``.
 
-Of more than `gradexp.surfaces.derivatives.LARGEST` dimensions there is no Hessian: instead of 2 and
-3, a run is ``converged`` whose loss is within `AT_MINIMUM` · S of the surface's minimum, and
+Of more than `gradexp.surfaces.derivatives.LARGEST` dimensions there is no Hessian: instead of 2
+to 4, a run is ``converged`` whose loss is within `AT_MINIMUM` · S of the surface's minimum, and
 otherwise on a ``plateau``.
 
 A run that used all its steps is
 
 - ``cycling`` where its state, velocity and all, came back after every round, throughout the second
   half of its steps;
-- what 1 and 3 say, where it stood still throughout that half, its moves too small for its
-  precision, and the stationary point is within `NEAR` · D and `LEVEL` · S;
+- what 1 and 2 say, where it stood still throughout that half, as far as its precision goes, no
+  gradient is left that could lead on, and the stationary point is within `AT_REST` · D and
+  `LEVEL` · S;
 - at its ``noise_floor`` where noise goes on moving it about a minimizer, without a trend
   (`gradexp.analysis.fluctuation`);
-- on a ``plateau`` by 2, where its gradient is above the limit but so small that it leads nowhere;
+- on a ``plateau`` by 3, where its gradient is above the limit but so small that it leads nowhere;
 - otherwise ``budget``: it was still on its way.
 """
 
@@ -45,16 +47,18 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from gradexp.analysis.fluctuation import Floor, noise_floor
-from gradexp.analysis.stationary import DEGENERATE, Kind, Stationary, stationary_near
+from gradexp.analysis.fluctuation import SIGNIFICANCE, Floor, noise_floor
+from gradexp.analysis.stationary import Kind, Stationary, rises_around, stationary_near
 from gradexp.engine import End, Stop, Trace
-from gradexp.engine.limits import FAR
+from gradexp.engine.limits import FAR, SLOPE
+from gradexp.engine.recurrence import ROUNDING
+from gradexp.engine.resting import AT_REST
 from gradexp.mistakes import coordinates
-from gradexp.surfaces import StationaryPoint, Surface, hessian
-from gradexp.surfaces.derivatives import LARGEST
+from gradexp.numbers import select
+from gradexp.surfaces import StationaryPoint, Surface, hessian, value_and_gradient
+from gradexp.surfaces.derivatives import DEGENERATE, LARGEST
 from gradexp.surfaces.scale import diameter, height
 
-NEAR = 1e-4
 LEVEL = 1e-4
 AT_MINIMUM = 1e-9
 FLAT = 1e-3
@@ -96,7 +100,8 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
     """
     end, steps = End(int(trace.end[index])), int(trace.steps[index])
     gradient_norm = float(trace.final_gradient_norm[index])
-    point = trace.final_point[:, index].double()
+    point = trace.final_point[:, index].double().cpu()
+    stop = select(stop, index)
     value = surface.value(point)
     nearest = _nearest(surface, point)
     eigenvalues = None if end is End.DIVERGED else _eigenvalues(surface, point)
@@ -115,8 +120,12 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
         if cycle is not None:
             word, because = "cycling", _how_cycling(cycle, steps)
         elif recurrence is not None and recurrence.stands_still(index):
-            because += "; it stood still for the second half of them, as far as its precision goes"
-            if nearest is not None and _is_at(surface, float(value), *nearest):
+            least = ROUNDING * torch.finfo(trace.final_point.dtype).eps
+            because += f", and it moved by less than {least:.0e} of the domain's diameter in the "
+            because += "second half of them"
+            if not _has_come_down(surface, point, trace.final_point.dtype):
+                pass
+            elif nearest is not None and _is_at(surface, float(value), *nearest):
                 reached = True
                 word, because = _at_declared(surface, *nearest)
             elif (near := _near_rest(surface, point, eigenvalues)) is not None:
@@ -144,6 +153,28 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
         "noise_floor": None if floor is None else _figures(floor),
     }
     return Outcome(word, because, evidence)
+
+
+def _has_come_down(surface: Surface, point: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a run that stands still has no way to go that its precision would let it see: its
+    gradient is what `gradexp.engine.limits` calls all but zero, or what rounding of the point makes
+    of one, and no part of it leads down from a saddle.
+
+    Args:
+        surface: of that run.
+        point: ``(dim,)``, float64: its last one.
+        dtype: of its numbers.
+    """
+    _, gradient = value_and_gradient(surface, point)
+    far = diameter(surface)
+    small = SLOPE[dtype] * float(height(surface)) / far
+    if len(point) > LARGEST:
+        return float(gradient.norm()) <= small
+    values, vectors = torch.linalg.eigh(hessian(surface, point))
+    curvature = float(values.abs().max())
+    small = max(small, ROUNDING * torch.finfo(dtype).eps * curvature * far)
+    down = (vectors.T @ gradient)[values < -DEGENERATE * curvature]
+    return float(gradient.norm()) <= small and not bool(down.any())
 
 
 def _nearest(surface: Surface, point: Tensor) -> tuple[StationaryPoint, float] | None:
@@ -185,7 +216,7 @@ def _is_at(surface: Surface, value: float, stationary: StationaryPoint, distance
     """Whether a run that rests at this distance rests there."""
     place = torch.tensor(stationary.point, dtype=torch.float64)
     there = float(surface.value(place))
-    close = distance <= NEAR * diameter(surface)
+    close = distance <= AT_REST * diameter(surface)
     return close and abs(value - there) <= LEVEL * float(height(surface))
 
 
@@ -202,8 +233,8 @@ def _how_noisy(floor: Floor, steps: int) -> str:
     place = coordinates(floor.minimizer.tolist())
     return (
         f"noise moves it about {place}, without a trend over the second half of {steps} steps "
-        f"(p = {floor.no_trend:.2g}); the median loss gap of {floor.looks} of them is "
-        f"{floor.median_gap:.2g}"
+        f"(Mann-Kendall: p = {floor.no_trend:.2g}, not below {SIGNIFICANCE:g}); the median loss "
+        f"gap of {floor.looks} of them is {floor.median_gap:.2g}"
     )
 
 
@@ -229,7 +260,7 @@ def _how_cycling(cycle: Tensor, steps: int) -> str:
 def _is_flat(
     surface: Surface, value: float, gradient_norm: float, eigenvalues: list[float] | None
 ) -> bool:
-    """2 of the above, where the minimum is known."""
+    """3 of the above, where the minimum is known."""
     if surface.minimum is None or eigenvalues is None:
         return False
     far = diameter(surface)
@@ -240,13 +271,18 @@ def _is_flat(
 def _at_rest(
     surface: Surface, point: Tensor, gradient_norm: float, eigenvalues: list[float] | None
 ) -> tuple[Word, str]:
-    """What a point is that is not declared and has all but no gradient: 2 and 3 of the above."""
+    """What a point is that is not declared and has all but no gradient: 2 to 4 of the above."""
     value = float(surface.value(point))
     if eigenvalues is None:
         least = None if surface.minimum is None else float(surface.minimum)
         if least is not None and abs(value - least) <= AT_MINIMUM * float(height(surface)):
             return "converged", "the loss is at its minimum, at a point that is not declared"
+        if len(point) <= LARGEST and rises_around(surface, point):
+            return "converged", "around it the loss falls on no side; it has no Hessian there"
         return "plateau", "the gradient is all but zero; the Hessian is not to be had"
+    near = _near_rest(surface, point, eigenvalues)
+    if near is not None and near[0] != "plateau":
+        return near
     if _is_flat(surface, value, gradient_norm, eigenvalues):
         largest = max(map(abs, eigenvalues))
         return "plateau", f"gradient and curvature (at most {largest:.2g}) are all but zero"
@@ -261,7 +297,7 @@ def _near_rest(
         return None
     found = stationary_near(surface, point)
     fall = float(surface.value(point) - surface.value(found.point))
-    far = float((found.point - point).norm()) > NEAR * diameter(surface)
+    far = float((found.point - point).norm()) > AT_REST * diameter(surface)
     if found.kind == "none" or far or abs(fall) > LEVEL * float(height(surface)):
         return None
     return _as_found(found)

@@ -28,11 +28,11 @@ from gradexp.numbers import columns, norm, substitute
 from gradexp.optimizers import Optimizer
 from gradexp.surfaces import StationaryPoint, Surface, hessian
 
-FLAT = 1e-10
+UNCURVED = 1e-10
 """Eigenvalues smaller than this times the largest in size are zero: along a curve of minimizers
 nothing moves."""
 
-LARGEST = 64
+MOST_DIMENSIONS = 64
 """Dimensions up to which escapes are predicted: the Hessian of more takes longer than the run."""
 
 ESCAPE = 0.05
@@ -57,6 +57,17 @@ def iteration_matrix(optimizer: Optimizer, eigenvalues: Tensor) -> Tensor:
     return torch.cat([moved, *state]).movedim(0, 1)
 
 
+def draws_to_the_origin(optimizer: Optimizer) -> bool:
+    """Whether a linear rule moves a point without a gradient, as weight decay does: then it rests
+    elsewhere than at the surface's stationary points.
+
+    Args:
+        optimizer: linear, of one run.
+    """
+    flat = iteration_matrix(optimizer, torch.zeros(1, dtype=torch.float64))[0, :, 0]
+    return bool(flat[0] != 1) or bool(flat[1:].any())
+
+
 def rate(optimizer: Optimizer, eigenvalues: Sequence[float]) -> float | None:
     """The factor by which the distance to a minimum shrinks in a step, in the long run.
 
@@ -69,7 +80,7 @@ def rate(optimizer: Optimizer, eigenvalues: Sequence[float]) -> float | None:
         repels. None where the rule is not linear, or nothing is curved.
     """
     largest = max(map(abs, eigenvalues), default=0.0)
-    curved = [value for value in eigenvalues if abs(value) > FLAT * largest]
+    curved = [value for value in eigenvalues if abs(value) > UNCURVED * largest]
     if not optimizer.linear or not curved:
         return None
     matrices = iteration_matrix(optimizer, torch.tensor(curved, dtype=torch.float64))
@@ -143,10 +154,10 @@ def escape_steps(
         start: ``(dim,)``.
 
     Returns:
-        None where the rule is not linear, there is no way down, the start has no part of one, or
-        there are more than `LARGEST` dimensions.
+        None where the rule is not linear, or `draws_to_the_origin`, there is no way down, the start
+        has no part of one, or there are more than `MOST_DIMENSIONS` dimensions.
     """
-    if not optimizer.linear or surface.dim > LARGEST:
+    if not optimizer.linear or surface.dim > MOST_DIMENSIONS or draws_to_the_origin(optimizer):
         return None
     place = columns(saddle.point)
     curvatures, directions = torch.linalg.eigh(hessian(surface, place))
@@ -186,10 +197,11 @@ def stationary_variance(
         std: s, the standard deviation of the noise in every coordinate.
 
     Returns:
-        ``(N,)``; None where the rule is not linear, or the minimum repels.
+        ``(N,)``; None where the rule is not linear, or `draws_to_the_origin`, or the minimum
+        repels.
     """
     growth = rate(optimizer, eigenvalues)
-    if growth is None or growth >= 1:
+    if growth is None or growth >= 1 or draws_to_the_origin(optimizer):
         return None
     matrices = iteration_matrix(optimizer, torch.tensor(eigenvalues, dtype=torch.float64))
     size = matrices.shape[-1]
@@ -218,13 +230,14 @@ def noise_floor(optimizer: Optimizer, eigenvalues: Sequence[float], std: float) 
         std: the standard deviation of the noise in every coordinate.
 
     Returns:
-        None where the rule is not linear, or the minimum repels, or is none.
+        None where the rule is not linear, or `draws_to_the_origin`, or the minimum repels, or is
+        none.
 
     Source: Buckley and Eagleson, "An approximation to the distribution of quadratic forms in normal
     random variables" (1988).
     """
     largest = max(map(abs, eigenvalues), default=0.0)
-    curved = [value for value in eigenvalues if abs(value) > FLAT * largest]
+    curved = [value for value in eigenvalues if abs(value) > UNCURVED * largest]
     if not curved or min(curved) < 0:
         return None
     variance = stationary_variance(optimizer, curved, std)

@@ -16,9 +16,10 @@ from gradexp.engine.chunks import Make, run_in_chunks
 from gradexp.engine.cost import Forecast, predict
 from gradexp.engine.eager import EagerChunk, block_length
 from gradexp.engine.graphed import GraphedChunk
-from gradexp.engine.leaving import let_leave
+from gradexp.engine.late import without_noise
 from gradexp.engine.problem import Problem
 from gradexp.engine.recurrence import find_recurrence
+from gradexp.engine.resting import rest_for_good
 from gradexp.engine.trace import Ran, Trace
 from gradexp.mistakes import Mistake
 from gradexp.numbers import LANES, Component
@@ -81,7 +82,8 @@ class Batched(Component):
                 return run_in_chunks(some, *self._chunks(some, ran == "compiled"))
 
             make, size, ran = self._chunks(problem, compiled)
-            trace = let_leave(problem, run_in_chunks(problem, make, size, ran), run)
+            trace = rest_for_good(problem, run_in_chunks(problem, make, size, ran), run)
+            trace = without_noise(problem, trace, run)
             return find_recurrence(problem, trace, make, size)
 
     def _chunks(self, problem: Problem, compiled: bool) -> tuple[Make, int, Ran]:

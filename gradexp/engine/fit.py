@@ -70,7 +70,7 @@ def check_fit(
     """
     if isinstance(optimizer, Optimizer) and not type(optimizer).__module__.startswith("gradexp."):
         _check_rule(select(optimizer, 0))
-    if isinstance(optimizer, Optimizer) and optimizer.needs_gap and surface.minimum is None:
+    if isinstance(optimizer, Optimizer) and optimizer.needs_gap and not _knows_minimum(surface):
         reason = f"needs a surface whose least value is known, which {surface.label()}'s is not"
         raise Mistake("optimizer", optimizer.label(), reason)
     if isinstance(schedule, Constant):
@@ -87,6 +87,12 @@ def check_fit(
             _check_ranges(rule, plan, values, looks)
     except Mistake as mistake:
         raise mistake.under("schedule") from None
+
+
+def _knows_minimum(surface: Surface) -> bool:
+    """Whether the least value of each run's surface is known."""
+    least = surface.minimum
+    return least is not None and not bool(torch.as_tensor(least).isnan().any())
 
 
 def _told_apart(*components: Any) -> list[Any]:

@@ -8,21 +8,35 @@ what it moves around.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from gradexp.engine.memory import plain
 from gradexp.engine.problem import Problem
+from gradexp.engine.resting import restless
 from gradexp.engine.runs import Notes
-from gradexp.engine.trace import Late
+from gradexp.engine.trace import Late, Trace
 from gradexp.noises import Noiseless
+from gradexp.numbers import norm, total
+from gradexp.schedules import Constant
+from gradexp.surfaces.scale import diameter
 
 LOOKS = 32
 """At most."""
 
 FEWEST = 8
 """At least, or none."""
+
+CALM = 0.02
+"""How near a run that noise alone moves comes to its minimizer without it, as a part of how far
+noise moves it."""
+
+WIDEST = 0.1
+"""A run moves about a place that is no farther from there, in the mean, than this times the
+diameter of the domain."""
 
 
 def steps_of_looks(problem: Problem) -> list[int]:
@@ -87,15 +101,50 @@ class Looks:
         away = point - self._first[:, place]
         self._loss[number, place] = notes.reals[dim + 1, :count]
         self._sum[:, place] += away
-        self._square[place] += away.square().sum(dim=0)
+        self._square[place] += total(away.square())
 
-    def late(self) -> Late | None:
-        """What was seen; None where nothing was to be."""
+    def late(self, whole: Tensor) -> Late | None:
+        """What was seen; None where nothing was to be.
+
+        Args:
+            whole: ``(B,)``: the runs that made all their steps; of the others it is NaN.
+        """
         if not self.ends:
             return None
+        for rows in (self._loss, self._first):
+            rows.masked_fill_(~whole, torch.nan)
         away = self._sum / len(self.ends)
-        square = self._square / len(self.ends) - away.square().sum(dim=0)
+        square = self._square / len(self.ends) - total(away.square())
         step = torch.tensor(self.ends, device=self._loss.device) - 1
         part = torch.as_tensor(self._noise.constant_part(), device=square.device)
         spread = torch.where(part > 0, square.clamp(min=0).sqrt(), 0.0)
-        return Late(step, self._loss, self._first + away, spread)
+        spread = torch.where(whole, spread, torch.nan)
+        mean = self._first + away
+        return Late(step, self._loss, mean, spread, torch.full_like(mean, torch.nan))
+
+
+def without_noise(problem: Problem, trace: Trace, run: Callable[[Problem], Trace]) -> Trace:
+    """The trace with its `Late.calm`, of runs that keep to a part of the domain, with constant
+    numbers.
+
+    Args:
+        problem: what was run.
+        trace: what came of it.
+        run: runs a problem of some of the runs again.
+    """
+    silent = problem.noise.silenced()
+    if trace.late is None or silent is None or not isinstance(problem.schedule, Constant):
+        return trace
+    spread = trace.late.spread
+    near = (spread > 0) & (spread <= WIDEST * diameter(problem.surface))
+    which = near.nonzero()[:, 0]
+    if not len(which):
+        return trace
+    again = restless(replace(problem, noise=silent).of_runs(which))
+    steps = max(1, problem.steps // 2)
+    first = run(replace(again, start=trace.final_point[:, which], steps=steps)).final_point
+    second = run(replace(again, start=first, steps=-(-steps // 2))).final_point
+    stays = norm(second - first) <= CALM * spread[which]
+    calm = trace.late.calm.clone()
+    calm[:, which] = torch.where(stays, first, torch.nan)
+    return replace(trace, late=trace.late._replace(calm=calm))

@@ -162,6 +162,7 @@ def pose(
         steps=steps,
         limits=limits,
         record=record,
+        rest_is_given=stop.gradient is not None,
     )
 
 

@@ -20,6 +20,7 @@ from gradexp.numbers import (
     Whole,
     in_lanes,
     map_numbers,
+    of_runs,
     padded,
     plain_zeros,
 )
@@ -57,7 +58,8 @@ class Problem:
     on the device of the computation; numbers are floats or tensors ``(B,)``. `progress` is told
     now and then how many of the steps are behind the batch, where those count that a run no longer
     makes. `alone` says whether an engine that has the choice between ways that differ in the last
-    bit takes the one that it would take for one run alone."""
+    bit takes the one that it would take for one run alone. `rest_is_given` says whether a person
+    said how small a gradient is at rest."""
 
     surface: Surface
     start: Tensor
@@ -70,6 +72,7 @@ class Problem:
     record: Record
     progress: Callable[[int], None] = lambda step: None
     alone: bool = False
+    rest_is_given: bool = False
 
     @property
     def batch(self) -> int:
@@ -97,13 +100,7 @@ class Problem:
         Args:
             which: their indices, ``(n,)``.
         """
-
-        def chosen(number: Any, name: str) -> Any:
-            if not isinstance(number, Tensor) or number.numel() == 1:
-                return number
-            return number.reshape(-1)[which.to(number.device)]
-
-        parts = {name: map_numbers(getattr(self, name), chosen) for name in PARTS}
+        parts = {name: of_runs(getattr(self, name), which) for name in PARTS}
         return dataclasses.replace(self, start=self.start[:, which], **parts)
 
     def is_timed(self, part: str, name: str) -> bool:

@@ -31,7 +31,7 @@ from torch import Tensor
 from gradexp.engine.chunks import Chunk, Make
 from gradexp.engine.problem import Problem
 from gradexp.engine.trace import Recurrence, Trace
-from gradexp.numbers import LANES, substitute
+from gradexp.numbers import LANES, norm, substitute
 from gradexp.surfaces.scale import diameter
 
 LONGEST = 64
@@ -83,10 +83,12 @@ def find_recurrence(problem: Problem, trace: Trace, make: Make, size: int) -> Tr
         for runs, one in _chunks(again, make, size, chosen[back]):
             found, points = _periods(again, one, len(runs), window)
             counts = torch.where(found > 1, found, 0)
-            period[runs], first[runs] = found, made + counts.cumsum(0) - counts
-            made += int(counts.sum())
-            for run in counts.nonzero()[:, 0].tolist():
-                rounds.append(points[-int(found[run]) :, :, run].cpu())
+            begun = counts.cumsum(0) - counts
+            period[runs], first[runs] = found, made + begun
+            which_run = torch.repeat_interleave(counts)
+            row = torch.arange(len(which_run), device=device) - begun[which_run]
+            rounds.append(points[len(points) - counts[which_run] + row, :, which_run].cpu())
+            made += len(which_run)
     if not bool(period.any()):
         return trace
     return replace(trace, recurrence=Recurrence(period, first, torch.cat(rounds)))
@@ -131,8 +133,8 @@ def _come_back(problem: Problem, chunk: Chunk, count: int, window: int) -> Tenso
     seen = _Window(problem, count, first, window + 1)
     chunk.advance(first, window + 1, seen, slice(0, count))
     points = [seen.point[..., :count]]
-    period, _ = _first_return(points, _units(problem, points))
-    return period.nonzero()[:, 0]
+    back, _, _ = _returns(points, _units(problem, points))
+    return back.any(dim=0).nonzero()[:, 0]
 
 
 class _Seen(NamedTuple):
@@ -153,8 +155,10 @@ def _periods(problem: Problem, chunk: Chunk, count: int, window: int) -> tuple[T
     states = [torch.stack(parts) for parts in zip(*(one.state for one in seen), strict=True)]
     length = torch.stack([one.length for one in seen]) - seen[0].length
     units = _units(problem, states)
-    period, still = _first_return(states, units)
-    sizes = [_size(part, period) for part in states]
+    back, still, farthest = _returns(states, units)
+    period = torch.where(back.any(dim=0), back.to(torch.int8).argmax(dim=0) + 1, 0)
+    period = torch.where(still, 1, torch.where(period > 1, period, 0))
+    sizes = [_at(part, (period - 1).clamp(min=0)).where(period > 0, 0.0) for part in farthest]
     round_ = period.clamp(min=1)
     rounding = problem.steps * torch.finfo(problem.start.dtype).eps * seen[-1].length
     allowed = [torch.where(still, math.inf, APPROACHED * size) for size in sizes]
@@ -166,7 +170,7 @@ def _periods(problem: Problem, chunk: Chunk, count: int, window: int) -> tuple[T
         for number, (part, size, unit, now) in enumerate(
             zip(states, sizes, units, one.state, strict=True)
         ):
-            away = (now - _at(part, place)).norm(dim=0).double()
+            away = norm(now - _at(part, place)).double()
             near = away <= torch.maximum(allowed[number], torch.maximum(CLOSED * size, unit))
             same &= near | (still & (number > 0))  # what a run at rest remembers may still fade
             if one is before[0]:
@@ -218,24 +222,24 @@ def _units(problem: Problem, states: list[Tensor]) -> list[Tensor]:
     return [ROUNDING * torch.finfo(size.dtype).eps * size for size in largest]
 
 
-def _first_return(states: list[Tensor], units: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """After how many steps each run is first back where it began, 0 for not at all; and whether its
-    point is never farther away than rounding goes, whatever its optimizer remembers: then 1.
+def _returns(states: list[Tensor], units: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """After which steps runs are back where they began; and which stand still: whose point is never
+    farther away than rounding goes, whatever their optimizer remembers.
 
     Args:
         states: each ``(window + 1, n, B)``.
         units: see `_units`.
+
+    Returns:
+        ``(window, B)``; ``(B,)``; and for each part of the states how far it has been from its
+        beginning at most after 1, 2, … steps, ``(window, B)``.
     """
+    distances = []
     back = still = torch.ones((), dtype=torch.bool, device=states[0].device)
     for number, (part, unit) in enumerate(zip(states, units, strict=True)):
-        away = (part[1:] - part[:1]).norm(dim=1)
+        away = norm((part[1:] - part[:1]).movedim(1, 0))
         farthest = away.cummax(dim=0).values
+        distances.append(farthest)
         back = back & (away <= torch.maximum(CLOSED * farthest, unit))
         still = farthest[-1] <= unit if number == 0 else still
-    period = torch.where(back.any(dim=0), back.to(torch.int8).argmax(dim=0) + 1, 0)
-    return torch.where(still, 1, torch.where(period > 1, period, 0)), still
-
-
-def _size(part: Tensor, period: Tensor) -> Tensor:
-    """How far the states of a round are from its beginning, at most, ``(B,)``."""
-    return _at((part - part[:1]).norm(dim=1).cummax(dim=0).values, period)
+    return back, still, distances

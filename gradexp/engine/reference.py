@@ -16,9 +16,10 @@ from torch import Tensor
 
 from gradexp.engine.chunks import run_chunk
 from gradexp.engine.cost import Forecast, predict
-from gradexp.engine.leaving import let_leave
+from gradexp.engine.late import without_noise
 from gradexp.engine.problem import Problem
 from gradexp.engine.recurrence import find_recurrence
+from gradexp.engine.resting import rest_for_good
 from gradexp.engine.results import Results
 from gradexp.engine.rows import Recorder, Recording
 from gradexp.engine.runs import (
@@ -64,7 +65,8 @@ class Reference(Component):
             run_chunk(chunk, some.steps, everyone, results, some.progress)
             return replace(results.trace("reference"), evaluations=chunk.evaluations())
 
-        trace = let_leave(problem, run(problem), run)
+        trace = rest_for_good(problem, run(problem), run)
+        trace = without_noise(problem, trace, run)
         return find_recurrence(problem, trace, _Chunk, problem.batch)
 
 
@@ -211,18 +213,25 @@ class _Fleet:
         return torch.stack([p.detach().flatten().clone() for p in self._parameters], dim=1)
 
     def memory(self) -> list[Tensor]:
-        """What the optimizers remember, each ``(dim, B)``: tensors of a parameter's form."""
+        """What the optimizers remember, each ``(dim, B)``: tensors of a parameter's form; zero of
+        one that does not have it, or not yet."""
         parameters = self._parameters
         states = [
             (self._shared or self._own[index]).state[parameter]
             for index, parameter in enumerate(parameters)
         ]
-        names = [
-            name
-            for name, value in states[0].items()
-            if isinstance(value, Tensor) and value.shape == parameters[0].shape
+        form = parameters[0]
+        kept = [
+            {
+                name: value.flatten()
+                for name, value in state.items()
+                if isinstance(value, Tensor) and value.shape == form.shape
+            }
+            for state in states
         ]
-        return [torch.stack([state[name].flatten() for state in states], dim=1) for name in names]
+        names = sorted({name for state in kept for name in state})
+        none = torch.zeros_like(form).flatten()
+        return [torch.stack([state.get(name, none) for state in kept], dim=1) for name in names]
 
     def _step_alone(self, index: int, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Makes a step of an optimizer that may look at other points on its way."""

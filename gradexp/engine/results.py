@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording, root
 from gradexp.engine.runs import NEVER, Notes, is_at_rest, is_within
 from gradexp.engine.trace import End, Ran, Trace
-from gradexp.numbers import like, map_numbers, norm, numbers
+from gradexp.numbers import like, map_numbers, norm, numbers, of_runs
 from gradexp.surfaces.scale import diameter
 
 _PARTS = {"cpu": 2**16, "cuda": 2**20}
@@ -49,6 +50,11 @@ class Results:
             isinstance(limit, Tensor) and limit.numel() > 1
             for limit in numbers(problem.limits).values()
         )
+        if self._has_own_limits and device.type != "cpu":  # once, not for each chunk
+            limits = map_numbers(problem.limits, partial(_to, device))
+            self._problem = replace(problem, limits=limits)
+        noisy = problem.noise.constant_part() != 0
+        self._noisy = torch.as_tensor(noisy, device=device) if noisy is not False else None
         self.looks = Looks(problem)
 
     def put(self, place: slice | Tensor, notes: Notes, which: slice) -> None:
@@ -62,11 +68,16 @@ class Results:
         for row, value in zip(self._left, left, strict=True):
             row[place] = value
         # Here, while a CPU still has all of it in its cache.
-        some = self._with_limits_of(place)
+        some = self._problem
+        if self._has_own_limits:
+            some = replace(some, limits=of_runs(some.limits, place))
         end = _ends(some, reals[: kept - 4], loss, square, move_square, tuple(left))
         recurs = _stays(some, before, best, loss).logical_or_(move_square <= self._still)
         self._end[place] = end.to(torch.int64)
-        self._may_recur[place] = recurs.logical_and_(end == End.BUDGET)
+        recurs.logical_and_(end == End.BUDGET)
+        if self._noisy is not None:
+            recurs &= ~(self._noisy[place] if self._noisy.numel() > 1 else self._noisy)
+        self._may_recur[place] = recurs
 
     def note_end(self, columns: slice, step: int) -> None:
         """Notes the last step that was recorded of a chunk."""
@@ -115,19 +126,13 @@ class Results:
             engine=engine,
             may_recur=self._may_recur,
             left=self._left[0] if self._left else None,
-            late=self.looks.late(),
+            late=self.looks.late(end == End.BUDGET),
         )
 
-    def _with_limits_of(self, place: slice | Tensor) -> Problem:
-        """The problem with the limits of the runs at a place."""
 
-        def at_place(number: Any, name: str) -> Any:
-            return number[place] if isinstance(number, Tensor) and number.numel() > 1 else number
-
-        whole = self._problem
-        if not self._has_own_limits:
-            return whole
-        return replace(whole, limits=map_numbers(whole.limits, at_place))
+def _to(device: torch.device, number: Any, name: str) -> Any:
+    """A number on a device, where it is a tensor."""
+    return number.to(device) if isinstance(number, Tensor) else number
 
 
 def _ends(
@@ -149,5 +154,8 @@ def _ends(
 def _stays(problem: Problem, before: Tensor, best: Tensor, last: Tensor) -> Tensor:
     """Whether the best losses all but did not fall in the second half of the steps."""
     (least,) = problem.limits.minimum or (0.0,)
-    high = torch.maximum((best - like(least, (best,))).abs_(), last - best)
+    known = like(least, (best,))
+    if isinstance(least, Tensor):  # not known of each run
+        known = known.nan_to_num(nan=0.0)
+    high = torch.maximum((best - known).abs_(), last - best)
     return before - best <= high.mul_(FALLEN)

@@ -51,7 +51,8 @@ class Recurrence:
 
 
 class Late(NamedTuple):
-    """Runs with noise in the second half of their steps (see `gradexp.engine.late`)."""
+    """Runs with noise in the second half of their steps (see `gradexp.engine.late`); NaN of a run
+    that ended before its last step."""
 
     step: Tensor
     """``(K,)``, int64: those that were looked at"""
@@ -62,6 +63,9 @@ class Late(NamedTuple):
     spread: Tensor
     """``(B,)``: the root of their mean squared distance from there; 0 where noise does not go on
     moving a run"""
+    calm: Tensor
+    """``(dim, B)``: where the run comes to from its last point in as many steps as that half has,
+    without noise; NaN where it does not stay there, or that was not looked at"""
 
     def cpu(self) -> Late:
         """The same on the CPU."""
@@ -144,8 +148,8 @@ class Trace:
     engine: Ran
     """what ran it"""
     may_recur: Tensor
-    """``(B,)``: whether it used all its steps, and its best loss all but did not fall in the second
-    half of them"""
+    """``(B,)``: whether it used all its steps, without noise, and its best loss all but did not
+    fall in the second half of them, or its last move was all but none"""
     evaluations: Tensor | None = None
     """``(S + 1, B)``, int64: how many gradients the optimizers took for their first 0 to S steps;
     None where each step takes one"""
@@ -219,17 +223,17 @@ class Trace:
         }
 
     def _until(self, last: int, stride: int) -> Trace:
-        """The same with rows up to a later step; runs keep their last values in those that are
-        added."""
+        """The same with rows up to a step by which all its runs have ended; they keep their last
+        values in rows that are added."""
         evaluations = self.evaluations
         if evaluations is not None:
-            more = last + 1 - len(evaluations)
-            evaluations = torch.cat([evaluations, evaluations[-1:].expand(more, -1)])
+            more = max(last + 1 - len(evaluations), 0)
+            evaluations = torch.cat([evaluations, evaluations[-1:].expand(more, -1)])[: last + 1]
         recorded = replace(self, evaluations=evaluations)
         if not len(self.step) or int(self.step[-1]) == last:
             return recorded
-        there = int(self.step[-1]) // stride + 1
         steps = [*range(0, last + 1, stride), *([last] if last % stride else [])]
+        there = min(int(self.step[-1]), last) // stride + 1
 
         def extended(values: Tensor | None, held: Tensor) -> Tensor | None:
             if values is None:

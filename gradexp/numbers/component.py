@@ -192,6 +192,23 @@ def batch_size(*components: Component | None) -> int:
     return size
 
 
+def of_runs(component: C, which: slice | Tensor) -> C:
+    """The component of some runs of a batch.
+
+    Args:
+        component: its numbers of one run, which stay, or of B.
+        which: their indices, ``(n,)``, or a slice of them.
+    """
+
+    def chosen(number: Any, name: str) -> Any:
+        if not isinstance(number, Tensor) or number.numel() == 1:
+            return number
+        index = which.to(number.device) if isinstance(which, Tensor) else which
+        return number.reshape(-1)[index]
+
+    return map_numbers(component, chosen)
+
+
 def select(component: C, index: int) -> C:
     """The component of one run of a batch: its numbers as they are for that run."""
 

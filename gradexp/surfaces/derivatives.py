@@ -13,6 +13,10 @@ from gradexp.surfaces.surface import Surface
 LARGEST = 256
 """Dimensions up to which Hessians are looked at."""
 
+DEGENERATE = 1e-6
+"""An eigenvalue of a Hessian is all but zero that is smaller than this times the largest in
+size."""
+
 
 def value_and_gradient(surface: Surface, point: Point) -> tuple[Tensor, Any]:
     """f and ∇f.

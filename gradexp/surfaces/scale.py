@@ -22,6 +22,7 @@ from gradexp.numbers import (
     in_lanes,
     map_numbers,
     numbers,
+    of_runs,
     padded,
     select,
 )
@@ -96,7 +97,7 @@ def losses(surface: Surface) -> Losses:
         rows = [torch.tensor(row, dtype=torch.float64) for row in zip(*alone, strict=True)]
         return Losses(*(row[which] for row in rows))
     many = _NUMBERS // points.numel()
-    parts = [_of_each(_part(surface, i, i + many), points) for i in range(0, count, many)]
+    parts = [_of_each(of_runs(surface, slice(i, i + many)), points) for i in range(0, count, many)]
     return Losses(*(torch.cat(rows)[which] for rows in zip(*parts, strict=True)))
 
 
@@ -115,8 +116,15 @@ def _of_each(surface: Surface, points: Tensor) -> tuple[Tensor, Tensor]:
     count = batch_size(surface)
     lanes = in_lanes(surface, count, torch.float64, torch.device("cpu"))
     width = -(-count // LANES) * LANES
-    values = lanes.value(points[:, :, None].expand(-1, -1, width).contiguous())
-    return _summed(surface, values.expand(points.shape[1], width)[:, :count])
+    across = points.shape[1]
+    lanes = map_numbers(lanes, lambda number, name: _repeated(number, across))
+    values = lanes.value(points.repeat_interleave(width, dim=1))
+    return _summed(surface, values.expand(across * width).reshape(across, width)[:, :count])
+
+
+def _repeated(number: Number, times: int) -> Number:
+    """Numbers in lanes, so many times one after the other."""
+    return number.repeat(times) if isinstance(number, Tensor) and number.numel() > 1 else number
 
 
 def _summed(surface: Surface, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,11 +132,11 @@ def _summed(surface: Surface, values: Tensor) -> tuple[Tensor, Tensor]:
     values = torch.where(values.isfinite(), values, math.inf).sort(dim=0).values
     middle = (values.isfinite().sum(dim=0) - 1).clamp(min=0) // 2
     median = values.gather(0, middle[None])[0]
-    if surface.minimum is None:
+    minimum = math.nan if surface.minimum is None else surface.minimum
+    least = torch.as_tensor(minimum, dtype=torch.float64).expand(values.shape[1])
+    if bool(least.isnan().any()):
         start = values_of_runs(surface, columns(surface.start).reshape(surface.dim, -1))
-        least = torch.fmin(values[0], start)
-    else:
-        least = torch.as_tensor(surface.minimum, dtype=torch.float64).expand(values.shape[1])
+        least = torch.where(least.isnan(), torch.fmin(values[0], start), least)
     high = (median - least).nan_to_num(nan=0.0, posinf=0.0).clamp(min=0.0)
     largest = torch.maximum(median.abs(), least.abs())
     return high, torch.where(largest.isfinite(), largest, 0.0)
@@ -142,15 +150,6 @@ def _points(surface: Surface) -> Tensor:
 
 
 C = TypeVar("C", bound=Component)
-
-
-def _part(component: C, first: int, end: int) -> C:
-    """Some of its runs."""
-
-    def of_part(number: Any, name: str) -> Any:
-        return number[first:end] if isinstance(number, Tensor) and number.numel() > 1 else number
-
-    return map_numbers(component, of_part)
 
 
 def _distinct(component: C) -> tuple[C, Tensor | None]:

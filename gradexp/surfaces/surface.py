@@ -117,6 +117,8 @@ def check_domain(domain: Any) -> None:
             raise Mistake("domain", domain, "must be a list of pairs [low, high], one a dimension")
         if not -math.inf < pair[0] < pair[1] < math.inf:
             raise Mistake("domain", domain, "each low must be below its high, both finite")
+    if not math.isfinite(math.hypot(*(high - low for low, high in pairs))):
+        raise Mistake("domain", domain, "must be of a finite diameter")
 
 
 class Convex(Surface):

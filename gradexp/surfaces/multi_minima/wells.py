@@ -108,7 +108,8 @@ class TwoBowls(MultiMinima):
 
     @property
     def complete(self) -> bool:
-        return self._bottoms() is not None
+        known = self._bottoms()
+        return known is not None and not bool(known[0].isnan().any())
 
     @property
     def stationary_points(self) -> tuple[StationaryPoint, ...]:
@@ -158,8 +159,8 @@ class TwoBowls(MultiMinima):
         return (left + right) / 2
 
     def _bottoms(self) -> tuple[Tensor, Tensor] | None:
-        """The two minima's places on the x-axis, or None where a well is so wide, or so shallow,
-        that they are not two.
+        """The two minima's places on the x-axis; NaN where a well is so wide, or so shallow, that
+        they are not two, or None where that is so of all runs.
 
         By mean shift (Fukunaga and Hostetler, 1975): each is the average of the centres, weighted
         by the pull of their wells there.
@@ -174,8 +175,10 @@ class TwoBowls(MultiMinima):
             ends.append(x)
         left, right = ends
         found = [(x - self._shifted(x)).abs() <= 1e-14 for x in ends]
-        apart = bool((found[0] & found[1] & (left < -1) & (right > 1)).all())
-        return (left, right) if apart else None
+        apart = found[0] & found[1] & (left < -1) & (right > 1)
+        if not bool(apart.any()):
+            return None
+        return torch.where(apart, left, math.nan), torch.where(apart, right, math.nan)
 
 
 def _plain(number: Tensor) -> Number:
