@@ -167,7 +167,7 @@ def test_a_run_in_two_folders_counts_once(gradexp: Gradexp, tmp_path: Path) -> N
     swept(gradexp, "t", "optimizer.lr=0.3,0.4,-1")
     both = gather([tmp_path / "s", tmp_path / "t"])
     assert sorted(both.runs["optimizer.lr"]) == [0.1, 0.2, 0.3, 0.4]
-    assert "; 1 job failed, left out; 1 run again in another folder, left out" in both.behind()
+    assert "; 1 job failed, left out; 1 run again the same as another, left out" in both.behind()
     alone = gather([tmp_path / "s" / "0", tmp_path / "s" / "1", tmp_path / "s" / "0"])
     assert (len(alone.runs), alone.doubled) == (2, 0)
     shutil.copytree(tmp_path / "s" / "1", tmp_path / "copy")

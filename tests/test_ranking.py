@@ -4,13 +4,16 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gradexp.analysis.metric import Metric, by_name, usual_metric
 from gradexp.comparison.arrivals import Arrivals
 from gradexp.comparison.effects import differences
 from gradexp.comparison.forgiveness import bands
+from gradexp.comparison.gathering import gather
 from gradexp.comparison.optimizers import optimizers
+from gradexp.comparison.profiles import by_surface, profiles, targets
 from gradexp.comparison.ranking import RANKS, Rank
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import speed
@@ -119,7 +122,7 @@ def test_a_learning_rate_at_which_none_arrives_is_in_no_band() -> None:
     assert table is not None
     (row,) = table.frame.to_dict("records")
     assert (row["high"], row["open_high"], row["open_low"]) == (pytest.approx(0.2), False, True)
-    assert "whose PAR10 is within a factor of 2" in table.footer
+    assert "with a PAR10 within a factor of 2" in table.footer
 
 
 def test_runs_that_are_lost_are_worse_than_all_others_however_low_they_got() -> None:
@@ -146,15 +149,25 @@ def test_runs_that_are_lost_are_worse_than_all_others_however_low_they_got() -> 
 
 
 def test_what_runs_are_compared_by_where_nobody_says_what() -> None:
-    gaps, gradients = ["steps_to_gap.0.001", "steps_to_gap.1e-06"], ["steps_to_gradient.1e-06"]
-    both = [*gaps, *gradients]
+    gaps = {"steps_to_gap.0.001": [3, 4], "steps_to_gap.1e-06": [None, 9]}
+    gradients = {"steps_to_gradient.1e-06": [None, 9]}
+    both = gaps | gradients
     assert usual_metric(both, knows_minimum=True) == Metric("steps_to_gap.1e-06")
     # A gradient vanishes at a bad minimum, too: where the least value is known, it says nothing.
     assert usual_metric(gradients, knows_minimum=True) == Metric("loss_gap")
     assert usual_metric(gradients, knows_minimum=False) == Metric("steps_to_gradient.1e-06")
-    assert usual_metric([], knows_minimum=False) == Metric("final_loss")
-    counted = [*both, "evaluations_to_gap.0.001"]
+    assert usual_metric({}, knows_minimum=False) == Metric("final_loss")
+    counted = both | {"evaluations_to_gap.0.001": [30, 40]}
     assert usual_metric(counted, knows_minimum=True) == Metric("evaluations_to_gap.0.001")
+    # What two of five reach, as noise may let them, is no measure of all; nor what those on one
+    # surface cannot reach, such as in single precision.
+    few = {"steps_to_gap.0.001": [1] * 5, "steps_to_gap.1e-06": [9, 9, None, None, None]}
+    assert usual_metric(few, knows_minimum=True) == Metric("steps_to_gap.0.001")
+    most = {"steps_to_gap.0.001": [1] * 5, "steps_to_gap.1e-06": [9, 9, 9, 9, None]}
+    assert usual_metric(most, knows_minimum=True) == Metric("steps_to_gap.1e-06")
+    surfaces = np.array([0, 0, 0, 0, 1])
+    found = usual_metric(most, knows_minimum=True, groups=surfaces)
+    assert found == Metric("steps_to_gap.0.001")
     figures = {"steps": 3, "steps_to_gap": {"0.1": 1, "0.01": None}}
     assert dict(by_name(figures)) == {"steps": 3, "steps_to_gap.0.1": 1, "steps_to_gap.0.01": None}
 
@@ -173,3 +186,118 @@ def test_rank_on_the_command_line(gradexp: Gradexp, tmp_path: Path) -> None:
     status, out, err = gradexp("compare", "s", "--rank", "ert", "--metric", "final_loss")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("gradexp: --rank=ert: ranks by when runs arrived")
+
+
+def test_pairs_that_are_not_decided_decide_nothing() -> None:
+    # Of one run each given 500, 1000 and 4000 steps: the same way, cut off. 2000 steps it takes.
+    rows: Rows = [
+        {"steps": budget, "seed": seed, GAP: 2000.0 if budget == 4000 else math.nan,
+         "metrics.steps": min(budget, 2000), "outcome": "converged" if budget == 4000 else "budget"}
+        for budget in (500, 1000, 4000)
+        for seed in range(6)
+    ]  # fmt: skip
+    table = differences(sample(rows, ("steps",), ("seed",)))
+    assert table is not None
+    assert table.title.startswith("Beside the best by PAR10, 2000: steps=4000")
+    for row in table.frame.to_dict("records"):
+        assert (row["pairs"], row["slower"], row["faster"]) == (6, 0, 0)
+        assert (row["least"], row["most"]) == (row["steps"] / 2000, math.inf)
+    shown = table.shown["steps ÷ best's"]
+    assert [text[:5].strip() for text in shown] == [
+        "≥\N{NO-BREAK SPACE}0.2",
+        "≥\N{NO-BREAK SPACE}0.5",
+    ]
+
+
+def test_where_one_half_is_lost_and_the_other_wins_there_is_no_middle() -> None:
+    rows: Rows = [
+        {"lr": lr, "seed": seed, GAP: 10.0 if arrives else math.nan,
+         "outcome": "converged" if arrives else "diverged", "steps": 100}
+        for lr, first in ((0.1, True), (0.2, False))
+        for seed in range(8)
+        for arrives in [(seed < 4) == first]
+    ]  # fmt: skip
+    table = differences(sample(rows, ("lr",), ("seed",)))
+    assert table is not None
+    (row,) = table.frame.to_dict("records")
+    assert (row["pairs"], row["slower"], row["faster"]) == (8, 4, 4)
+    assert math.isnan(row["median"])
+    assert table.shown["steps ÷ best's"].tolist() == [""]
+
+
+def test_a_run_that_stopped_at_its_goal_may_still_arrive() -> None:
+    # Its limit on the gradient stopped it at a gap of 1e-5, before 1e-6.
+    rows: Rows = [
+        {"lr": 0.1, "seed": seed, "outcome": "converged", "metrics.steps": 40,
+         "metrics.steps_to_gap.0.001": 20.0, GAP: math.nan}
+        for seed in range(4)
+    ]  # fmt: skip
+    rows += [{**row, "lr": 0.2, "metrics.steps_to_gap.0.001": math.nan} for row in rows]
+    some = sample(rows, ("lr",), ("seed",))
+    medians = dict(zip(speed(some).shown["lr"], speed(some).shown["median steps"], strict=True))
+    assert medians == {"0.1": "> 40", "0.2": "∞"}  # the others rest at another minimum
+
+
+def test_solvers_that_share_no_surface_are_not_compared() -> None:
+    rows: Rows = [
+        {"surface": surface, "optimizer": name, "optimizer.lr": lr, "seed": seed, GAP: 10.0 * lr}
+        for surface, name in (("s", "a"), ("t", "b"))
+        for lr in (1.0, 2.0)
+        for seed in range(3)
+    ]
+    some = sample(rows, ("surface", "optimizer", "optimizer.lr"), ("seed",))
+    assert profiles(some) is None
+    assert targets(some) is None
+    table = optimizers(some)
+    assert table is not None
+    assert "no two of them were run on one surface" in table.footer
+
+
+def test_surfaces_whose_numbers_look_alike_are_told_apart() -> None:
+    rows: Rows = [
+        {"surface.k": k, "optimizer": name, "seed": seed, GAP: step, "steps": 100}
+        for k, step in ((1000.1, 10.0), (1000.2, 20.0))
+        for name in ("a", "b")
+        for seed in range(2)
+    ]
+    table = by_surface(sample(rows, ("surface.k", "optimizer"), ("seed",)))
+    assert table is not None
+    assert table.frame[["1000.1", "1000.2"]].to_numpy().tolist() == [[10.0, 20.0]] * 2
+
+
+def test_runs_that_chance_does_not_touch_count_once(gradexp: Gradexp, tmp_path: Path) -> None:
+    # Of one start and without noise a seed changes nothing.
+    run = ["run", "-m", "surface=sphere", "optimizer.lr=0.1,0.2", "seed=range(12)", "steps=100"]
+    assert gradexp(*run, "log=none", "hydra.sweep.dir=s")[0] == 0
+    some = gather([tmp_path / "s"])
+    assert (len(some.runs), some.repeats, some.doubled) == (2, (), 22)
+    assert "22 runs again the same as another, left out" in some.behind()
+    assert some.older == 0
+    assert differences(some) is None
+
+
+def test_a_poorer_copy_of_a_sweep_takes_nothing_away(gradexp: Gradexp, tmp_path: Path) -> None:
+    run = ["run", "-m", "surface=sphere", "optimizer.lr=0.1,0.2", "steps=100", "log=none"]
+    assert gradexp(*run, "hydra.sweep.dir=rich")[0] == 0
+    assert gradexp(*run, "record.tolerances=[]", "hydra.sweep.dir=poor")[0] == 0
+    for order in (["rich", "poor"], ["poor", "rich"]):
+        some = gather([tmp_path / name for name in order])
+        assert (some.metric, len(some.runs)) == (Metric("steps_to_gap.1e-09"), 2)
+
+
+def test_what_ended_by_older_rules_is_named(gradexp: Gradexp, tmp_path: Path) -> None:
+    run = ["run", "-m", "surface=sphere", "optimizer.lr=0.1,0.2", "steps=100", "log=none"]
+    assert gradexp(*run, "hydra.sweep.dir=s")[0] == 0
+    rows = pd.read_parquet(tmp_path / "s" / "runs.parquet")
+    rows.drop(columns="run.format").to_parquet(tmp_path / "s" / "runs.parquet")
+    told = gather([tmp_path / "s"]).behind()
+    assert "2 runs made by an older gradexp, which ended runs by other rules" in told
+
+
+def test_metrics_that_are_neither_better_nor_worse(gradexp: Gradexp, tmp_path: Path) -> None:
+    run = ["run", "-m", "surface=sphere", "optimizer.lr=0.1,0.2", "steps=100", "log=none"]
+    assert gradexp(*run, "hydra.sweep.dir=s")[0] == 0
+    status, out, err = gradexp("compare", "s", "--metric", "rate_r2")
+    assert (status, out) == (2, "")
+    assert err == "gradexp: --metric=rate_r2: tells nothing of better or worse\n"
+    assert gradexp("compare", "s", "--metric", "steps_to_gap.1e-6")[0] == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,9 @@ first."""
 
 HITTING_TIMES = tuple(f"{unit}_to_{goal}." for goal in _GOALS for unit in _UNITS)
 """How the names begin of metrics that say when something was reached."""
+
+
+_NEITHER = ("displacement", "rate_from", "rate_r2", "best_step")
 
 
 class Metric(NamedTuple):
@@ -48,6 +51,11 @@ class Metric(NamedTuple):
         return "_to_gap." in self.name or self.name == "loss_gap"
 
     @property
+    def ranks(self) -> bool:
+        """Whether less of it is better; of the others neither more nor less is."""
+        return self.name not in _NEITHER
+
+    @property
     def label(self) -> str:
         """Its name for a person."""
         if self.is_arrival:
@@ -71,24 +79,49 @@ class Metric(NamedTuple):
         return np.where(lost, np.inf, figures)
 
 
-def usual_metric(names: Collection[str], knows_minimum: bool) -> Metric:
+def usual_metric(reached: Mapping[str, Any], knows_minimum: bool, groups: Any = None) -> Metric:
     """What runs are compared by where nobody says what.
 
-    The steps, or evaluations of the gradient, to the least tolerance that any of them reached: of
-    the loss gap where a minimum is known, else of the gradient norm. Where none reached one, the
-    loss gap, or the final loss.
+    The steps, or evaluations of the gradient, to a tolerance: of the loss gap where a minimum is
+    known, else of the gradient norm. It is the least tolerance that was reached by half of those
+    runs that reached the largest one, on each surface where some did: what a few reach by chance
+    tells nothing of the others. Where none reached one, the loss gap, or the final loss.
 
     Args:
-        names: the metrics that some run has.
+        reached: what each run has of each metric, ``(N,)`` by name; NaN or None where it has none.
         knows_minimum: whether the minimum of some run's surface is known.
+        groups: ``(N,)``: the surface of each run; all have one if None.
     """
     goal = "gap" if knows_minimum else "gradient"
     for unit in _UNITS:
         start = f"{unit}_to_{goal}."
-        reached = [name for name in names if name.startswith(start)]
-        if reached:
-            return Metric(min(reached, key=lambda name: float(name.removeprefix(start))))
+        names = [name for name in reached if name.startswith(start)]
+        names.sort(key=lambda name: float(name.removeprefix(start)))
+        there = [np.isfinite(np.asarray(reached[name], float)) for name in names]
+        if not there or not there[-1].any():
+            continue
+        groups = np.zeros(len(there[-1])) if groups is None else groups
+        places = [groups == place for place in set(groups[there[-1]].tolist())]
+        for name, some in zip(names, there, strict=True):
+            if all(2 * some[place].sum() >= there[-1][place].sum() for place in places):
+                return Metric(name)
     return Metric("loss_gap" if knows_minimum else "final_loss")
+
+
+def named(name: str, known: Iterable[str]) -> str | None:
+    """The metric that a person calls so, however its tolerance is written; None where there is
+    none."""
+    name = name.removeprefix(COLUMN)
+    return next((one for one in known if name == one or _same_tolerance(name, one)), None)
+
+
+def _same_tolerance(name: str, other: str) -> bool:
+    """Whether two names are the same but for how a tolerance is written."""
+    (one, _, tolerance), (two, _, its) = name.partition("."), other.partition(".")
+    try:
+        return one == two and float(tolerance) == float(its)
+    except ValueError:
+        return False
 
 
 def by_name(figures: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:

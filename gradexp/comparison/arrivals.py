@@ -1,10 +1,10 @@
 """Steps, or evaluations of the gradient, to a tolerance, of runs of which not all arrive.
 
 A run that used all its steps, on its way or moved by noise, might have arrived later: it is
-censored there. One that ended otherwise (diverged, at rest or going round somewhere else) never
-arrives, however long one waits:
-it counts among the runs for ever. Neither is left out, and neither counts as having arrived at the
-end of its steps.
+censored there; so is one that came to rest within the loosest tolerance, for it stopped at the goal
+as far as its limits go. One that ended otherwise (diverged, at rest or going round somewhere else)
+never arrives, however long one waits: it counts among the runs for ever. Neither is left out, and
+neither counts as having arrived at the end of its steps.
 """
 
 from __future__ import annotations
@@ -41,15 +41,23 @@ class Arrivals(NamedTuple):
         return Arrivals(self.at[rows], self.known[rows], self.spent[rows])
 
 
-def arrivals(runs: Columns, column: str) -> Arrivals:
-    """Those of runs, by a column ``metrics.steps_to_…`` or ``metrics.evaluations_to_…``, or of
-    other steps."""
+def arrivals(runs: Columns, column: str, loosest: str | None = None) -> Arrivals:
+    """Those of runs.
+
+    Args:
+        runs: with their columns.
+        column: ``metrics.steps_to_…`` or ``metrics.evaluations_to_…``, or of other steps.
+        loosest: the same of the largest tolerance, if there is one.
+    """
     at = np.asarray(runs[column], float)
     at = np.where(np.isnan(at), np.inf, at)
     evaluations = column.startswith("metrics.evaluations_to_")
     made = np.asarray(runs["metrics.evaluations" if evaluations else "metrics.steps"], float)
     arrived = np.isfinite(at)
-    cut_off = np.isin(np.asarray(runs["outcome"], str), ("budget", "noise_floor"))
+    outcome = np.asarray(runs["outcome"], str)
+    cut_off = np.isin(outcome, ("budget", "noise_floor"))
+    if loosest is not None:
+        cut_off |= (outcome == "converged") & ~np.isnan(np.asarray(runs[loosest], float))
     known = np.where(arrived, at, np.where(cut_off, made, np.inf))
     return Arrivals(at, known, np.where(arrived, at, made))
 

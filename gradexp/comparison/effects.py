@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -16,7 +15,7 @@ from gradexp.analysis.quartiles import median
 from gradexp.comparison.profiles import problem_keys, solvers, speeds
 from gradexp.comparison.ranking import arrived
 from gradexp.comparison.sample import Sample, Setting
-from gradexp.comparison.table import Table, number, spread, texts
+from gradexp.comparison.table import Table, interval, number, spread, texts
 
 _FACTORS = 8
 """Of more, those with the largest effects are paired."""
@@ -55,6 +54,7 @@ def explained(sample: Sample) -> Table | None:
     }
     told = f"{sample.behind()}; shares of variance; a pair's is beyond those of both alone; "
     told += f"of {of} over the {there:,} runs that have it"
+    told += "; of keys that were not crossed with each other the shares overlap"
     return Table("effects", "What decides", frame, pd.DataFrame(shown), told)
 
 
@@ -89,7 +89,7 @@ def explained_by_surface(sample: Sample) -> Table | None:
         f"runs with {label}": frame["runs"].map(str),
     }
     told = f"{sample.behind()}; shares of variance on each surface, of logarithms where all are "
-    told += "positive"
+    told += "positive; of keys that were not crossed with each other they overlap"
     return Table(
         "effects_by_surface", "What decides on each surface", frame, pd.DataFrame(shown), told
     )
@@ -199,41 +199,33 @@ def differences(sample: Sample) -> Table | None:
     measure, measured = _measured(sample, ordered, across)
     series = []
     for _, runs in ordered[: _RIVALS + 1]:
-        values = sample.comparable(metric)[runs.rows]
         index = pd.MultiIndex.from_frame(runs.frame()[keys].astype(str))
-        series.append(pd.Series(values, index=index).groupby(level=keys).first())
+        values = sample.comparable(metric)[runs.rows]
+        known = sample.arrivals.known[runs.rows] if sample.rank else values
+        both = pd.DataFrame({"value": values, "known": known}, index=index)
+        series.append(both.groupby(level=keys).first())
     rows = []
     rivals = zip(ordered[1:], series[1:], measured[1:], strict=False)
     for (setting, _), other, figure in rivals:
         together = pd.concat([series[0], other], axis=1, join="inner").to_numpy(float)
-        best, rival = together.T
-        with np.errstate(invalid="ignore", divide="ignore"):
-            compared = rival / best if metric.is_arrival else rival - best
-        compared = compared[~np.isnan(compared)]
-        low, high, coverage = median_interval(compared)
-        rows.append(
-            {
-                **setting,
-                "measure": figure,
-                "pairs": len(together),
-                "slower": int((rival > best).sum()),
-                "faster": int((rival < best).sum()),
-                "median": median(compared),
-                "low": low,
-                "high": high,
-                "coverage": coverage,
-            }
-        )
+        if len(together):
+            compared = (_ratios if sample.rank else _differences)(*together.T)
+            rows.append(
+                {**setting, "measure": figure, **_compared(*compared, 1.0 if sample.rank else 0.0)}
+            )
+    if not rows:
+        return None
     frame = pd.DataFrame(rows)
     of = f"{metric.unit} ÷ best's" if metric.is_arrival else f"{metric.label} - best's"
-    parts = zip(frame["median"], frame["low"], frame["high"], strict=True)
+    columns = ("least", "most", "low", "high")
+    parts = zip(*(frame[column] for column in columns), strict=True)
     shown: dict[str, Any] = {
         **texts(frame, list(ordered[0][0])),
         measure: [number(figure, 3 if across else 6) for figure in frame["measure"]],
         "pairs": frame["pairs"].map(str),
         "worse in": frame["slower"].map(str),
         "better in": frame["faster"].map(str),
-        of: [spread(*part, partial(number, digits=3)) for part in parts],
+        of: [_between(*part) for part in parts],
         "covered with": [_percent(share) for share in frame["coverage"]],
     }
     best_values = ", ".join(f"{key}={number(value)}" for key, value in ordered[0][0].items())
@@ -241,14 +233,106 @@ def differences(sample: Sample) -> Table | None:
     if sample.rank:
         some = sample.arrivals.take(ordered[0][1].rows)
         title += f" ({arrived(some.arrived, len(some.at))} arrived)"
-    told = f"pairs share {', '.join(keys)}; median over the pairs with its exact interval, and how "
-    told += f"many per cent of such intervals cover it (at least {100 * CONFIDENCE:.0f}; none of "
-    told += "fewer than 6 pairs)"
+    told = f"pairs share {', '.join(keys)}"
+    told += ", and one of both arrived" if sample.rank else ""
+    told += "; median over the pairs with its exact interval, and how many per cent of such "
+    told += f"intervals cover it (at least {100 * CONFIDENCE:.0f}; none of fewer than 6 pairs) "
+    told += (
+        "of two settings that were chosen before; the best was chosen by these runs, so that it "
+    )
+    told += "looks better here than it is"
+    if len(ordered) > _RIVALS + 1:
+        told += f"; the next {_RIVALS} of {len(ordered) - 1:,} settings"
     if across:
         told += f"; relative speed: the fastest's {metric.unit} on a problem ÷ its own"
     elif sample.rank:
         told += f"; {sample.rank.explained()}"
     return Table("differences", title, frame, pd.DataFrame(shown), told)
+
+
+def _ratios(
+    best: np.ndarray, best_known: np.ndarray, rival: np.ndarray, rival_known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rival's steps ÷ the best's, of those pairs of which one arrived: what each is at least,
+    and at most, as far as that is known where the other was cut off.
+
+    Args:
+        best: ``(N,)``, when it arrived; infinite where it did not.
+        best_known: up to when that is known.
+        rival: likewise.
+        rival_known: likewise.
+    """
+    some = np.isfinite(best) | np.isfinite(rival)
+    best, best_known, rival, rival_known = (
+        part[some] for part in (best, best_known, rival, rival_known)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exact = np.where((best == 0) & (rival == 0), 1.0, rival / best)
+        at_least, at_most = rival_known / best, rival / best_known
+    both = np.isfinite(best) & np.isfinite(rival)
+    least = np.where(both, exact, np.where(np.isfinite(best), at_least, 0.0))
+    most = np.where(both, exact, np.where(np.isfinite(best), np.inf, at_most))
+    return least, most
+
+
+def _differences(
+    best: np.ndarray, best_known: np.ndarray, rival: np.ndarray, rival_known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rival's figures less the best's, of those pairs of which one has a figure; see
+    `_ratios`."""
+    some = np.isfinite(best) | np.isfinite(rival)
+    apart = rival[some] - best[some]
+    return apart, apart
+
+
+def _compared(least: np.ndarray, most: np.ndarray, alike: float) -> dict[str, Any]:
+    """What pairs say.
+
+    Args:
+        least: ``(N,)``, what each is at least.
+        most: at most.
+        alike: what it is where both are the same.
+    """
+    low, _, coverage = median_interval(least)
+    high = median_interval(most)[1]
+    at_least, at_most = _middle(least, alike), _middle(most, alike)
+    return {
+        "pairs": len(least),
+        "slower": int((least > alike).sum()),
+        "faster": int((most < alike).sum()),
+        "median": at_least if at_least == at_most else math.nan,
+        "least": at_least,
+        "most": at_most,
+        "low": low,
+        "high": high,
+        "coverage": coverage,
+    }
+
+
+def _middle(values: np.ndarray, alike: float) -> float:
+    """The median of ratios, or of differences; NaN halfway between infinitely more and infinitely
+    less."""
+    middle = median(values)
+    if math.isinf(middle) and alike == 1:
+        with np.errstate(divide="ignore"):
+            return math.nan if math.isinf(median(1 / values)) else middle
+    return middle
+
+
+def _between(least: float, most: float, low: float, high: float) -> str:
+    """A median that is known to lie between two values, with its interval."""
+
+    def text(value: float) -> str:
+        return number(value, digits=3)
+
+    if math.isnan(least) or math.isnan(most):
+        return ""
+    if least == most:
+        return spread(least, low, high, text)
+    told = f"≤ {text(most)}" if least == 0 else f"≥ {text(least)}"
+    if least > 0 and most < math.inf:
+        told = f"{text(least)} to {text(most)}"
+    return told if math.isnan(low) else interval(told, text(low), text(high))
 
 
 def _measured(

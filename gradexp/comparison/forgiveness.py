@@ -20,8 +20,8 @@ def bands(sample: Sample) -> Table | None:
     """The band of learning rates within a factor of two of the best, by each other setting.
 
     Its ends are where what settings are ranked by, as a broken line through the learning rates of
-    the sweep, both logarithmic, passes twice the least; next to a learning rate at which no run
-    arrives, the last one at which one does.
+    the sweep, both logarithmic, passes twice the least; next to a learning rate at which fewer than
+    half of the runs arrive, the last one at which half do.
 
     Returns:
         None where the learning rate was not swept, or runs are not compared by steps.
@@ -58,23 +58,24 @@ def bands(sample: Sample) -> Table | None:
         for end, told in (("best", "best lr/(1 - β)"), ("low", "from"), ("high", "to")):
             head = told if end == "best" else f"{told} /(1 - β)"
             shown[head] = [number(value) for value in frame[f"effective_{end}"]]
-    told = f"{sample.behind()}; learning rates whose {rank} is within a factor of {FACTOR:g} of "
-    told += "the least; ≤ and ≥: it may go on, beyond the swept ones or the budget; stable below: "
-    told += f"by theory, at the minimizers reached; {sample.rank.explained()}"
+    told = f"{sample.behind()}; learning rates at which half of the runs or more arrive, with a "
+    told += f"{rank} within a factor of {FACTOR:g} of the least; ≤ and ≥: it may go on, beyond the "
+    told += "swept ones or the budget; stable below: by theory, at the minimizers reached; "
+    told += sample.rank.explained()
     return Table(
         "bands", "How forgiving: the band of learning rates", frame, pd.DataFrame(shown), told
     )
 
 
 def by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The learning rates of runs, ascending; what each is ranked by, infinite where none arrives;
-    and up to which step it is known that those did not arrive that did not: see `band`."""
+    """The learning rates of runs, ascending; what each is ranked by, infinite where fewer than half
+    arrive; and up to which step it is known that those did not arrive that did not: see `band`."""
     assert sample.rank is not None
     rates, expected, seen = [], [], []
     for value, group in sample.groups([LR], runs):
         some = sample.arrivals.take(group.rows)
         rates.append(float(value[LR]))
-        expected.append(sample.rank.figure(some))
+        expected.append(sample.rank.usable(some))
         seen.append(float(some.known[np.isinf(some.at)].min(initial=math.inf)))
     return np.array(rates), np.array(expected), np.array(seen)
 

@@ -12,13 +12,13 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric, usual_metric
+from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric, named, usual_metric
 from gradexp.comparison.ranking import RANKS, USUAL
 from gradexp.comparison.sample import BUDGET, LR, MOMENTUM, Sample
 from gradexp.comparison.where import UnknownName, Unreadable, rows_where
 from gradexp.environment_gate import guarded_environment
 from gradexp.mistakes import Mistake, nearest
-from gradexp.results import is_override, jobs_of, read_runs, swept_keys
+from gradexp.results import FORMAT, is_override, jobs_of, read_runs, swept_keys
 from gradexp.yaml_files import read_config
 
 _STARTS = ("init", "init.point", "init.center", "init.angle", "init.index")
@@ -89,8 +89,15 @@ def gather(
             raise Mistake("--by", key, f"no run was told it; {nearest(key, swept)}")
     setting = tuple(by) or tuple(key for key in swept if not _is_repeat(key))
     repeats = tuple(key for key in swept if key not in setting)
+    if "run.identity" in ended:  # such as those that differ in a seed that nothing depends on
+        same = [*setting, "run.identity"]
+        again = ended["run.identity"].notna() & ended.duplicated(same)
+        doubled, ended = doubled + int(again.sum()), ended[~again]
+        repeats = tuple(key for key in repeats if ended[key].nunique(dropna=False) > 1)
+    written = ended.get("run.format", pd.Series(None, ended.index, dtype=object))
+    older = int((written != FORMAT).sum())
     left_out = failed, missing, doubled, unknown
-    return Sample(ended, *left_out, setting, repeats, chosen, rank or USUAL)
+    return Sample(ended, *left_out, setting, repeats, chosen, rank or USUAL, older)
 
 
 def _whole_key(key: str, runs: pd.DataFrame) -> str:
@@ -137,7 +144,8 @@ def _joined(folders: Sequence[Path]) -> _Joined:
     """The runs of all folders; what one of them was not told is filled in from its configs."""
     once = list({folder.resolve(): folder for folder in folders}.values())
     tables = [(folder, read_runs(folder)) for folder in once]
-    tables.sort(key=lambda table: -len(table[1]))  # where a run is double, the larger one has it
+    # Where a run is double, the folder has it that knows more of it, or is larger.
+    tables.sort(key=lambda table: (-len(_hitting_times(table[1])), -len(table[1])))
     keys = dict.fromkeys(key for _, runs in tables for key in runs.columns if is_override(key))
     wanted = [*keys, *(key for key in (LR, MOMENTUM, BUDGET) if key not in keys)]
     for folder, runs in tables:
@@ -154,17 +162,16 @@ def _joined(folders: Sequence[Path]) -> _Joined:
     twice = apart & first.notna() & (first != source)
     joined = joined[apart & ~twice].reset_index(drop=True)
     only_filled = [key for key in wanted if key not in keys and bool(joined[key].isna().all())]
+    own = [number for number in range(len(tables)) if (~twice & (source == number)).any()]
+    some = [tables[number] for number in own]  # what a copy of a sweep lacks, the sweep lacks
     lacking = [
         name
-        for name in joined.columns
-        if name.removeprefix(COLUMN).startswith(HITTING_TIMES)
-        and not all(name.replace("evaluations", "steps", 1) in runs for _, runs in tables)
+        for name in _hitting_times(joined)
+        if not all(name.replace("evaluations", "steps", 1) in runs for _, runs in some)
     ]  # that one of them did not record says nothing of what it reached
     joined = joined.drop(columns=[*only_filled, *lacking])
     for key in (key for key in joined.columns if is_override(key)):
         joined[key] = _one_kind(joined[key])
-    own = [number for number in range(len(tables)) if (~twice & (source == number)).any()]
-    some = [tables[number] for number in own]  # what a copy of a sweep lacks, the sweep lacks
     missing = sum(max((jobs_of(folder) or 0) - len(runs), 0) for folder, runs in some)
     never = tuple(key for key in wanted if key not in keys)
     incidental = tuple(
@@ -174,6 +181,12 @@ def _joined(folders: Sequence[Path]) -> _Joined:
         and all(runs[key].nunique(dropna=False) < 2 for _, runs in tables)
     )
     return _Joined(joined, missing, int(twice.sum()), never, incidental)
+
+
+def _hitting_times(runs: pd.DataFrame) -> list[str]:
+    """The columns that say when something was reached."""
+    names = map(str, runs.columns)
+    return [name for name in names if name.removeprefix(COLUMN).startswith(HITTING_TIMES)]
 
 
 def _one_kind(column: pd.Series) -> pd.Series:
@@ -274,22 +287,17 @@ def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
     """The metric of that name.
 
     Raises:
-        Mistake: there is none.
+        Mistake: there is none, or it tells nothing of better or worse.
     """
     columns = {c.removeprefix(COLUMN): c for c in map(str, runs) if c.startswith(COLUMN)}
     if name is None:
-        there = [short for short, column in columns.items() if runs[column].notna().any()]
-        return usual_metric(there, knows_minimum="loss_gap" in there)
-    for known in columns:
-        if name.removeprefix(COLUMN) == known or _same_tolerance(name.removeprefix(COLUMN), known):
-            return Metric(known)
-    raise Mistake("--metric", name, f"no such figure; {nearest(name, columns)}")
-
-
-def _same_tolerance(name: str, other: str) -> bool:
-    """Whether two names are the same but for how a tolerance is written."""
-    (one, _, tolerance), (two, _, its) = name.partition("."), other.partition(".")
-    try:
-        return one == two and float(tolerance) == float(its)
-    except ValueError:
-        return False
+        there = {short: runs[c].to_numpy() for short, c in columns.items() if runs[c].notna().any()}
+        keys = [k for k in map(str, runs) if k == "surface" or k.startswith("surface.")]
+        groups = runs.groupby(keys, dropna=False).ngroup().to_numpy() if keys else None
+        return usual_metric(there, "loss_gap" in there, groups)
+    found = named(name, columns)
+    if found is None:
+        raise Mistake("--metric", name, f"no such figure; {nearest(name, columns)}")
+    if not Metric(found).ranks:
+        raise Mistake("--metric", name, "tells nothing of better or worse")
+    return Metric(found)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import expected_running_time, quantiles
+from gradexp.comparison.arrivals import expected_running_time, least_quantile, quantiles
 from gradexp.comparison.ranking import Rank, arrived
 from gradexp.comparison.sample import BUDGET, LR, Part, Sample, Setting, counted
 from gradexp.comparison.table import Table, last_part, number, percent, spread, steps, texts
@@ -40,6 +40,7 @@ class _BySteps:
             "runs": len(runs),
             "arrived": some.arrived,
             "median": quantiles(some, (0.5,))[0],
+            "median_at_least": least_quantile(some, 0.5),
             "par10": self._rank.par10(some),
             "ert": expected_running_time(some),
         }
@@ -57,7 +58,10 @@ class _BySteps:
         shares = frame["arrived_of_all"] / frame["runs_of_all"]
         return {
             "arrived": [arrived(some, count) for some, count in counts],
-            f"median {self._unit}": list(frame["median"].map(steps)),
+            f"median {self._unit}": [
+                steps(half) if math.isfinite(half) or math.isinf(least) else f"> {steps(least)}"
+                for half, least in zip(frame["median"], frame["median_at_least"], strict=True)
+            ],
             "PAR10": list(frame["par10"].map(steps)),
             "ERT": list(frame["ert"].map(steps)),
             "÷ best": ["" if math.isnan(v) else steps(v) for v in frame["times_best"]],
@@ -162,6 +166,8 @@ def _row(sample: Sample, judge: _BySteps | _ByMetric, setting: Setting) -> _Judg
 
 def _conditions(sample: Sample, problem: list[str], solver: list[str]) -> str:
     """Whether all optimizers had the same learning rates, starts and steps on each surface."""
+    if all(len(sample.groups(solver, there)) < 2 for _, there in sample.groups(problem)):
+        return "no two of them were run on one surface, so that none is compared with another"
     what = {"learning rates": [LR], ", ".join(sample.repeats): list(sample.repeats)}
     what["budgets"] = [BUDGET] if BUDGET in sample.runs else []
     unlike = [name for name, keys in what.items() if _differ(sample, problem, solver, keys)]

@@ -29,8 +29,7 @@ class Times(NamedTuple):
     dims: np.ndarray
     """``(problems,)``, of the surface; NaN where it is not known"""
     left_out: int
-    """problems that not all solvers were run on, where there are others: nothing is compared on
-    them"""
+    """problems that not all solvers were run on: nothing is compared on them"""
 
 
 def problem_keys(sample: Sample) -> list[str]:
@@ -56,8 +55,6 @@ def times(sample: Sample, metric: Metric) -> Times:
     dims = np.full(count, np.nan) if dims is None else dims
     taken = np.column_stack(columns)
     common = ~np.isnan(taken).any(axis=1)
-    if not common.any():
-        common[:] = True
     problems = problems[common].reset_index(drop=True)
     return Times(solvers, problems, taken[common], dims[common], int((~common).sum()))
 
@@ -86,6 +83,8 @@ def best_first(found: np.ndarray) -> np.ndarray:
 
 
 def _speed(found: np.ndarray) -> np.ndarray:
+    if not len(found):
+        return np.zeros(found.shape[1])
     speed: np.ndarray = (1 / found).mean(axis=0)
     return speed
 
@@ -110,11 +109,14 @@ def profiles(sample: Sample) -> Table | None:
     ρ(τ) of Dolan and Moré, "Benchmarking optimization software with performance profiles" (2002).
 
     Returns:
-        None where there is one surface, or one solver, or runs are not compared by steps.
+        None where there is one surface, or one solver, or no surface that all were run on, or runs
+        are not compared by steps.
     """
     if not sample.spans_surfaces:
         return None
     some = times(sample, sample.metric)
+    if not len(some.problems):
+        return None
     found = ratios(some)
     frame = pd.DataFrame(some.solvers)
     for ratio in _RATIOS:
@@ -153,6 +155,8 @@ def targets(sample: Sample) -> Table | None:
         column.removeprefix(COLUMN) for column in columns if column.startswith(COLUMN + prefix)
     ]
     reached = [times(sample, Metric(name)) for name in names]
+    if not len(reached[0].problems):
+        return None
     most = max(int(sample.runs[f"metrics.{unit}"].max()), 1)
     budgets = [10**power for power in range(1, int(math.log10(most)) + 1)]
     budgets += [most] if budgets[-1:] != [most] else []
@@ -192,28 +196,37 @@ def by_surface(sample: Sample) -> Table | None:
     """
     if not sample.spans_surfaces or sample.rank is None:
         return None
-    found: dict[str, list[float]] = {}
-    rows: list[dict[str, Any]] = []
-    for values, runs in sample.groups(sample.solver):
-        rows.append(values)
-        for surface, some in sample.groups(sample.problem, runs):
-            name = ", ".join(map(number, surface.values()))
-            column = found.setdefault(name, [])
-            column += [math.nan] * (len(rows) - 1 - len(column))
-            column.append(sample.rank.figure(sample.arrivals.take(some.rows)))
-    whole = pd.DataFrame(
-        {name: column + [math.nan] * (len(rows) - len(column)) for name, column in found.items()}
-    )
-    finite = whole.fillna(np.inf).clip(lower=1.0)
+    rows = [values for values, _ in sample.groups(sample.solver)]
+    places = [values for values, _ in sample.groups(sample.problem)]
+    ranked = np.full((len(rows), len(places)), np.nan)
+    arrived = np.zeros(ranked.shape, dtype=bool)
+    for row, (_, runs) in enumerate(sample.groups(sample.solver)):
+        for surface, there in sample.groups(sample.problem, runs):
+            some = sample.arrivals.take(there.rows)
+            at = row, next(n for n, place in enumerate(places) if str(place) == str(surface))
+            ranked[at], arrived[at] = sample.rank.of(some), some.arrived > 0
+    finite = np.where(arrived & np.isfinite(ranked), np.maximum(ranked, 1.0), np.inf)
     with np.errstate(invalid="ignore"):
-        speed = (finite.min() / finite).fillna(0.0).mean(axis=1)
-    frame = pd.concat([pd.DataFrame(rows), whole], axis=1)
-    frame = frame.iloc[np.argsort(-speed, kind="stable")].reset_index(drop=True)
+        speed = np.nan_to_num(finite.min(axis=0) / finite).mean(axis=1)
+    order = np.argsort(-speed, kind="stable")
+    names = _told_apart(places)
+    frame = pd.DataFrame([rows[row] for row in order])
+    frame = pd.concat([frame, pd.DataFrame(ranked[order], columns=names)], axis=1)
     shown: dict[str, Any] = texts(frame, sample.solver)
-    for name in found:
+    for name in names:
         shown[name] = ["" if math.isnan(v) else steps(v) for v in frame[name]]
     label, of = sample.rank.label, sample.metric.label
-    told = f"{sample.behind()}; {of}; ∞: no run arrived; the best first, by the mean over surfaces "
+    told = f"{sample.behind()}; {of}; the best first, by the mean over surfaces "
     told += f"of the least {label} ÷ its own; {sample.rank.explained()}"
     title = f"Across surfaces: {label} on each"
     return Table("by_surface", title, frame, pd.DataFrame(shown), told)
+
+
+def _told_apart(places: list[dict[str, Any]]) -> list[str]:
+    """Names of surfaces, their numbers as short as tells them apart."""
+    names: list[str] = []
+    for digits in (4, 9, 17):
+        names = [", ".join(number(value, digits) for value in place.values()) for place in places]
+        if len(set(names)) == len(names):
+            break
+    return names

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradexp.comparison.arrivals import Arrivals, expected_running_time, quantiles
+from gradexp.comparison.arrivals import (
+    Arrivals,
+    expected_running_time,
+    least_quantile,
+    quantiles,
+)
+from gradexp.comparison.table import steps
 
 PENALTY = 10
 """A run that does not arrive counts as one that takes so many times the budget."""
@@ -56,14 +62,18 @@ class Rank:
                 return self.par10(some)
 
     def key(self, some: Arrivals) -> tuple[float, ...]:
-        """What a setting with these runs is sorted by: of equal ones by how many arrived at all,
-        and then how soon half of them did."""
+        """What a setting with these runs is sorted by: `of`, of equal ones PAR10, and then how soon
+        half of them arrived."""
         half = quantiles(some, (0.5,))[0]
         return (self.of(some), self.par10(some), half)
 
-    def figure(self, some: Arrivals) -> float:
+    def drawn(self, some: Arrivals) -> float:
         """What a setting with these runs is drawn at: `of`, infinite where none arrived."""
         return self.of(some) if some.arrived else math.inf
+
+    def usable(self, some: Arrivals) -> float:
+        """The same, infinite where fewer than half arrived."""
+        return self.of(some) if 2 * some.arrived >= len(some.at) else math.inf
 
     def explained(self) -> str:
         """What settings are ranked by, in a sentence."""
@@ -73,9 +83,10 @@ class Rank:
             case "median":
                 return f"median {self.unit} by Kaplan-Meier"
             case _:
+                most = "was given" if self.unit == "steps" else "made"
                 return (
                     f"PAR{PENALTY}: mean {self.unit}, a run that does not arrive counting "
-                    f"{PENALTY} × {self.budget:,.0f}, the most that any was given"
+                    f"{PENALTY} × {self.budget:,.0f}, the most that any {most}"
                 )
 
     def told(self) -> str:
@@ -87,3 +98,12 @@ class Rank:
 def arrived(some: int, count: int) -> str:
     """How many of some runs arrived, with a mark where these are fewer than half."""
     return f"{some}/{count}" + ("\N{NO-BREAK SPACE}†" if 2 * some < count else "")
+
+
+def told_quantile(some: Arrivals, value: float, share: float) -> str:
+    """The steps by which a share of runs has arrived; or what they are more than, where runs that
+    were cut off may still arrive."""
+    if math.isfinite(value):
+        return steps(value)
+    least = least_quantile(some, share)
+    return f"> {steps(least)}" if math.isfinite(least) else "∞"

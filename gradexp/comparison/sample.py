@@ -64,7 +64,7 @@ class Sample:
         runs: a row a run that ended, at least one.
         failed: how many could not be run, and are not among them.
         missing: how many jobs of the sweeps have not ended.
-        doubled: how many are the same as one in another folder, and are counted once.
+        doubled: how many are the same as another one, and are counted once.
         unknown: how many are left out besides, of surfaces whose minimum is not known, where runs
             are compared by their gap to it.
         setting: the config keys that are compared.
@@ -72,6 +72,7 @@ class Sample:
             their values, such as seeds and starts.
         metric: what runs are compared by.
         ranking: by what settings are ranked, of `RANKS`, where that is when something is reached.
+        older: how many runs were made by a gradexp that ended runs by other rules.
     """
 
     runs: pd.DataFrame
@@ -83,6 +84,7 @@ class Sample:
     repeats: tuple[str, ...]
     metric: Metric
     ranking: str = USUAL
+    older: int = 0
 
     @property
     def counts_evaluations(self) -> bool:
@@ -108,7 +110,15 @@ class Sample:
     @cached_property
     def arrivals(self) -> Arrivals:
         """When each run arrived, where that is what runs are compared by."""
-        return arrivals(self.every, self.metric.column)
+        return arrivals(self.every, self.metric.column, self.loosest)
+
+    @cached_property
+    def loosest(self) -> str | None:
+        """The column of the largest tolerance of what runs are compared by."""
+        start = self.metric.column.rpartition("_to_")[0] + "_to_"
+        start += self.metric.name.partition("_to_")[2].partition(".")[0] + "."
+        columns = [name for name in map(str, self.runs) if name.startswith(start)]
+        return max(columns, key=lambda name: float(name.removeprefix(start)), default=None)
 
     @cached_property
     def every(self) -> Part:
@@ -204,7 +214,8 @@ class Sample:
         left_out = (
             (self.failed, "job", "failed, left out"),
             (self.missing, "job", "not ended yet"),
-            (self.doubled, "run", "again in another folder, left out"),
+            (self.doubled, "run", "again the same as another, left out"),
+            (self.older, "run", "made by an older gradexp, which ended runs by other rules"),
             (self.unknown, "run", "of surfaces without a known minimum, left out"),
         )
         some = (f"{counted(count, noun)} {what}" for count, noun, what in left_out if count)

@@ -13,12 +13,10 @@ from gradexp.analysis.metric import Metric
 from gradexp.analysis.outcome import Word
 from gradexp.analysis.quartiles import median
 from gradexp.comparison.arrivals import (
-    Arrivals,
     expected_running_time,
-    least_quantile,
     quantiles,
 )
-from gradexp.comparison.ranking import arrived
+from gradexp.comparison.ranking import arrived, told_quantile
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.table import Table, interval, number, percent, spread, steps, texts
 
@@ -76,7 +74,7 @@ def speed(sample: Sample) -> Table:
             row |= {"arrived": some.arrived, "par10": rank.par10(some)}
             row |= {"ert": expected_running_time(some)}
             parts = ((half, 0.5), (low, 0.25), (high, 0.75))
-            medians.append(interval(*(_told(some, *part) for part in parts)))
+            medians.append(interval(*(told_quantile(some, *part) for part in parts)))
         else:
             low, half, high = sample.quartiles(metric, runs)
             medians.append(spread(half, low, high))
@@ -108,7 +106,8 @@ def speed(sample: Sample) -> Table:
         how += f"runs that ended elsewhere never arrive; {rank.told()}"
     else:
         how += f"; in that of {metric.label} runs that diverged are worse than all others"
-    how += "; rate: of the gradient norm, a step; detour: path length ÷ displacement; reversals: "
+    how += "; loss gap: one that diverged is worse than all others; rate: of the gradient norm, a "
+    how += "step, of the runs that have one; detour: path length ÷ displacement; reversals: "
     how += "moves at more than a right angle to the one before"
     return Table(
         "speed",
@@ -117,12 +116,3 @@ def speed(sample: Sample) -> Table:
         pd.DataFrame(shown),
         f"{sample.behind()}; {how}",
     )
-
-
-def _told(some: Arrivals, value: float, share: float) -> str:
-    """The steps by which a share of runs has arrived; or what they are more than, where runs that
-    were cut off may still arrive."""
-    if math.isfinite(value):
-        return steps(value)
-    least = least_quantile(some, share)
-    return f"> {steps(least)}" if math.isfinite(least) else "∞"

@@ -13,6 +13,7 @@ from gradexp.comparison.sample import LR, Sample
 from gradexp.comparison.table import Table, number, spread, steps, texts
 
 EXCITED = 1.2
+"""Runs that are so many times as fast as predicted are told apart."""
 
 
 def rates(sample: Sample) -> Table | None:
@@ -90,7 +91,7 @@ def edges(sample: Sample) -> Table | None:
         if not len(known):
             continue
         rate, outcome = runs[LR], runs["outcome"]
-        settled = rate[outcome == "converged"]
+        settled = rate[(outcome == "converged") | (outcome == "noise_floor")]
         unsettled = rate[(outcome == "diverged") | (outcome == "cycling")]
         rows.append(
             {
@@ -111,11 +112,12 @@ def edges(sample: Sample) -> Table | None:
         **texts(frame, others),
         "runs": frame["runs"].map(str),
         "stable below": [spread(*part, lambda value: number(value, 4)) for part in parts],
-        "largest lr that converged": [number(value) for value in frame["converged"]],
+        "largest lr that stayed": [number(value) for value in frame["converged"]],
         "least lr that diverged or cycled": [number(value) for value in frame["lost"]],
     }
     told = (
-        "stable below: from the Hessian at the minimizers reached, median and range; a run may be "
+        "stable below: from the Hessian at the minimizers reached, median and range; stayed: "
+        "converged, or at its noise floor; a run may be "
         "lost on its way at a smaller learning rate, and one that jumps may settle elsewhere"
     )
     return Table("edges", "Theory beside measurement: stability", frame, pd.DataFrame(shown), told)

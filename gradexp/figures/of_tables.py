@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from gradexp.comparison import Sample
 from gradexp.comparison.arrivals import quantiles
-from gradexp.comparison.forgiveness import by_rate
 from gradexp.comparison.profiles import best_first, ratios, solvers, times
 from gradexp.comparison.sample import LR, MOMENTUM, Part, counted, having
 from gradexp.figures.choosing import CONTENDERS, is_numeric, names_of, surface_of
@@ -123,7 +122,8 @@ def learning_rates(sample: Sample) -> Figure | None:
         unit = sample.metric.unit
         label = f"{sample.ranked_by()}, {unit}" if sample.repeats else unit
         told += f"; {sample.rank.explained()}" if sample.repeats and sample.rank else ""
-        told += "; where no run arrived there is no point"
+        few = "fewer than half of the runs" if sample.ranking == "median" else "no run"
+        told += f"; where {few} arrived there is no point"
     else:
         told += "; where half of the runs diverged there is no point"
     return draw_learning_rates(
@@ -135,9 +135,10 @@ def learning_rates(sample: Sample) -> Figure | None:
 def _by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray]:
     """The learning rates of runs, ascending, and at each what settings are ranked by; not finite
     where there is none."""
-    if sample.metric.is_arrival:
-        rates, expected, _ = by_rate(sample, runs)
-        return rates, np.maximum(expected, 1.0)
+    if sample.rank:
+        groups = sample.groups([LR], runs)
+        drawn = [sample.rank.drawn(sample.arrivals.take(part.rows)) for _, part in groups]
+        return np.array([setting[LR] for setting, _ in groups], float), np.maximum(drawn, 1.0)
     groups = sample.groups([LR], runs)
     medians = [sample.quartiles(sample.metric, part)[1] for _, part in groups]
     return np.array([setting[LR] for setting, _ in groups], float), np.array(medians)

@@ -3,6 +3,7 @@
 from gradexp.results.loading import Loaded, load, read_runs, swept_keys
 from gradexp.results.run_folder import (
     EVENTS,
+    FORMAT,
     RUN_FILES,
     digest,
     identity,
@@ -18,6 +19,7 @@ from gradexp.results.table import TABLE, is_override, jobs_of, outcome_row, writ
 
 __all__ = [
     "EVENTS",
+    "FORMAT",
     "RUN_FILES",
     "TABLE",
     "Loaded",

@@ -19,7 +19,7 @@ _JOBS = "jobs"
 
 _PARTS = ("metrics", "theory", "run")
 
-_KEPT = ("dim", "minimum", "engine", "device", "dtype", "seconds", "identity", "digest")
+_KEPT = ("format", "dim", "minimum", "engine", "device", "dtype", "seconds", "identity", "digest")
 
 
 def outcome_row(folder: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from gradexp.analysis.metric import Metric, by_name
+from gradexp.analysis.metric import Metric, by_name, named
 from gradexp.mistakes import Mistake, nearest
 from gradexp.sweeps.opening import opened
 
@@ -186,7 +186,8 @@ def _value(result: Any, name: str, direction: str) -> float:
         Mistake: runs have no such metric.
     """
     known = dict(by_name(result.metrics))
-    if name not in known:
+    metric = named(name, known)
+    if metric is None:
         raise Mistake("hydra.sweeper.metric", name, f"no such metric; {nearest(name, known)}")
-    found = float(Metric(name).comparable(known[name], result.outcome))
+    found = float(Metric(metric).comparable(known[metric], result.outcome))
     return found if math.isfinite(found) or direction == "minimize" else -math.inf

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradexp.analysis.metric import COLUMN, Metric, usual_metric
+from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric, usual_metric
 from gradexp.mistakes import as_text
 
 _RANGES = 10
@@ -95,14 +95,19 @@ def ranking(rows: Sequence[Row]) -> Ranking:
     """
     ended = [row for row in rows if row["outcome"] != "failed"]
     several = any((row.get(_TAKEN) or 0) > row["metrics.steps"] for row in ended if _TAKEN in row)
-    names = {
+    names = dict.fromkeys(
         name.removeprefix(COLUMN)
         for row in ended
         for name, value in row.items()
         if name.startswith(COLUMN) and value is not None
+    )
+    kept = [name for name in names if several or not name.startswith("evaluations")]
+    reached = {
+        name: [row.get(COLUMN + name) for row in ended]
+        for name in kept
+        if name.startswith(HITTING_TIMES)
     }
-    names = {name for name in names if several or not name.startswith("evaluations")}
-    metric = usual_metric(names, knows_minimum="loss_gap" in names)
+    metric = usual_metric(reached, knows_minimum="loss_gap" in names)
     rest = Metric("loss_gap" if "loss_gap" in names else "final_loss")
 
     def figure(row: Row, metric: Metric) -> float:
