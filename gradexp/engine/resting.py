@@ -115,7 +115,8 @@ def _is_away(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tensor:
     """Whether steps from where runs stopped grow, or shrink to a place that is away from there: of
     a rule that is linear, which shrinks the gradient by the same factor again and again."""
     found = torch.ones(len(which), dtype=torch.bool, device=which.device)
-    far = AT_REST * diameter(problem.surface)
+    size, eps = diameter(problem.surface), torch.finfo(problem.start.dtype).eps
+    far = AT_REST * size
     for steps in PROBES:
         rest = found.nonzero()[:, 0]
         if not len(rest):
@@ -124,9 +125,12 @@ def _is_away(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tensor:
         start = trace.final_point[:, runs]
         probe = replace(restless(problem.of_runs(runs)), start=start, steps=steps)
         after = run(probe)
+        way = after.path_length.double()
         shrunk = after.final_gradient_norm.double() / trace.final_gradient_norm[runs].double()
-        to_go = after.path_length.double() / (1 - shrunk)  # of a geometric series
-        found[rest] = (after.path_length > 0) & ~((shrunk < 1) & (to_go <= far))
+        shrinks = shrunk < 1
+        to_go = way / (1 - shrunk)  # of a geometric series
+        by_rounding = 0.0 if steps == PROBES[0] else steps * _JITTER * eps * size
+        found[rest] = torch.where(shrinks, ~(to_go <= far), ~(way <= by_rounding))
     return found
 
 
