@@ -18,9 +18,10 @@ from gradexp.comparison.arrivals import (
     least_quantile,
     quantiles,
 )
-from gradexp.comparison.effects import differences, explained, median_interval
+from gradexp.comparison.effects import explained
 from gradexp.comparison.forgiveness import band, bands
 from gradexp.comparison.optimizers import optimizers
+from gradexp.comparison.pairs import differences, median_interval
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import outcomes, share_interval, speed
 from gradexp.comparison.theories import edges, escapes, rates

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from gradexp.analysis.metric import Metric
-from gradexp.comparison.effects import differences, explained, explained_by_surface
+from gradexp.comparison.effects import explained, explained_by_surface
 from gradexp.comparison.forgiveness import bands
 from gradexp.comparison.optimizers import optimizers
+from gradexp.comparison.pairs import differences
 from gradexp.comparison.profiles import by_surface, profiles, ratios, targets, times
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import speed

@@ -9,10 +9,10 @@ import pytest
 
 from gradexp.analysis.metric import Metric, by_name, usual_metric
 from gradexp.comparison.arrivals import Arrivals
-from gradexp.comparison.effects import differences
 from gradexp.comparison.forgiveness import bands
 from gradexp.comparison.gathering import gather
 from gradexp.comparison.optimizers import optimizers
+from gradexp.comparison.pairs import differences
 from gradexp.comparison.profiles import by_surface, profiles, targets
 from gradexp.comparison.ranking import RANKS, Rank
 from gradexp.comparison.sample import Sample

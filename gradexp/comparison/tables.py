@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gradexp.comparison.effects import differences, explained, explained_by_surface
+from gradexp.comparison.effects import explained, explained_by_surface
 from gradexp.comparison.forgiveness import bands
 from gradexp.comparison.optimizers import optimizers
+from gradexp.comparison.pairs import differences
 from gradexp.comparison.profiles import by_surface, profiles, targets
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import outcomes, speed
