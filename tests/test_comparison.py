@@ -172,6 +172,27 @@ def test_what_explains_the_outcome() -> None:
     assert table.frame["outcome"].tolist() == pytest.approx([alone, alone, 1 - 2 * alone])
 
 
+def test_what_explains_nothing_explains_as_much_as_is_said_by_chance() -> None:
+    generator = np.random.default_rng(0)
+    shares: dict[str, list[float]] = {"a": [], "b": [], "pair": []}
+    said = {"a": 5 / 47, "b": 3 / 47, "pair": 15 / 47}  # degrees of freedom, of 48 - 1
+    for _ in range(60):
+        rows: Rows = [
+            {"a": a, "b": b, GAP: 10.0 ** generator.standard_normal()}
+            for a in range(6)
+            for b in range(4)
+            for _ in range(2)
+        ]
+        table = explained(sample(rows, ("a", "b")))
+        assert table is not None
+        for row in table.frame.to_dict("records"):
+            key = "pair" if isinstance(row["and"], str) else row["factor"]
+            shares[key].append(row["speed"])
+            assert row["speed_by_chance"] == pytest.approx(said[key])
+    for key, found in shares.items():
+        assert np.mean(found) == pytest.approx(said[key], abs=4 * np.std(found) / 60**0.5)
+
+
 def test_in_an_uneven_design_a_pair_counts_beyond_the_sum_of_both() -> None:
     # Additive, with cells of different sizes: nothing is left for the pair.
     rows = [

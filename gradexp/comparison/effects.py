@@ -40,10 +40,11 @@ def explained(sample: Sample) -> Table | None:
     pairs = zip(frame["factor"], frame["and"], strict=True)
     shown = {
         "factor": [one if pd.isna(other) else f"{one} × {other}" for one, other in pairs],
-        f"% of {of}": [_percent(value) for value in frame["speed"]],
-        "% of outcome": [_percent(value) for value in frame["outcome"]],
+        f"% of {of}": _percents(frame, "speed"),
+        "% of outcome": _percents(frame, "outcome"),
     }
-    told = f"{sample.behind()}; shares of variance; a pair's is beyond those of both alone; "
+    told = f"{sample.behind()}; shares of variance, in brackets what is explained on average by as "
+    told += "many values that decide nothing; a pair's is beyond those of both alone; "
     told += f"of {of} over the {there:,} runs that have it"
     told += "; of keys that were not crossed with each other the shares overlap"
     return Table("effects", "What decides", frame, pd.DataFrame(shown), told)
@@ -75,12 +76,13 @@ def explained_by_surface(sample: Sample) -> Table | None:
     shown = {
         **texts(frame, list(sample.problem)),
         "factor": list(frame["factor"]),
-        f"% of {label}": [_percent(value) for value in frame["speed"]],
-        "% of outcome": [_percent(value) for value in frame["outcome"]],
+        f"% of {label}": _percents(frame, "speed"),
+        "% of outcome": _percents(frame, "outcome"),
         f"runs with {label}": frame["runs"].map(str),
     }
     told = f"{sample.behind()}; shares of variance on each surface, of logarithms where all are "
-    told += "positive; of keys that were not crossed with each other they overlap"
+    told += "positive, in brackets what is explained on average by as many values that decide "
+    told += "nothing; of keys that were not crossed with each other they overlap"
     return Table(
         "effects_by_surface", "What decides on each surface", frame, pd.DataFrame(shown), told
     )
@@ -115,6 +117,7 @@ def _shares(
             level = levels[key][kept]
             enough = len(level) >= 2 * len(np.unique(level))  # of a value a run, all is explained
             row[name] = _share(target, [level]) if enough else math.nan
+            row[f"{name}_by_chance"] = _by_chance(len(np.unique(level)) - 1, len(level))
         rows.append(row)
     rows.sort(key=lambda row: -np.nan_to_num([row["speed"], row["outcome"]]).sum())
     alone = {row["factor"]: row for row in rows}
@@ -124,6 +127,8 @@ def _shares(
         for name, (kept, target) in targets.items():
             both = [levels[one][kept], levels[other][kept]]
             cells = both[0] * (both[1].max(initial=0) + 1) + both[1]
+            alike = len(np.unique(cells)) - sum(len(np.unique(level)) for level in both) + 1
+            row[f"{name}_by_chance"] = _by_chance(max(alike, 0), len(cells))
             if any(math.isnan(alone[key][name]) for key in pair):
                 row[name] = math.nan
                 continue
@@ -133,8 +138,23 @@ def _shares(
     return rows, positive, int(there.sum())
 
 
-def _percent(share: float) -> str:
-    return "" if math.isnan(share) else f"{100 * share:.1f}"
+def _by_chance(freedom: int, count: int) -> float:
+    """The share of a variance that a grouping explains on average which has nothing to do with it.
+
+    Args:
+        freedom: of the grouping: how many groups there are, less one.
+        count: of values.
+    """
+    return freedom / (count - 1) if count > 1 else math.nan
+
+
+def _percents(frame: pd.DataFrame, name: str) -> list[str]:
+    """Shares with what they would be by chance."""
+    both = zip(frame[name], frame[f"{name}_by_chance"], strict=True)
+    return [
+        "" if math.isnan(share) else f"{100 * share:.1f} ({100 * chance:.1f})"
+        for share, chance in both
+    ]
 
 
 def _share(target: np.ndarray, groups: Sequence[np.ndarray]) -> float:
