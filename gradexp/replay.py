@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradexp.analysis.metric import by_name
 from gradexp.computation import Computed, compute
 from gradexp.engine import Batched
 from gradexp.experiment import Experiment, recorded
 from gradexp.job import versions
 from gradexp.mistakes import Mistake
-from gradexp.results import is_whole, read_run
+from gradexp.results import as_json, is_whole, read_run
 
-FORMAT_OF_STOPS = 2
+FORMAT_OF_STOPS = 3
 """Of the first records whose runs ended as they do now."""
 
 
@@ -41,6 +42,8 @@ def replay(folder: Path) -> Replayed:
     found = compute([_experiment(folder, record)])[0]
     difference = first_difference(expected, found.arrays)
     changed = _since(record, found)
+    if difference is None and not changed and (wrong := _misstated(record, found)):
+        return Replayed(False, wrong)
     if difference is None:
         return Replayed(True, [f"identical: {record['metrics']['steps']} steps", *changed])
     here = {**versions(), "engine": found.engine, "device": found.device}
@@ -96,12 +99,24 @@ def _since(record: Mapping[str, Any], found: Computed) -> list[str]:
     if record.get("format", 0) >= FORMAT_OF_STOPS:
         return []
     told = [
-        "the stop rules changed since: a run now rests only where its moves vanish, too, and "
-        "beside no saddle that it is leaving"
+        "the stop rules changed since: a run now rests only where its moves vanish, too, and where "
+        "it would have stayed"
     ]
     if record["outcome"] != found.outcome.word:
         told.append(f"outcome: was {record['outcome']}, is now {found.outcome.word}")
     return told
+
+
+def _misstated(record: Mapping[str, Any], found: Computed) -> list[str]:
+    """What the record says of a run, but for its trace, that is not so."""
+    was = {"outcome": record["outcome"], **dict(by_name(record["metrics"]))}
+    now = as_json({"outcome": found.outcome.word, **dict(by_name(found.figures))})
+    names = dict.fromkeys([*was, *now])
+    return [
+        f"differs in {name}: was {was.get(name, 'missing')}, is now {now.get(name, 'missing')}"
+        for name in names
+        if name not in was or name not in now or was[name] != now[name]
+    ]
 
 
 def _circumstances(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:

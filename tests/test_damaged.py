@@ -373,9 +373,23 @@ def test_damaged_configs(text: str | None, name: str, gradexp: Gradexp, sweep: P
     assert refused == need
 
 
+def test_a_record_that_says_something_else_of_its_run_is_found(
+    gradexp: Gradexp, sweep: Path
+) -> None:
+    path = sweep / "1" / "run.json"
+    record = json.loads(path.read_text())
+    for change in ({"outcome": "saddle"}, {"metrics": {**record["metrics"], "final_loss": 1.0}}):
+        path.write_text(json.dumps(record | change))
+        status, out, _ = gradexp("replay", "s/1")
+        assert status == 1
+        assert out.startswith(f"differs in {'outcome' if 'outcome' in change else 'final_loss'}: ")
+    path.write_text(json.dumps(record))
+    assert gradexp("replay", "s/1")[0] == 0
+
+
 def test_a_record_without_a_format_is_read(gradexp: Gradexp, sweep: Path) -> None:
     record = json.loads((sweep / "1" / "run.json").read_text())
-    assert record.pop("format") == 2
+    assert record.pop("format") == 3
     record["outcome"] = "plateau"
     (sweep / "1" / "run.json").write_text(json.dumps(record))
     status, out, _ = gradexp("replay", "s/1")

@@ -25,9 +25,10 @@ from gradexp.small_files import read_small
 EVENTS = "events.out.tfevents."
 """How the names of TensorBoard's files begin."""
 
-FORMAT = 2
+FORMAT = 3
 """Of ``run.json``: rises where a reader of the former one would misread it. The first had none; of
-1, runs ended by one small gradient, and cycles were seen in recorded points."""
+1, runs ended by one small gradient, and cycles were seen in recorded points; of 2, a run was at
+rest also where it would have moved on."""
 
 _RECORD = "run.json"
 _TRACE = "trace.npz"
@@ -56,7 +57,7 @@ def write_run(folder: Path, trace: Mapping[str, np.ndarray], record: Mapping[str
     """
     with _whole(folder / _TRACE) as file:
         np.savez(file, allow_pickle=False, **trace)
-    whole = _plain({"format": FORMAT, **record, "digest": digest(trace)})
+    whole = as_json({"format": FORMAT, **record, "digest": digest(trace)})
     text = json.dumps(whole, indent=2, allow_nan=False)
     with _whole(folder / _RECORD) as file:
         file.write(f"{text}\n".encode())
@@ -279,16 +280,16 @@ def digest(trace: Mapping[str, np.ndarray]) -> str:
 
 def identity(settings: Mapping[str, Any]) -> str:
     """SHA-256 of what decides a run's numbers: equal for runs that must come out equal."""
-    text = json.dumps(_plain(settings), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(as_json(settings), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """The value as strict JSON can hold it."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [as_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
