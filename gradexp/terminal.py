@@ -227,7 +227,7 @@ def show_forecast(forecast: Forecast) -> None:
     time = "not known for this launcher"
     if forecast.besides is not None:
         whole = _duration(forecast.steps + forecast.jobs * forecast.besides)
-        parts = f"steps at most {_duration(forecast.steps)}"
+        parts = f"steps {_duration(forecast.steps)} where none ends early"
         time = f"about {whole} ({parts}, {_duration(forecast.besides)} a job besides)"
     table.add_row("time", time)
     room = forecast.jobs * forecast.room

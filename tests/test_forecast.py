@@ -145,7 +145,7 @@ def test_time_is_that_of_the_steps_and_of_the_files(dry_run: DryRun) -> None:
     assert few.steps < 1 < 3600 < many.steps
     assert few.besides is not None
     assert 0 < few.besides < 1
-    assert " h (steps at most " in out
+    assert " where none ends early, " in out
 
 
 def test_the_reference_engine_has_batches_too(dry_run: DryRun) -> None:
