@@ -128,7 +128,8 @@ def test_a_plateau_is_crossed_with_momentum() -> None:
 def test_a_strict_saddle_is_left_as_theory_says(distance: float, side: float) -> None:
     surface, rule = get("strict"), SGD(0.1)
     start = (side * distance, distance)
-    outcome, _ = the_ending(surface, start, rule, 900)
+    ways = WAYS if distance == 1e-12 else {way: WAYS[way] for way in ("eager", "compiled, metrics")}
+    outcome, _ = the_ending(surface, start, rule, 900, ways)
     assert outcome.word == "converged"
     trace = optimize(surface, start, rule, steps=900, compile="never")
     assert trace.point is not None
@@ -284,7 +285,7 @@ def test_noise_of_size_zero_is_none() -> None:
 def test_noise_that_vanishes_at_the_minimum_lets_a_run_converge() -> None:
     noise = Gaussian(std=0.0, relative=0.5)
     ways = {name: how for name, how in WAYS.items() if how.get("compile") != "always"}
-    outcome, _ = the_ending(get("sphere"), (4.0, -3.0), SGD(0.1), 2000, ways, noise=noise)
+    outcome, _ = the_ending(get("sphere"), (4.0, -3.0), SGD(0.1), 500, ways, noise=noise)
     assert outcome.word == "converged"
 
 
@@ -432,7 +433,7 @@ LONGER = {"rosenbrock": 1.0, "goldstein_price": 0.01, "freudenstein_roth": 1.0}
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in ("ackley", "himmelblau", "rosenbrock") else SLOW)
+        pytest.param(name, marks=[] if name in ("ackley", "himmelblau") else SLOW)
         for name in names()
         if name not in NOWHERE
     ],
