@@ -1,6 +1,7 @@
 """What is called the best, and that it is: runs that end early are no better for it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,17 @@ def test_pairs_that_are_not_decided_decide_nothing() -> None:
         "≥\N{NO-BREAK SPACE}0.2",
         "≥\N{NO-BREAK SPACE}0.5",
     ]
+
+
+def test_where_all_are_lost_there_is_no_best() -> None:
+    rows: Rows = [
+        {"lr": lr, "seed": seed, "outcome": "diverged", "metrics.final_loss": 1e30}
+        for lr in (0.1, 0.2)
+        for seed in range(6)
+    ]
+    some = sample(rows, ("lr",), ("seed",))
+    assert differences(some) is None
+    assert differences(replace(some, metric=Metric("final_loss"))) is None
 
 
 def test_where_one_half_is_lost_and_the_other_wins_there_is_no_middle() -> None:

@@ -33,7 +33,8 @@ def differences(sample: Sample) -> Table | None:
     there is no ratio.
 
     Returns:
-        None where there is one setting, or nothing to pair, or what surfaces cannot be compared by.
+        None where there is one setting, or nothing to pair, or what surfaces cannot be compared by;
+        and where none arrives, or all are lost: then there is no best.
     """
     across = any(key in sample.setting for key in sample.problem)
     if across and not sample.spans_surfaces:
@@ -43,6 +44,9 @@ def differences(sample: Sample) -> Table | None:
     if len(ordered) < 2 or not keys:
         return None
     measure, measured = _measured(sample, ordered, across)
+    first = sample.arrivals.take(ordered[0][1].rows) if sample.rank else None
+    if (first is not None and not first.arrived) or not math.isfinite(measured[0]):
+        return None
     series = []
     for _, runs in ordered[: _RIVALS + 1]:
         index = pd.MultiIndex.from_frame(runs.frame()[keys].astype(str))
@@ -78,9 +82,8 @@ def differences(sample: Sample) -> Table | None:
     }
     best_values = ", ".join(f"{key}={number(value)}" for key, value in ordered[0][0].items())
     title = f"Beside the best by {measure}, {number(measured[0], 6)}: {best_values}"
-    if sample.rank:
-        some = sample.arrivals.take(ordered[0][1].rows)
-        title += f" ({arrived(some.arrived, len(some.at))} arrived)"
+    if first is not None:
+        title += f" ({arrived(first.arrived, len(first.at))} arrived)"
     told = f"pairs share {', '.join(keys)}"
     told += ", and one of both arrived" if sample.rank else ""
     told += "; median over the pairs with its exact interval, and how many per cent of such "
