@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gradexp.analysis.quartiles import median
 from gradexp.comparison import Sample
 from gradexp.comparison.arrivals import quantiles
 from gradexp.comparison.profiles import best_first, ratios, solvers, times
@@ -62,8 +63,9 @@ def _edge(runs: pd.DataFrame, across: str, up: str) -> tuple[np.ndarray, np.ndar
     """The predicted edge of stability by the other number, where that can be drawn."""
     if across != LR:
         return None
-    known = runs.dropna(subset=["theory.edge"]).groupby(up)["theory.edge"].median()
-    return (known.to_numpy(), known.index.to_numpy(float)) if len(known) > 1 else None
+    edges = runs.dropna(subset=["theory.edge"]).groupby(up)["theory.edge"]
+    known = {height: median(some.to_numpy(float)) for height, some in edges}
+    return (np.array([*known.values()]), np.array([*known], float)) if len(known) > 1 else None
 
 
 def profile(sample: Sample) -> Figure | None:
