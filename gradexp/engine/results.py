@@ -15,7 +15,7 @@ from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording, root
 from gradexp.engine.runs import NEVER, Notes, is_at_rest, is_within
 from gradexp.engine.trace import End, Ran, Trace
-from gradexp.numbers import like, map_numbers, norm, numbers, of_runs
+from gradexp.numbers import extremes, like, map_numbers, norm, numbers, of_runs
 from gradexp.surfaces.scale import diameter
 
 _PARTS = {"cpu": 2**16, "cuda": 2**20}
@@ -71,10 +71,13 @@ class Results:
         some = self._problem
         if self._has_own_limits:
             some = replace(some, limits=of_runs(some.limits, place))
-        end = _ends(some, reals[: kept - 4], loss, square, move_square, tuple(left))
         recurs = _stays(some, before, best, loss).logical_or_(move_square <= self._still)
-        self._end[place] = end.to(torch.int64)
-        recurs.logical_and_(end == End.BUDGET)
+        if _none_ended(some, reals[: kept - 4], loss, square):
+            self._end[place] = int(End.BUDGET)
+        else:
+            end = _ends(some, reals[: kept - 4], loss, square, move_square, tuple(left))
+            self._end[place] = end.to(torch.int64)
+            recurs.logical_and_(end == End.BUDGET)
         if self._noisy is not None:
             recurs &= ~(self._noisy[place] if self._noisy.numel() > 1 else self._noisy)
         self._may_recur[place] = recurs
@@ -133,6 +136,20 @@ class Results:
 def _to(device: torch.device, number: Any, name: str) -> Any:
     """A number on a device, where it is a tensor."""
     return number.to(device) if isinstance(number, Tensor) else number
+
+
+def _none_ended(problem: Problem, point: Tensor, loss: Tensor, square: Tensor) -> bool:
+    """Whether the limits, the same for all runs, say of none of them that it rests or has diverged:
+    on a CPU that is known in a tenth of the time that it takes to say it of each."""
+    limits = problem.limits
+    if square.device.type != "cpu" or any(isinstance(x, Tensor) for x in numbers(limits).values()):
+        return False
+    ends = ((point, limits.coordinate), (loss, limits.loss))
+    if not all(
+        -most <= low and high <= most for part, most in ends for low, high in [extremes(part)]
+    ):
+        return False
+    return bool(extremes(square)[0] > limits.gradient_square)
 
 
 def _ends(
