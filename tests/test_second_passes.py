@@ -127,6 +127,11 @@ def test_steps_too_short_to_go_anywhere_are_no_rest() -> None:
         assert word_of(get(surface), start, SGD(1e-20), steps=500) == "budget"
 
 
+def test_what_stands_still_where_there_is_no_hessian_is_judged_without_one() -> None:
+    surface = from_function(rough)()
+    assert word_of(surface, (0.0, 0.0), SGD(0.1), steps=300, stop=NEVER) == "converged"
+
+
 def test_with_noise_nothing_stands_still() -> None:
     rule = SGD(1e-15)
     word = word_of(get("sphere"), (1e-4, 0.0), rule, steps=500, noise=Gaussian(std=0.1))

@@ -20,8 +20,8 @@ first."""
 HITTING_TIMES = tuple(f"{unit}_to_{goal}." for goal in _GOALS for unit in _UNITS)
 """How the names begin of metrics that say when something was reached."""
 
-
 _NEITHER = ("displacement", "rate_from", "rate_r2", "best_step")
+"""Metrics of which neither more nor less is better."""
 
 
 class Metric(NamedTuple):

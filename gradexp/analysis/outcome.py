@@ -123,13 +123,12 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
             least = ROUNDING * torch.finfo(trace.final_point.dtype).eps
             because += f", and it moved by less than {least:.0e} of the domain's diameter in the "
             because += "second half of them"
-            if not _has_come_down(surface, point, trace.final_point.dtype):
-                pass
-            elif nearest is not None and _is_at(surface, float(value), *nearest):
-                reached = True
-                word, because = _at_declared(surface, *nearest)
-            elif (near := _near_rest(surface, point, eigenvalues)) is not None:
-                word, because = near
+            if _has_come_down(surface, point, trace.final_point.dtype):
+                if nearest is not None and _is_at(surface, float(value), *nearest):
+                    reached = True
+                    word, because = _at_declared(surface, *nearest)
+                elif (near := _near_rest(surface, point, eigenvalues)) is not None:
+                    word, because = near
         elif (floor := noise_floor(surface, trace, index)) is not None:
             word, because = "noise_floor", _how_noisy(floor, steps)
         elif _is_flat(surface, float(value), gradient_norm, eigenvalues):
@@ -168,9 +167,10 @@ def _has_come_down(surface: Surface, point: Tensor, dtype: torch.dtype) -> bool:
     _, gradient = value_and_gradient(surface, point)
     far = diameter(surface)
     small = SLOPE[dtype] * float(height(surface)) / far
-    if len(point) > LARGEST:
+    matrix = hessian(surface, point) if len(point) <= LARGEST else None
+    if matrix is None or not bool(matrix.isfinite().all()):
         return float(gradient.norm()) <= small
-    values, vectors = torch.linalg.eigh(hessian(surface, point))
+    values, vectors = torch.linalg.eigh(matrix)
     curvature = float(values.abs().max())
     small = max(small, ROUNDING * torch.finfo(dtype).eps * curvature * far)
     down = (vectors.T @ gradient)[values < -DEGENERATE * curvature]
@@ -277,8 +277,8 @@ def _at_rest(
         least = None if surface.minimum is None else float(surface.minimum)
         if least is not None and abs(value - least) <= AT_MINIMUM * float(height(surface)):
             return "converged", "the loss is at its minimum, at a point that is not declared"
-        if len(point) <= LARGEST and rises_around(surface, point):
-            return "converged", "around it the loss falls on no side; it has no Hessian there"
+        if (near := _near_rest(surface, point, eigenvalues)) is not None:
+            return near
         return "plateau", "the gradient is all but zero; the Hessian is not to be had"
     near = _near_rest(surface, point, eigenvalues)
     if near is not None and near[0] != "plateau":
@@ -294,6 +294,8 @@ def _near_rest(
 ) -> tuple[Word, str] | None:
     """What the stationary point is beside which a run stands still; None where there is none."""
     if eigenvalues is None:
+        if len(point) <= LARGEST and rises_around(surface, point):
+            return "converged", "around it the loss falls on no side; it has no Hessian there"
         return None
     found = stationary_near(surface, point)
     fall = float(surface.value(point) - surface.value(found.point))
