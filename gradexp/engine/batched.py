@@ -37,7 +37,7 @@ _BYTES_A_NUMBER = 512
 """Of a CUDA device's memory, for such a number: of those a block takes 162, what it frees and what
 its graph keeps among them, so that a chunk has a third of the memory (measured on an H200)."""
 
-_COMPILED_COORDINATES = {"cpu": 2**17, "cuda": 2**24}
+_COMPILED_COORDINATES = {"cpu": 2**18, "cuda": 2**24}
 """Coordinates of a compiled chunk."""
 
 

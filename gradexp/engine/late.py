@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gradexp.engine.memory import plain
+from gradexp.engine.memory import room
 from gradexp.engine.problem import Problem
 from gradexp.engine.resting import restless
 from gradexp.engine.runs import Notes
@@ -60,9 +60,9 @@ class Looks:
         self._noise = problem.noise
         if not self.ends:
             return
-        self._loss = plain((len(self.ends), batch), dtype, device)
-        self._first, self._sum = (plain((dim, batch), dtype, device) for _ in range(2))
-        self._square = plain((batch,), dtype, device)
+        self._loss = room((len(self.ends), batch), dtype, device)
+        self._first, self._sum = (room((dim, batch), dtype, device) for _ in range(2))
+        self._square = room((batch,), dtype, device)
 
     def end_of_block(self, step: int, longest: int, end: int) -> int:
         """Where a block of steps ends that begins at a step, so that it can be looked at.

@@ -1,4 +1,4 @@
-"""Memory for the rows of traces.
+"""Memory for traces.
 
 Fresh pages cost as much as the arithmetic that fills them (measured: 0.15 ns a float32 beside
 0.3 ns a step). So pages are asked for by the 2 MiB, which NumPy's arrays do, and those of the last
@@ -17,8 +17,11 @@ import torch
 from torch import Tensor
 
 _ALIGNMENT = 64
-_TRACES, _KEPT = 2, 2**31
+_BLOCKS, _KEPT = 2 * 8, 2**31
 """Blocks that are kept for the next traces, at most, and their bytes together."""
+
+_LARGE = 2**20
+"""Bytes of what is worth keeping."""
 
 _spare: list[np.ndarray] = []
 _lock = RLock()  # a loan may end while its own thread holds it
@@ -34,7 +37,7 @@ class _Loan:
     def __del__(self) -> None:
         with _lock:
             _spare.append(self.block)
-            while len(_spare) > _TRACES or sum(block.nbytes for block in _spare) > _KEPT:
+            while len(_spare) > _BLOCKS or sum(block.nbytes for block in _spare) > _KEPT:
                 del _spare[0]
 
 
@@ -45,19 +48,15 @@ def capacity(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def rows(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An uninitialized tensor on the CPU, aligned to the widest vector register."""
-    wanted = math.prod(shape) * dtype.itemsize
-    whole = np.asarray(_Loan(_block(wanted + _ALIGNMENT)))
-    start = -whole.ctypes.data % _ALIGNMENT
-    return torch.from_numpy(whole[start : start + wanted]).view(dtype).view(shape)
-
-
-def plain(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """An uninitialized tensor; on the CPU, of large pages where it is large."""
+def room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """An uninitialized tensor; on the CPU aligned to the widest vector register."""
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.empty(shape, dtype=str(dtype).removeprefix("torch.")))
+    wanted = math.prod(shape) * dtype.itemsize
+    size = wanted + _ALIGNMENT
+    whole = np.asarray(_Loan(_block(size))) if size > _LARGE else np.empty(size, dtype=np.uint8)
+    start = -whole.ctypes.data % _ALIGNMENT
+    return torch.from_numpy(whole[start : start + wanted]).view(dtype).view(shape)
 
 
 def _block(size: int) -> np.ndarray:

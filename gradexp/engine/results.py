@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradexp.engine.late import Looks
-from gradexp.engine.memory import plain
+from gradexp.engine.memory import room
 from gradexp.engine.problem import Problem
 from gradexp.engine.rows import Recording, root
 from gradexp.engine.runs import NEVER, Notes, is_at_rest, is_within
@@ -40,11 +40,11 @@ class Results:
         tolerances = len(problem.record.tolerances)
         gaps = tolerances if bool(problem.limits.minimum) else 0
         dtype, device = problem.start.dtype, problem.start.device
-        self._reals = plain((dim + 4, batch), dtype, device)
-        self._left = [plain((batch,), dtype, device) for _ in problem.limits.released]
-        self._counts = plain((3 + tolerances + gaps, batch), torch.int64, device)
-        self._end = plain((batch,), torch.int64, device)
-        self._may_recur = plain((batch,), torch.bool, device)
+        self._reals = room((dim + 4, batch), dtype, device)
+        self._left = [room((batch,), dtype, device) for _ in problem.limits.released]
+        self._counts = room((3 + tolerances + gaps, batch), torch.int64, device)
+        self._end = room((batch,), torch.int64, device)
+        self._may_recur = room((batch,), torch.bool, device)
         self._still = (STILL * torch.finfo(dtype).eps * diameter(problem.surface)) ** 2
         self._has_own_limits = batch > 1 and any(
             isinstance(limit, Tensor) and limit.numel() > 1
@@ -96,7 +96,7 @@ class Results:
         first, end = self._counts[3:], self._end
         if tolerances:
             first.masked_fill_(first == NEVER, -1)
-        displacement = torch.empty_like(loss)
+        displacement = room(loss.shape, loss.dtype, loss.device)
         size = _PARTS[loss.device.type]
         parts = [slice(begun, begun + size) for begun in range(0, problem.batch, size)]
         for part in parts:
@@ -171,8 +171,7 @@ def _ends(
 def _stays(problem: Problem, before: Tensor, best: Tensor, last: Tensor) -> Tensor:
     """Whether the best losses all but did not fall in the second half of the steps."""
     (least,) = problem.limits.minimum or (0.0,)
-    known = like(least, (best,))
     if isinstance(least, Tensor):  # not known of each run
-        known = known.nan_to_num(nan=0.0)
-    high = torch.maximum((best - known).abs_(), last - best)
+        least = like(least, (best,)).nan_to_num(nan=0.0)
+    high = torch.maximum((best - least).abs_(), last - best)
     return before - best <= high.mul_(FALLEN)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradexp.engine.memory import capacity, plain, rows
+from gradexp.engine.memory import capacity, room
 from gradexp.engine.problem import Problem
 from gradexp.mistakes import Mistake
 
@@ -54,13 +54,10 @@ class Recording:
             )
             raise Mistake("record", problem.record.what, reason)
 
-        def room(*shape: int) -> Tensor:
-            device = problem.start.device
-            return rows(shape, dtype) if device.type == "cpu" else plain(shape, dtype, device)
-
-        self.loss = room(count, batch)
-        self.gradient_norm = room(count, batch) if whole else None
-        self.point = room(count, dim, batch) if whole else None
+        device = problem.start.device
+        self.loss = room((count, batch), dtype, device)
+        self.gradient_norm = room((count, batch), dtype, device) if whole else None
+        self.point = room((count, dim, batch), dtype, device) if whole else None
 
     def pointers(self, column: int) -> tuple[int | None, int | None, int | None, int, int]:
         """For a program: where a column's losses, gradient norms and points begin, how far apart
