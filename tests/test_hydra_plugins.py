@@ -54,12 +54,11 @@ class TestBatches(BatchedSweeperTestSuite):
     pass
 
 
+@pytest.mark.slow  # names and folders of jobs, a process each: 40 s for each sweeper
 @pytest.mark.parametrize(
     ("task_launcher_cfg", "extra_flags"),
     [
-        pytest.param(  # as the grid's, but for what the sweeper of Hydra does; 40 s
-            {"defaults": [{"override hydra/launcher": OURS}]}, ["-m"], marks=pytest.mark.slow
-        ),
+        ({"defaults": [{"override hydra/launcher": OURS}]}, ["-m"]),
         (
             {
                 "defaults": [
