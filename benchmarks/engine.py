@@ -59,7 +59,7 @@ from benchmarks.jax_sides import by_hand, with_optax
 from benchmarks.sides import building, compiled, eager, torch_loop
 from benchmarks.timing import REST, measured, shown, times
 from benchmarks.work import ADDED, Work
-from gradexp.environment import AT_START
+from gradexp.processes.environment import AT_START
 
 CHOICES = {
     "optimizers": "sgd",

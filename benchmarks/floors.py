@@ -13,9 +13,9 @@ from torch.fx import Node
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from benchmarks.work import Work
-from gradexp.engine.native.build import build
-from gradexp.engine.native.nvrtc import DriverKernel, architecture, machine_code
-from gradexp.engine.native.program import trace
+from gradexp.engine.codegen.build import build
+from gradexp.engine.codegen.nvrtc import DriverKernel, architecture, machine_code
+from gradexp.engine.codegen.program import trace
 from gradexp.surfaces import value_and_gradient
 
 aten = torch.ops.aten

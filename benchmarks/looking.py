@@ -50,7 +50,7 @@ def compare(folder: Path) -> None:
 
 
 def draw(folder: Path) -> None:
-    from gradexp.experiment import recorded
+    from gradexp.config.build import recorded
     from gradexp.plots import draw_trajectory, png
     from gradexp.results import read_run
 
@@ -59,7 +59,7 @@ def draw(folder: Path) -> None:
 
 
 def sum_up(folder: Path) -> None:
-    from gradexp.overview import write_overview
+    from gradexp.comparison.overview import write_overview
 
     write_overview(folder, time.time())
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import gradexp.environment  # noqa: F401  (the environment is read before anything is done)
+import gradexp.processes.environment  # noqa: F401  (the environment is read before anything is done)
 
 if TYPE_CHECKING:
     from gradexp import surfaces

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import (
     Component,
     NonNegative,

@@ -24,10 +24,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from torch import Tensor
 
-from gradexp import environment
 from gradexp.cli import main
-from gradexp.engine.native import build
-from gradexp.environment import AT_START
+from gradexp.engine.codegen import build
+from gradexp.processes import environment
+from gradexp.processes.environment import AT_START
 from gradexp.surfaces import Surface
 
 setattr(environment, "hand_on", lambda: None)  # noqa: B010
@@ -85,7 +85,7 @@ def gradexp(
 ) -> Gradexp:
     """The program, in an empty folder: takes arguments, gives exit status, output and errors."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gradexp.trust.FOLDER", tmp_path)
+    monkeypatch.setattr("gradexp.config.gate.components.FOLDER", tmp_path)
     monkeypatch.delitem(AT_START, "GRADEXP_TRUST", raising=False)
 
     def run(*arguments: str) -> tuple[int, str, str]:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from gradexp.config_files import CONF
+from gradexp.config.choices import CONF
+from gradexp.config.gate.components import locate
 from gradexp.results import read_run
 from gradexp.surfaces import get, names
-from gradexp.trust import locate
 from tests.conftest import COVERING, Gradexp, in_tiers, only_run
 
 QUICK = ["init=uniform", "seed=3", "optimizer.lr=0.01", "optimizer.momentum=0.9", "steps=50"]

@@ -10,8 +10,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from gradexp import __version__, terminal
-from gradexp.config_files import CONF, EXPERIMENTS, choices, groups
+from gradexp import __version__
+from gradexp.cli import terminal
+from gradexp.config.choices import CONF, EXPERIMENTS, choices, groups
 from gradexp.results import is_whole
 from tests.conftest import Gradexp, left_behind
 

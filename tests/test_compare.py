@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gradexp import terminal
+from gradexp.cli import terminal
 from gradexp.comparison.gathering import gather
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.theories import escapes

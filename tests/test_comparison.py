@@ -19,13 +19,13 @@ from gradexp.comparison.arrivals import (
     quantiles,
 )
 from gradexp.comparison.effects import explained
+from gradexp.comparison.figures.of_tables import learning_rates
 from gradexp.comparison.forgiveness import band, bands
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.pairs import differences, median_interval
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import outcomes, share_interval, speed
 from gradexp.comparison.theories import edges, escapes, rates
-from gradexp.figures.of_tables import learning_rates
 
 GAP = "metrics.steps_to_gap.1e-06"
 

@@ -20,15 +20,15 @@ from torch import Tensor
 from gradexp import optimize
 from gradexp.clips import Unclipped
 from gradexp.engine import End, Record, Reference
+from gradexp.engine.codegen import block, build, cache
 from gradexp.engine.cost import predict
 from gradexp.engine.limits import Limits
-from gradexp.engine.native import block, build, cache
 from gradexp.engine.problem import Problem
-from gradexp.environment import AT_START
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.noises import Gaussian, Noiseless
 from gradexp.numbers import each
 from gradexp.optimizers import SGD
+from gradexp.processes.environment import AT_START
 from gradexp.schedules import Constant, Exponential, Linear, Schedule, Together
 from gradexp.surfaces import Surface, get, names
 from gradexp.surfaces.convex import Sphere

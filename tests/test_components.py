@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gradexp import initializations, stack
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import (
     Component,
     Interval,

@@ -17,9 +17,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from gradexp.config_files import CONF
-from gradexp.sweeps.axes import linspace, logspace, paired
-from gradexp.sweeps.composition import Composer, without_hydra
+from gradexp.config.application import without_hydra
+from gradexp.config.axes import linspace, logspace, paired
+from gradexp.config.choices import CONF
+from gradexp.sweeps.composition import Composer
 from gradexp.sweeps.grid import grid
 from gradexp.sweeps.job_files import JobFiles
 from tests.conftest import in_tiers

@@ -16,14 +16,14 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 from gradexp.clips import ByNorm, ByValue, Unclipped
 from gradexp.engine import Record, Trace
 from gradexp.engine.chunks import run_in_chunks
+from gradexp.engine.codegen import NativeChunk, block_for, cuda
+from gradexp.engine.codegen import block as native_block
+from gradexp.engine.codegen.build import build
+from gradexp.engine.codegen.nvrtc import CudaError, machine_code
+from gradexp.engine.codegen.program import Text
 from gradexp.engine.eager import EagerChunk
 from gradexp.engine.graphed import block
 from gradexp.engine.limits import Limits, Stop
-from gradexp.engine.native import NativeChunk, block_for, cuda
-from gradexp.engine.native import block as native_block
-from gradexp.engine.native.build import build
-from gradexp.engine.native.nvrtc import CudaError, machine_code
-from gradexp.engine.native.program import Text
 from gradexp.engine.problem import PARTS, Problem
 from gradexp.noises import Gaussian, Noiseless, StudentT
 from gradexp.numbers import numbers

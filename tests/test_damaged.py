@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from gradexp import load
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.results import is_sound, read_record
 from tests.conftest import Gradexp
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradexp import optimize
 from gradexp.engine import Batched, End, Record, Reference, Stop
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.noises import Gaussian
 from gradexp.numbers import normals_of_step
 from gradexp.numbers.philox import Stream

@@ -6,7 +6,7 @@ import numpy as np
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
-from gradexp.tensorboard.records import record, scalar_records
+from gradexp.results.tensorboard.records import record, scalar_records
 
 
 def read(data: bytes, folder: Path) -> list[Event]:

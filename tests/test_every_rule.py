@@ -13,14 +13,14 @@ import yaml
 from gradexp import optimize
 from gradexp.analysis import judge
 from gradexp.clips import ByNorm, ByValue, Clip, Unclipped
-from gradexp.config_files import CONF
+from gradexp.config.choices import CONF
+from gradexp.config.gate.components import locate
 from gradexp.engine import Batched, Reference, Stop, Trace
 from gradexp.noises import Gaussian, Noise, StudentT
 from gradexp.numbers import numbers, replaced
 from gradexp.optimizers import SGD, Adam, Optimizer
 from gradexp.schedules import Exponential, Linear, OneCycle, Piecewise, Schedule
 from gradexp.surfaces import get
-from gradexp.trust import locate
 from tests.conftest import in_tiers, same
 
 RUNS = 70

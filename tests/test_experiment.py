@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from gradexp.experiment import Builder, build, settings_of
-from gradexp.hydra_app import compose
-from gradexp.mistakes import Mistake
+from gradexp.cli.run import parse
+from gradexp.config.application import compose
+from gradexp.config.build import Builder, build, settings_of
+from gradexp.errors import Mistake
 
 
 def settings(*overrides: str) -> dict[str, Any]:
-    return settings_of(compose(overrides))
+    return settings_of(compose(parse(overrides, "gradexp run")[1]))
 
 
 def test_many_are_made_as_each_alone() -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
 from gradexp.comparison import gather
-from gradexp.figures import contenders, figures, names_of, on_one_surface
+from gradexp.comparison.figures import contenders, figures, names_of, on_one_surface
 from gradexp.plots import png, save
 from gradexp.plots.contact_sheet import Picture, draw_contact_sheet
 from gradexp.plots.curves import band, draw_curves

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from gradexp import computation, terminal
+from gradexp.cli import terminal
 from gradexp.experiment import Experiment
+from gradexp.jobs import batches as computation
 from gradexp.sweeps import forecast as sweeps_forecast
 from gradexp.sweeps.forecast import Batch, Forecast
 from tests.conftest import Gradexp, left_behind

@@ -14,10 +14,10 @@ import torch
 
 from gradexp import optimize
 from gradexp.comparison.where import UnknownName, Unreadable, rows_where
-from gradexp.engine.native import block, cache
-from gradexp.environment import AT_START
-from gradexp.mistakes import printable
+from gradexp.engine.codegen import block, cache
+from gradexp.errors import printable
 from gradexp.optimizers import SGD
+from gradexp.processes.environment import AT_START
 from gradexp.surfaces import get
 from tests.conftest import Gradexp, left_behind
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from gradexp.environment import AT_START
+from gradexp.processes.environment import AT_START
 from tests.conftest import Gradexp, left_behind
 
 SWEEP = ["-m", "steps=3", "optimizer.lr=0.01,0.02", "log=none"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gradexp.environment import AT_START
-from gradexp.identity import plain_values
+from gradexp.experiment import plain_values
 from gradexp.optimizers import SGD, External
+from gradexp.processes.environment import AT_START
 from gradexp.results import read_record
 from gradexp.surfaces import get
 from tests.conftest import Gradexp

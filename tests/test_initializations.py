@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gradexp import stack
+from gradexp.errors import Mistake
 from gradexp.initializations import (
     Initialization,
     NearSaddle,
@@ -16,7 +17,6 @@ from gradexp.initializations import (
     Uniform,
     starts,
 )
-from gradexp.mistakes import Mistake
 from gradexp.surfaces import get, hessian
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gradexp import optimize
 from gradexp.engine import Record, Stop, Trace, batched
+from gradexp.engine.codegen import NativeChunk
 from gradexp.engine.eager import EagerChunk
-from gradexp.engine.native import NativeChunk
 from gradexp.initializations import Normal, starts
 from gradexp.noises import Gaussian
 from gradexp.optimizers import SGD

@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from gradexp.engine.native.build import build
+from gradexp.engine.codegen.build import build
 
 _PROGRAM = """
 using real = {real};

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import gradexp as package
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.results import read_run
 from tests.conftest import Gradexp
 

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import pytest
 
-from gradexp.engine.native.build import CannotCompile
+from gradexp.engine.codegen.build import CannotCompile
 from gradexp.engine.problem import Problem
 from tests.conftest import Gradexp, left_behind
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_compiled_is_said_in_one_line(
     def refuse(problem: Problem) -> NoReturn:
         raise CannotCompile("there is no C++ compiler")
 
-    monkeypatch.setattr("gradexp.engine.native.block_for", refuse)
+    monkeypatch.setattr("gradexp.engine.codegen.block_for", refuse)
     status, _, err = gradexp("run", "engine.compile=always", "device=cpu")
     assert status == 2
     assert err == "gradexp: engine.compile=always: cannot be done: there is no C++ compiler\n"
@@ -230,9 +230,9 @@ def test_what_cannot_be_compiled_is_said_in_one_line(
 # Code that a config may not import, wherever it hides. `touch` would leave a file.
 HIDDEN = [
     ["surface._target_=os.mkdir"],
-    ["surface._target_=gradexp.trust.os.mkdir"],
+    ["surface._target_=gradexp.config.gate.components.os.mkdir"],
     ["surface._target_=torch.optim.sgd.torch.hub.load"],
-    ["surface._target_=gradexp.cli.main"],
+    ["surface._target_=gradexp.cli.program.main"],
     ["surface._target_=gradexp"],
     ["surface._target_=gradexpo.Surface"],
     ["surface._target_=7"],

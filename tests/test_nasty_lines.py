@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gradexp.config_files import groups
+from gradexp.config.choices import groups
 from tests.conftest import Gradexp, left_behind
 
 LOGGING = ["", ".version", ".handlers", ".handlers.console", ".handlers.console.stream",

@@ -10,15 +10,15 @@ import yaml
 
 from gradexp import optimize
 from gradexp.clips import ByNorm
-from gradexp.config_files import CONF
+from gradexp.config.choices import CONF
+from gradexp.config.gate.components import locate
 from gradexp.engine import Batched, Reference, Stop
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.noises import Gaussian
 from gradexp.numbers import stack
 from gradexp.optimizers import ASGD, SGD, AdamW, External, NAdam, Optimizer, RMSprop
 from gradexp.schedules import Cosine
 from gradexp.surfaces import get
-from gradexp.trust import locate
 from tests.conftest import same
 
 NEVER = Stop(gradient=1e-300)

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from gradexp.mistakes import Mistake
-from gradexp.output_folder import check_job_folders, claimed, clear
+from gradexp.errors import Mistake
 from gradexp.results import is_whole, read_record
+from gradexp.results.output_folder import check_job_folders, claimed, clear
 from tests.conftest import Gradexp, left_behind
 from tests.killing import begin
 
@@ -336,7 +336,7 @@ def test_a_table_that_cannot_be_written_is_said(
 def test_a_full_disk_ends_a_run_in_one_line(
     gradexp: Gradexp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradexp.job.write_run", full)
+    monkeypatch.setattr("gradexp.jobs.job.write_run", full)
     status, _, err = gradexp("run", *QUICK)
     assert status == 2
     said = [line for line in err.splitlines() if not line.startswith(("device: ", "engine: "))]
@@ -358,7 +358,7 @@ def test_a_full_disk_ends_a_sweep_in_one_line(
 
     command = ["run", "-m", "seed=range(9)", *QUICK, "hydra.sweep.dir=s"]
     with monkeypatch.context() as patch:
-        patch.setattr("gradexp.job.write_run", write)
+        patch.setattr("gradexp.jobs.job.write_run", write)
         status, _, err = gradexp(*command)
     assert status == 2
     assert err.splitlines()[-1].startswith("gradexp: No space left on device: s/x: 3 of 9 jobs")

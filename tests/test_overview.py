@@ -8,8 +8,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from gradexp.mistakes import Mistake
-from gradexp.overview import write_overview
+from gradexp.comparison.overview import write_overview
+from gradexp.errors import Mistake
 from gradexp.results import read_run
 from tests.conftest import Gradexp, left_behind
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_summed_up_does_not_fail_the_sweep(
     def refuse(folders: object) -> NoReturn:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("gradexp.overview.gather", refuse)
+    monkeypatch.setattr("gradexp.comparison.overview.gather", refuse)
     status, out, err = gradexp("run", "-m", "seed=1,2", *ARGUMENTS)
     assert status == 0
     assert "no summary for TensorBoard: " in err

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradexp.environment import AT_START
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
+from gradexp.processes.environment import AT_START
 from gradexp.results import read_run
 from gradexp.surfaces import from_function
 from tests.conftest import Gradexp

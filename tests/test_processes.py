@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from gradexp import processes
-from gradexp.processes import Standby, done_by, worthwhile
+from gradexp.processes import workers as processes
+from gradexp.processes.workers import Standby, done_by, worthwhile
 
 forks = pytest.mark.skipif(not processes._FORKS, reason="this system cannot fork")
 
@@ -139,7 +139,7 @@ def test_why_it_could_not_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_processes_end_with_the_one_that_forked_them() -> None:
     script = """
 import os, signal
-from gradexp.processes import Standby, done_by, worthwhile
+from gradexp.processes.workers import Standby, done_by, worthwhile
 os.sched_getaffinity = lambda _: {0, 1}
 here = os.getpid()
 standby = Standby(lambda: None, print)

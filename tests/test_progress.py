@@ -6,7 +6,7 @@ import itertools
 import pytest
 from rich.console import Console
 
-from gradexp import progress
+from gradexp.jobs import progress
 
 
 class Terminal(io.StringIO):
@@ -22,7 +22,7 @@ def test_bar_comes_after_a_second_and_only_to_a_terminal(
 ) -> None:
     clock = itertools.chain([0.0], itertools.repeat(waited))
     stream = Terminal() if terminal else io.StringIO()
-    monkeypatch.setattr("gradexp.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("gradexp.jobs.progress.time.monotonic", lambda: next(clock))
     with progress.StepProgress(100) as bar:
         monkeypatch.setattr(bar, "_console", Console(file=stream, force_terminal=terminal))
         bar.advance(50)

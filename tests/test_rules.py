@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradexp import optimizers
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import LANES, in_lanes, map_numbers, stack
 from gradexp.optimizers import (
     ASGD,

@@ -16,7 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from gradexp.analysis import distance_to_minimizer
-from gradexp.results import read_run
+from gradexp.config.build import recorded
+from gradexp.results import identity, read_run
 from gradexp.surfaces import get
 from tests.conftest import Gradexp, left_behind, only_run
 from tests.killing import begin, killed
@@ -216,6 +217,16 @@ def test_a_run_is_repeated_from_its_own_config(gradexp: Gradexp, tmp_path: Path)
     assert first["identity"] == second["identity"]
 
 
+def test_a_run_of_version_0_1_0_is_repeated_to_the_bit(gradexp: Gradexp) -> None:
+    """What stands in old folders, the import paths of components above all, goes on working."""
+    folder = Path(__file__).parent / "data" / "run_0_1"
+    assert gradexp("replay", str(folder))[:2] == (0, "identical: 60 steps\n")
+    record = json.loads((folder / "run.json").read_text())
+    run = recorded(folder)
+    ran_by = {"engine": record["engine"], "device": record["device"]}
+    assert identity({**run.decisive(), **ran_by}) == record["identity"]
+
+
 def test_a_folder_that_holds_a_run_is_left_alone(gradexp: Gradexp, tmp_path: Path) -> None:
     assert gradexp("run", "steps=5", "log=none", "hydra.run.dir=here")[0] == 0
     before = (tmp_path / "here" / "run.json").read_text()
@@ -267,8 +278,8 @@ def test_every_stage_before_the_last_leaves_a_folder_that_is_not_whole(
 
     for stage in (
         "gradexp.plots.draw_trajectory",
-        "gradexp.tensorboard.write_events",
-        "gradexp.job.write_run",
+        "gradexp.results.tensorboard.write_events",
+        "gradexp.jobs.job.write_run",
         "numpy.savez",
         "gradexp.results.run_folder.digest",
         "os.replace",

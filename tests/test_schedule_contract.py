@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from gradexp import optimize, schedules
-from gradexp.config_files import CONF
-from gradexp.mistakes import Mistake
+from gradexp.config.choices import CONF
+from gradexp.config.gate.components import locate
+from gradexp.errors import Mistake
 from gradexp.numbers import in_lanes, map_numbers, numbers, select, stack
 from gradexp.optimizers import SGD, Adam, NesterovStronglyConvex
 from gradexp.schedules import (
@@ -36,7 +37,6 @@ from gradexp.schedules import (
     WarmupCosine,
 )
 from gradexp.surfaces import get
-from gradexp.trust import locate
 from tests.test_schedules import ALL, BASE, STEPS
 
 WIDTH = torch.linspace(1.0, 1.1, 32, dtype=torch.float64)

@@ -9,8 +9,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from gradexp.config import axes as spaced
 from gradexp.results import read_record
-from gradexp.sweeps import axes as spaced
 from gradexp.sweeps import search
 from tests.conftest import Gradexp, left_behind
 from tests.test_sweeps import QUICK, state, table
@@ -68,7 +68,7 @@ def test_a_search_goes_on_where_it_was_interrupted(
         written.append(args[0])
 
     with monkeypatch.context() as patch:
-        patch.setattr("gradexp.job.write_run", write)
+        patch.setattr("gradexp.jobs.job.write_run", write)
         assert gradexp(*SEARCH)[0] == 130
     assert gradexp("resume", "s")[0] == 0
     assert state(tmp_path / "broken" / "s") == state(tmp_path / "whole" / "s")

@@ -14,7 +14,7 @@ from gradexp import optimize
 from gradexp.analysis import judge
 from gradexp.analysis.theory import predictions
 from gradexp.engine import Reference, Stop
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.noises import Gaussian
 from gradexp.optimizers import SGD, Adam, External, Optimizer, RMSprop, Rprop
 from gradexp.optimizers.external import Setting

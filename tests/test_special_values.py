@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradexp import optimize
 from gradexp.engine import Batched, Stop
-from gradexp.engine.native import block
+from gradexp.engine.codegen import block
 from gradexp.optimizers import SGD
 from gradexp.surfaces.convex import Sphere
 from tests.conftest import Undecorated
@@ -202,8 +202,8 @@ def test_what_fails_in_the_compiler_runs_eagerly(monkeypatch: pytest.MonkeyPatch
     def broken(*args: Any) -> Any:
         raise TypeError("float() argument must be a string or a real number")
 
-    monkeypatch.setattr("gradexp.engine.native.block.write", broken)
-    monkeypatch.setattr("gradexp.engine.native.cpu.CpuProgram.recall", lambda signature: None)
+    monkeypatch.setattr("gradexp.engine.codegen.block.write", broken)
+    monkeypatch.setattr("gradexp.engine.codegen.cpu.CpuProgram.recall", lambda signature: None)
     monkeypatch.setattr(Batched, "_choice", lambda self, problem: "compiled")
     block._block.cache_clear()
     with pytest.warns(RuntimeWarning, match="running eagerly, for it could not be compiled: Type"):

@@ -12,8 +12,8 @@ import yaml
 from torch import Tensor
 
 from gradexp import stack
-from gradexp.config_files import CONF
-from gradexp.mistakes import Mistake
+from gradexp.config.choices import CONF
+from gradexp.errors import Mistake
 from gradexp.numbers import Number, columns, in_lanes, map_numbers
 from gradexp.surfaces import Surface, get, hessian, names, value_and_gradient
 from gradexp.surfaces.catalogue import SURFACES

@@ -18,7 +18,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from gradexp import computation
+from gradexp.jobs import batches as computation
 from gradexp.results import is_whole, read_record, read_run
 from tests.conftest import Gradexp, in_tiers, left_behind
 from tests.killing import begin, killed
@@ -245,7 +245,7 @@ def test_a_sweep_goes_on_where_it_was_interrupted(
         written.append(args[0])
 
     with monkeypatch.context() as patch:
-        patch.setattr("gradexp.job.write_run", write)
+        patch.setattr("gradexp.jobs.job.write_run", write)
         status, _, err = gradexp(*command)
     assert status == 130
     assert "gradexp: interrupted: 5 of 12 jobs are done; to go on: gradexp resume s" in err

@@ -12,4 +12,8 @@ import pandas
 import pyarrow.parquet
 from tensorboard.compat.proto import event_pb2
 
-from gradexp import hydra_app, overview, plots, sweep_app, tensorboard, terminal
+from gradexp import plots
+from gradexp.cli import compare, program, run, show, terminal
+from gradexp.comparison import overview
+from gradexp.results import tensorboard
+from gradexp.sweeps import running

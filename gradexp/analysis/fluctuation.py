@@ -2,15 +2,16 @@
 
 A run is at its noise floor where, over the second half of its steps,
 
-1. its loss has no trend left: the Mann-Kendall test of `gradexp.engine.late`'s looks, its variance
-   corrected for their correlation by Hamed and Rao, does not reject that at `SIGNIFICANCE`;
+1. its loss has no trend left: the Mann-Kendall test of the losses of `engine.recording.looks`, its
+   variance corrected for their correlation by Hamed and Rao, does not reject that at
+   `SIGNIFICANCE`;
 2. it moves about a minimizer: Newton's method comes to one from the mean of its points, which lies
    within `CENTERED` times their root mean squared distance from the mean;
-3. it does not fill the surface: that distance is below `gradexp.engine.late.WIDEST` times the
+3. it does not fill the surface: that distance is below `engine.second_passes.calm.WIDEST` times the
    diameter of the domain;
 4. it is noise that moves it: without noise it comes from its last point, in as many steps as that
-   half has, to within `gradexp.engine.late.CALM` times that distance of the minimizer, and stays
-   there. (One beyond the edge of stability does not, nor one that drifts through a valley.)
+   half has, to within `engine.second_passes.calm.CALM` times that distance of the minimizer, and
+   stays there. (One beyond the edge of stability does not, nor one that drifts through a valley.)
 
 A run whose learning rate is scheduled, or whose noise cannot be silenced, is not said to be at its
 noise floor.
@@ -31,7 +32,7 @@ from torch import Tensor
 from gradexp.analysis.quartiles import median
 from gradexp.analysis.stationary import stationary_near
 from gradexp.engine import Trace
-from gradexp.engine.late import CALM, WIDEST
+from gradexp.engine.second_passes.calm import CALM, WIDEST
 from gradexp.numbers import columns
 from gradexp.surfaces import Surface
 from gradexp.surfaces.derivatives import LARGEST

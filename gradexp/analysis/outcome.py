@@ -1,11 +1,11 @@
 """How a run ended, and the evidence for it.
 
 The engine says why a run made no further step (`gradexp.engine.End`), and, of one that used all its
-steps, whether its state recurs (`gradexp.engine.recurrence`). None of that depends on what was
-recorded, nor on how the run was computed.
+steps, whether its state recurs (`engine.second_passes.recurrence`). None of that depends on what
+was recorded, nor on how the run was computed.
 
 A run ends before its last step where it *rests* or has *diverged* (`gradexp.engine.limits`); it
-does not rest where it would have moved on (`gradexp.engine.resting`), nor where noise goes on
+does not rest where it would have moved on (`engine.second_passes.resting`), nor where noise goes on
 moving it. What the place is where a run rests is decided in this order, where D is the diameter of
 the surface's domain and S how high the loss is there (`gradexp.surfaces.scale`):
 
@@ -51,9 +51,9 @@ from gradexp.analysis.fluctuation import SIGNIFICANCE, Floor, noise_floor
 from gradexp.analysis.stationary import Kind, Stationary, rises_around, stationary_near
 from gradexp.engine import End, Stop, Trace
 from gradexp.engine.limits import FAR, SLOPE
-from gradexp.engine.recurrence import ROUNDING
-from gradexp.engine.resting import AT_REST
-from gradexp.mistakes import coordinates
+from gradexp.engine.second_passes.recurrence import ROUNDING
+from gradexp.engine.second_passes.resting import AT_REST
+from gradexp.errors import coordinates
 from gradexp.numbers import select
 from gradexp.surfaces import StationaryPoint, Surface, hessian, value_and_gradient
 from gradexp.surfaces.derivatives import DEGENERATE, LARGEST

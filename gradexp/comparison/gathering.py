@@ -16,10 +16,10 @@ from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric, named, usual_
 from gradexp.comparison.ranking import RANKS, USUAL
 from gradexp.comparison.sample import BUDGET, LR, MOMENTUM, Sample
 from gradexp.comparison.where import UnknownName, Unreadable, rows_where
-from gradexp.environment_gate import guarded_environment
-from gradexp.mistakes import Mistake, nearest
+from gradexp.config.gate.environment import guarded_environment
+from gradexp.errors import Mistake, nearest
+from gradexp.files.yaml import read_config
 from gradexp.results import FORMAT, is_override, jobs_of, read_runs, swept_keys
-from gradexp.yaml_files import read_config
 
 _STARTS = ("init", "init.point", "init.center", "init.angle", "init.index")
 """Keys of starts; how far away or how widely one begins is a setting."""

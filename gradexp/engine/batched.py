@@ -16,17 +16,15 @@ from gradexp.engine.chunks import Make, run_in_chunks
 from gradexp.engine.cost import Forecast, predict
 from gradexp.engine.eager import EagerChunk, block_length
 from gradexp.engine.graphed import GraphedChunk
-from gradexp.engine.late import without_noise
 from gradexp.engine.problem import Problem
-from gradexp.engine.recurrence import find_recurrence
-from gradexp.engine.resting import rest_for_good
+from gradexp.engine.second_passes import look_again
 from gradexp.engine.trace import Ran, Trace
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import LANES, Component
 from gradexp.optimizers import External, Optimizer
 
 if TYPE_CHECKING:
-    from gradexp.engine.native import Block
+    from gradexp.engine.codegen import Block
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +80,8 @@ class Batched(Component):
                 return run_in_chunks(some, *self._chunks(some, ran == "compiled"))
 
             make, size, ran = self._chunks(problem, compiled)
-            trace = rest_for_good(problem, run_in_chunks(problem, make, size, ran), run)
-            trace = without_noise(problem, trace, run)
-            return find_recurrence(problem, trace, make, size)
+            trace = run_in_chunks(problem, make, size, ran)
+            return look_again(problem, trace, run, make, size)
 
     def _chunks(self, problem: Problem, compiled: bool) -> tuple[Make, int, Ran]:
         """What makes chunks of a problem, how many runs they have at most, and what runs them."""
@@ -108,7 +105,7 @@ class Batched(Component):
 
     def _block(self, problem: Problem) -> Block | None:
         """The compiled program to run, or None to run eagerly where there is none."""
-        from gradexp.engine.native import CannotCompile, Unsupported, block_for
+        from gradexp.engine.codegen import CannotCompile, Unsupported, block_for
 
         try:
             return block_for(problem)
@@ -154,7 +151,7 @@ def _eager_chunks(problem: Problem) -> tuple[Make, int, Ran]:
 
 
 def _compiled_chunks(problem: Problem, block: Block) -> tuple[Make, int, Ran]:
-    from gradexp.engine.native import NativeChunk
+    from gradexp.engine.codegen import NativeChunk
 
     coordinates = _COMPILED_COORDINATES[problem.start.device.type]
     size = max(LANES, coordinates // problem.start.shape[0] // LANES * LANES)

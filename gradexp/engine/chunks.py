@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from gradexp.engine.problem import Problem
-from gradexp.engine.results import Results
-from gradexp.engine.rows import Recorder, Recording
+from gradexp.engine.recording import Recorder, Recording
 from gradexp.engine.runs import Notes
 from gradexp.engine.trace import Ran, Trace
 from gradexp.numbers import LANES
@@ -29,7 +28,7 @@ class Chunk(Protocol):
     longest: int
     """looks of a block, at most"""
 
-    def advance(self, first: int, looks: int, recording: Recorder | None, columns: slice) -> None:
+    def advance(self, first: int, looks: int, recorder: Recorder | None, columns: slice) -> None:
         """Makes `looks` looks from step `first` on, each with a move after it but for the last
         step's, and records them."""
 
@@ -53,27 +52,24 @@ Make = Callable[[Problem, slice], Chunk]
 
 def run_in_chunks(problem: Problem, make: Make, size: int, engine: Ran) -> Trace:
     """The trace of a problem whose chunks of `size` runs are made by `make`."""
-    recording = None
-    if problem.record.what != "metrics":
-        recording = Recording(problem, -(-problem.batch // LANES) * LANES)
-    results = Results(problem, recording)
+    recording = Recording(problem, -(-problem.batch // LANES) * LANES)
     chunks = [
         slice(first, min(first + size, problem.batch)) for first in range(0, problem.batch, size)
     ]
-    if recording:
+    if recording.rows:
         for number, columns in enumerate(chunks):
 
             def tell(step: int, done: int = number) -> None:
                 problem.progress((done * problem.steps + step) // len(chunks))
 
-            run_chunk(make(problem, columns), problem.steps, columns, results, tell)
+            run_chunk(make(problem, columns), problem.steps, columns, recording, tell)
     else:
-        _Flow(problem, results, size).run(make, chunks)
-    return results.trace(engine)
+        _Flow(problem, recording, size).run(make, chunks)
+    return recording.trace(engine)
 
 
 def run_chunk(
-    chunk: Chunk, steps: int, columns: slice, results: Results, tell: Callable[[int], None]
+    chunk: Chunk, steps: int, columns: slice, recording: Recording, tell: Callable[[int], None]
 ) -> None:
     """Runs one chunk to its end: every run of it has its column in the rows, where there are any.
 
@@ -81,20 +77,20 @@ def run_chunk(
         chunk: at its start.
         steps: the most that a run makes.
         columns: of the problem, which are the chunk's.
-        results: what takes the rows, and the runs at their ends.
+        recording: what takes the rows, and the runs at their ends.
         tell: told the number of steps made.
     """
     count = columns.stop - columns.start
     step, going = 0, True
     while going:
-        end = results.looks.end_of_block(step, chunk.longest, steps + 1)
-        chunk.advance(step, end - step, results.recording, columns)
+        end = recording.end_of_block(step, chunk.longest, steps + 1)
+        chunk.advance(step, end - step, recording.rows, columns)
         step = end
-        results.looks.take(step, columns, chunk.notes(), count)
+        recording.look(step, columns, chunk.notes(), count)
         tell(min(step, steps))
         going = bool((chunk.steps()[:count] == step).any())
-    results.put(columns, chunk.notes(), slice(0, count))
-    results.note_end(columns, step - 1)
+    recording.put(columns, chunk.notes(), slice(0, count))
+    recording.note_end(columns, step - 1)
 
 
 class _Lot(NamedTuple):
@@ -115,8 +111,8 @@ class _Flow:
     Where half of a full chunk or less goes on, it waits there for what is left of others.
     """
 
-    def __init__(self, problem: Problem, results: Results, size: int) -> None:
-        self._problem, self._results, self._size = problem, results, size
+    def __init__(self, problem: Problem, recording: Recording, size: int) -> None:
+        self._problem, self._recording, self._size = problem, recording, size
         self._waiting: dict[int, list[_Lot]] = {}
         self._made = 0
 
@@ -159,9 +155,9 @@ class _Flow:
     def _block(self, lot: _Lot, step: int, until: int) -> tuple[_Lot, int]:
         """Makes one block of a lot; more than half of it then goes on, or none."""
         chunk, place, count, before = lot
-        end = self._results.looks.end_of_block(step, chunk.longest, until)
+        end = self._recording.end_of_block(step, chunk.longest, until)
         chunk.advance(step, end - step, None, slice(0, 0))
-        self._results.looks.take(end, place, chunk.notes(), count)
+        self._recording.look(end, place, chunk.notes(), count)
         going = (chunk.steps()[:count] == end).nonzero()[:, 0]
         last = self._problem.steps
         ended = len(before) - len(going)
@@ -169,7 +165,7 @@ class _Flow:
         self._problem.progress(self._made // self._problem.batch)
         lot = lot._replace(going=going)
         if not len(going):
-            self._results.put(place, chunk.notes(), slice(0, count))
+            self._recording.put(place, chunk.notes(), slice(0, count))
         elif len(going) <= count // 2:
             lot = self._gathered([lot])
         return lot, end
@@ -182,7 +178,7 @@ class _Flow:
     def _gathered(self, lots: Sequence[_Lot]) -> _Lot:
         """Those of the lots that go on, in the first one's chunk; the others' numbers are kept."""
         for chunk, place, count, _ in lots:
-            self._results.put(place, chunk.notes(), slice(0, count))
+            self._recording.put(place, chunk.notes(), slice(0, count))
         places = [
             going + place.start if isinstance(place, slice) else place[going]
             for _, place, _, going in lots

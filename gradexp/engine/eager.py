@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from gradexp.engine.problem import PARTS, Problem
-from gradexp.engine.rows import Recorder
+from gradexp.engine.recording import Recorder
 from gradexp.engine.runs import (
     Look,
     Notes,
@@ -67,18 +67,18 @@ class EagerChunk:
         self._runs = begin(problem, problem.start, problem.batched)
         self._before = self._runs.best_loss
 
-    def advance(self, first: int, looks: int, recording: Recorder | None, columns: slice) -> None:
+    def advance(self, first: int, looks: int, recorder: Recorder | None, columns: slice) -> None:
         moves = min(looks, self._problem.steps - first)
         best = self._runs.best_loss
         self._runs, seen = advance(self._problem, self._runs, first, looks, moves)
-        self._take(first, best, seen, recording, columns)
+        self._take(first, best, seen, recorder, columns)
 
     def _take(
-        self, first: int, best: Tensor, seen: Rows, recording: Recorder | None, columns: slice
+        self, first: int, best: Tensor, seen: Rows, recorder: Recorder | None, columns: slice
     ) -> None:
         """Takes what was seen in a block, before which this was the best."""
-        if recording:
-            recording.put(columns, first, *seen)
+        if recorder:
+            recorder.put(columns, first, *seen)
         until = self._problem.steps // 2 - first
         if 0 <= until < len(seen.loss):
             losses = torch.where(seen.loss[:until] < torch.inf, seen.loss[:until], torch.inf)

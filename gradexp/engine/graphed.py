@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from gradexp.engine.eager import EagerChunk, Rows, advance
 from gradexp.engine.problem import Problem
-from gradexp.engine.rows import Recorder
+from gradexp.engine.recording import Recorder
 from gradexp.engine.runs import NEVER, Runs
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class GraphedChunk(EagerChunk):
     _graph: _Graph | None = None
     _worth = _WORTH
 
-    def advance(self, first: int, looks: int, recording: Recorder | None, columns: slice) -> None:
+    def advance(self, first: int, looks: int, recorder: Recorder | None, columns: slice) -> None:
         whole = (self._problem.steps - first) // self.longest
         if looks == self.longest and whole >= self._worth and self._graph is None:
             try:
@@ -46,10 +46,10 @@ class GraphedChunk(EagerChunk):
                 self._worth = NEVER
         if looks < self.longest or not whole or self._graph is None:
             self._graph = None
-            super().advance(first, looks, recording, columns)
+            super().advance(first, looks, recorder, columns)
             return
         best = self._runs.best_loss.clone()
-        self._take(first, best, self._graph.replay(), recording, columns)
+        self._take(first, best, self._graph.replay(), recorder, columns)
 
     def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
         super().gather(parts)

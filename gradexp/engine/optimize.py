@@ -17,7 +17,7 @@ from gradexp.engine.limits import Limits, Stop
 from gradexp.engine.problem import Problem, Record, Steps, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import Trace
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.noises import Noise, Noiseless
 from gradexp.numbers import Number, batch_size, checked, columns, extremes
 from gradexp.optimizers import External, Optimizer

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradexp.clips import Clip
 from gradexp.engine.limits import Limits
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.noises import Noise
 from gradexp.numbers import (
     Component,

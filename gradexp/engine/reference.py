@@ -16,12 +16,8 @@ from torch import Tensor
 
 from gradexp.engine.chunks import run_chunk
 from gradexp.engine.cost import Forecast, predict
-from gradexp.engine.late import without_noise
 from gradexp.engine.problem import Problem
-from gradexp.engine.recurrence import find_recurrence
-from gradexp.engine.resting import rest_for_good
-from gradexp.engine.results import Results
-from gradexp.engine.rows import Recorder, Recording
+from gradexp.engine.recording import Recorder, Recording
 from gradexp.engine.runs import (
     Notes,
     begin,
@@ -32,6 +28,7 @@ from gradexp.engine.runs import (
     note_moves,
     notes,
 )
+from gradexp.engine.second_passes import look_again
 from gradexp.engine.trace import Trace
 from gradexp.numbers import Component, padded, select, total
 from gradexp.optimizers import External, Optimizer
@@ -59,15 +56,12 @@ class Reference(Component):
         """The trace of the batch."""
 
         def run(some: Problem) -> Trace:
-            recording = None if some.record.what == "metrics" else Recording(some, some.batch)
-            results, everyone = Results(some, recording), slice(0, some.batch)
+            recording, everyone = Recording(some, some.batch), slice(0, some.batch)
             chunk = _Chunk(some, everyone)
-            run_chunk(chunk, some.steps, everyone, results, some.progress)
-            return replace(results.trace("reference"), evaluations=chunk.evaluations())
+            run_chunk(chunk, some.steps, everyone, recording, some.progress)
+            return replace(recording.trace("reference"), evaluations=chunk.evaluations())
 
-        trace = rest_for_good(problem, run(problem), run)
-        trace = without_noise(problem, trace, run)
-        return find_recurrence(problem, trace, _Chunk, problem.batch)
+        return look_again(problem, run(problem), run, _Chunk, problem.batch)
 
 
 class _Chunk:
@@ -83,11 +77,11 @@ class _Chunk:
         self._before = self._runs.best_loss
         self._evaluations = [self._fleet.evaluations.clone()]
 
-    def advance(self, first: int, looks: int, recording: Recorder | None, columns: slice) -> None:
+    def advance(self, first: int, looks: int, recorder: Recorder | None, columns: slice) -> None:
         for step in range(first, first + looks):
-            self._look_and_move(step, recording, columns)
+            self._look_and_move(step, recorder, columns)
 
-    def _look_and_move(self, step: int, recording: Recorder | None, columns: slice) -> None:
+    def _look_and_move(self, step: int, recorder: Recorder | None, columns: slice) -> None:
         problem, runs = self._problem, self._runs
         if step == problem.steps // 2:
             self._before = runs.best_loss
@@ -97,8 +91,8 @@ class _Chunk:
         left = note_leaving(problem, runs.left, step, square)
         rests = is_at_rest(problem, square, runs.move_square, left)
         going = is_within(problem, runs.point, loss) & ~rests & (step < problem.steps)
-        if recording:
-            recording.put(columns, step, loss[None], square[None], runs.point[:, None])
+        if recorder:
+            recorder.put(columns, step, loss[None], square[None], runs.point[:, None])
         point = runs.point
         if bool(going.any()):
             point = self._fleet.advance(step, loss, gradient, going)

@@ -25,7 +25,7 @@ class End(IntEnum):
 class Recurrence:
     """Which runs of a batch recur: their state, the point and all that the optimizer remembers,
     comes back after every so many steps throughout the second half of the steps made (see
-    `gradexp.engine.recurrence`)."""
+    `gradexp.engine.second_passes.recurrence`)."""
 
     period: Tensor
     """``(B,)``, int64: the steps of a round; 1 of a run that stands still, 0 of one that does not
@@ -51,8 +51,8 @@ class Recurrence:
 
 
 class Late(NamedTuple):
-    """Runs with noise in the second half of their steps (see `gradexp.engine.late`); NaN of a run
-    that ended before its last step."""
+    """Runs with noise in the second half of their steps (see `engine.recording.looks`); NaN of a
+    run that ended before its last step."""
 
     step: Tensor
     """``(K,)``, int64: those that were looked at"""

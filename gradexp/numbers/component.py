@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake, nearest
+from gradexp.errors import Mistake, nearest
 from gradexp.numbers.fields import Number, checked, element, is_number
 
 

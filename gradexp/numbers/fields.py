@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 
 Number: TypeAlias = float | Tensor
 """A real number of one run, or a tensor of shape ``(B,)`` with the numbers of B runs."""

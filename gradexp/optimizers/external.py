@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake, nearest
+from gradexp.errors import Mistake, nearest
 from gradexp.numbers import Component, Number
 
 

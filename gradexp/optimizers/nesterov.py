@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import NonNegative, Point, Positive, each
 from gradexp.optimizers.optimizer import Optimizer
 from gradexp.optimizers.terms import descent, moved, root

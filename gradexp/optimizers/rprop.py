@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import Point, Positive, each, like
 from gradexp.optimizers.terms import descent
 from gradexp.optimizers.torch_rule import TorchRule

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import NonNegative, Number, Point, Positive, UnitInterval, each, is_zero, like
 from gradexp.optimizers.terms import carried, descent, moved
 from gradexp.optimizers.torch_rule import TorchRule

@@ -56,6 +56,9 @@ OUTCOMES = {
 }
 """Colours and markers of the outcomes."""
 
+FORMATS = ("png", "pdf", "svg")
+"""The kinds of files that a figure is written to."""
+
 STYLE: Any = {
     "text.parse_math": False,  # names and values are texts, whatever is in them
     "font.size": 9,

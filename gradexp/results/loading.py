@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gradexp.mistakes import Mistake, machine_failure
+from gradexp.errors import Mistake, machine_failure
 from gradexp.results.run_folder import is_whole, read_run
 from gradexp.results.table import TABLE, is_override, outcome_row
 
@@ -157,7 +157,7 @@ def _overrides(folder: Path) -> dict[str, Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import ListConfig
 
-    from gradexp.yaml_files import read_config
+    from gradexp.files.yaml import read_config
 
     path = folder / ".hydra" / "overrides.yaml"
     told = read_config(path)

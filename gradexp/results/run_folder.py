@@ -19,8 +19,8 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from gradexp.mistakes import Mistake, machine_failure
-from gradexp.small_files import read_small
+from gradexp.errors import Mistake, machine_failure
+from gradexp.files.plain import read_small
 
 EVENTS = "events.out.tfevents."
 """How the names of TensorBoard's files begin."""

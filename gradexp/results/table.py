@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradexp.analysis.metric import COLUMN, by_name
-from gradexp.mistakes import coordinates
+from gradexp.errors import coordinates
 from gradexp.results.run_folder import is_whole, read_failure, read_record
 
 TABLE = "runs.parquet"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import Interval, NonNegative, Number, Positive, UnitInterval, like
 from gradexp.schedules.curves import Length, cosine, half_wave, linear
 from gradexp.schedules.schedule import Schedule, Single, named

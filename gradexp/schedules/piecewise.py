@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import NonNegative, Number, Positive, like
 from gradexp.schedules.curves import Length
 from gradexp.schedules.schedule import Single

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gradexp.mistakes import Mistake, nearest
+from gradexp.errors import Mistake, nearest
 from gradexp.numbers import Component, Number
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import NonNegative, Number
 from gradexp.schedules.curves import Length, half_wave, linear, progress
 from gradexp.schedules.schedule import Single

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gradexp.mistakes import Mistake, nearest
+from gradexp.errors import Mistake, nearest
 from gradexp.surfaces.own import Formula
 from gradexp.surfaces.surface import Surface
 

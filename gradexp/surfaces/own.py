@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import Dimension, Number, Point
 from gradexp.surfaces.surface import Coordinates, Domain, Surface, check_domain
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import Count, Dimension, Point, Positive, each, indices, total
 from gradexp.surfaces.surface import AnyDimension, Coordinates, Kind, Saddle, StationaryPoint
 

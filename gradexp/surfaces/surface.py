@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from torch import Tensor
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.numbers import Component, Dimension, Number, Point
 
 Family: TypeAlias = Literal["convex", "multi_minima", "saddle", "network"]

@@ -22,6 +22,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf, open_dict, read_write
 
+from gradexp.config.application import without_hydra
+
 _NOW = re.compile(r"\$\{now:[^${}]*\}")
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -141,14 +143,6 @@ class Template:
         if plain["subdir"] != "${hydra.job.num}" or "${" in _NOW.sub("", plain["dir"]):
             return None
         return str(sweep.dir)
-
-
-def without_hydra(config: DictConfig) -> DictConfig:
-    """A copy of a job's config as a task function gets it."""
-    task = copy.deepcopy(config)
-    with read_write(task), open_dict(task):
-        del task["hydra"]
-    return task
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,15 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gradexp.computation import Ahead, alike, forecast, trace_bytes
-from gradexp.experiment import Builder, Experiment, settings_of
-from gradexp.job import Result
-from gradexp.mistakes import one_line
-from gradexp.processes import worthwhile
+from gradexp.config.build import Builder, settings_of
+from gradexp.errors import one_line
+from gradexp.experiment import Experiment
+from gradexp.jobs.batches import Ahead, alike, forecast, trace_bytes
+from gradexp.jobs.job import Result
+from gradexp.jobs.task import Task
+from gradexp.processes.workers import worthwhile
 from gradexp.sweeps.composition import Composer, Job
 from gradexp.sweeps.launching import JOBS_EACH, is_free, launch, stops_at_failure
-from gradexp.task import Task
 
 _SAMPLE = (3, 33)
 """How many jobs are run to measure what one takes, at least and at most; of few jobs every eighth,

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from hydra.core.override_parser.types import Override, Sweep
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+from hydra.types import TaskFunction
 
 from gradexp.sweeps.composition import Composer
 from gradexp.sweeps.launching import ComputesAhead
 from gradexp.sweeps.observed import Observed
-from gradexp.sweeps.opening import opened
+from gradexp.sweeps.opening import Sweeper, opened
 
-if TYPE_CHECKING:
-    from hydra_plugins.gradexp_sweeps import GridSweeper
+
+class GridSweeper(Sweeper, Protocol):
+    """A sweeper that makes all combinations of its axes."""
+
+    max_batch_size: int | None
+    task_function: TaskFunction | None
 
 
 def sweep(sweeper: GridSweeper, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:

@@ -18,9 +18,10 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, ru
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from gradexp.mistakes import machine_failure
-from gradexp.processes import done_by, worthwhile
-from gradexp.sweeps.composition import Composer, Job, Template, without_hydra
+from gradexp.config.application import without_hydra
+from gradexp.errors import machine_failure
+from gradexp.processes.workers import done_by, worthwhile
+from gradexp.sweeps.composition import Composer, Job, Template
 from gradexp.sweeps.job_files import JobFiles
 from gradexp.sweeps.job_logging import JobLogging
 
@@ -46,6 +47,14 @@ class ComputesAhead(Protocol):
 
     def has(self, number: int) -> bool:
         """Whether a job is computed, so that a process forked from this one can do it."""
+
+
+@runtime_checkable
+class Composing(Protocol):
+    """A launcher that takes the composer of its sweep: gradexp's. It is known by that, for Hydra
+    makes a plugin's class anew when it looks for plugins."""
+
+    composer: Composer | None
 
 
 def launch(

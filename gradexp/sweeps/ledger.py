@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gradexp.mistakes import Mistake
+from gradexp.errors import Mistake
 from gradexp.results import outcome_row, write_table
 
 

@@ -12,13 +12,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from gradexp.mistakes import Mistake, machine_failure, one_line
-from gradexp.output_folder import check_empty, check_job_folders, clear
+from gradexp.errors import Mistake, machine_failure, one_line
+from gradexp.files.yaml import read_plain
 from gradexp.results import is_sound
+from gradexp.results.output_folder import check_empty, check_job_folders, clear
 from gradexp.sweeps.composition import Composer, Job
 from gradexp.sweeps.launching import failed_of_machine
 from gradexp.sweeps.ledger import Entry, Ledger
-from gradexp.yaml_files import read_plain
 
 
 def _has_configs(job: Job, folder: Path) -> bool:

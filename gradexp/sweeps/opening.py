@@ -1,21 +1,32 @@
-"""How every sweep of ours begins."""
+"""What every sweeper of gradexp has, and how its sweep begins."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
 
-if TYPE_CHECKING:
-    from hydra_plugins.gradexp_sweeps import GridSweeper, OptunaSweeper
+
+class Sweeper(Protocol):
+    """A sweeper that Hydra has set up."""
+
+    hydra_context: HydraContext | None
+    config: DictConfig | None
+    launcher: Launcher | None
+
+    @property
+    def params(self) -> dict[str, str] | None:
+        """The axes that stand in the config."""
 
 
-def opened(sweeper: GridSweeper | OptunaSweeper, arguments: Sequence[str]) -> list[Override]:
+def opened(sweeper: Sweeper, arguments: Sequence[str]) -> list[Override]:
     """Writes the sweep's own config into its folder; returns its overrides, parsed: those of
     ``hydra.sweeper.params``, then those of the command line."""
     context, config = sweeper.hydra_context, sweeper.config

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from gradexp.mistakes import Mistake
-from gradexp.output_folder import place
-from gradexp.small_files import read_small
+from gradexp.errors import Mistake
+from gradexp.files.plain import read_small
+from gradexp.results.output_folder import place
 
 _PLAN = "sweep.json"
 

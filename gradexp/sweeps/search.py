@@ -8,22 +8,20 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from gradexp.analysis.metric import Metric, by_name, named
-from gradexp.mistakes import Mistake, nearest
-from gradexp.sweeps.opening import opened
+from gradexp.errors import Mistake, nearest
+from gradexp.sweeps.opening import Sweeper, opened
 
 if TYPE_CHECKING:
     from optuna import Trial
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
-
-    from hydra_plugins.gradexp_sweeps import OptunaSweeper
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +37,18 @@ _SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 """Optuna's name of each, what it imports when it is first asked, and its options."""
 
 
-def search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> list[JobReturn]:
+class SearchSweeper(Sweeper, Protocol):
+    """A sweeper whose values Optuna chooses; the keys of ``hydra/sweeper=optuna``."""
+
+    n_trials: int
+    n_jobs: int
+    sampler: str
+    seed: int | None
+    metric: str
+    direction: str
+
+
+def search(sweeper: SearchSweeper, arguments: Sequence[str]) -> list[JobReturn]:
     """Asks for batches of trials until there are enough, and launches each.
 
     The same seed asks for the same trials where the jobs come to the same: a search that was
@@ -87,7 +96,7 @@ def search(sweeper: OptunaSweeper, arguments: Sequence[str]) -> list[JobReturn]:
     return returns
 
 
-def _check(sweeper: OptunaSweeper) -> None:
+def _check(sweeper: SearchSweeper) -> None:
     """Checks the settings.
 
     Raises:

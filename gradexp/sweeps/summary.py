@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric, usual_metric
-from gradexp.mistakes import as_text
+from gradexp.errors import as_text
 
 _RANGES = 10
 """Ranges that the values of a key are gathered in."""

@@ -1,0 +1,27 @@
+"""Answers a shell that asks how a line of `gradexp` may go on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+
+def answer(given: Sequence[str]) -> int:
+    """Answers for ``gradexp``; Hydra answers for ``gradexp run``.
+
+    Args:
+        given: the arguments of `gradexp`; the line stands in ``$COMP_LINE``.
+    """
+    from gradexp.cli import program, run
+
+    line = os.environ.get("COMP_LINE", "")
+    name, _, rest = line.partition(" ")
+    command, space, overrides = rest.lstrip().partition(" ")
+    if not space:
+        commands = sorted(["run", *program.COMMANDS])
+        print("\n".join(one for one in commands if one.startswith(command)))
+        return 0
+    if command == "run":
+        os.environ["COMP_LINE"] = f"{name} {overrides}"
+        return run.main(given)
+    return 0

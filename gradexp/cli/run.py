@@ -1,0 +1,114 @@
+"""`gradexp run`: one run, or with ``-m`` a sweep; and what Hydra's own flags show."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from gradexp.cli import terminal
+from gradexp.config.application import Application, application, arguments_parser
+from gradexp.errors import Mistake, one_line
+
+if TYPE_CHECKING:
+    from gradexp.sweeps.plan import Plan
+    from gradexp.sweeps.running import Runs
+
+
+def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> int:
+    """Does what the arguments of ``gradexp run`` say, and shows what came of it.
+
+    Args:
+        arguments: what follows ``gradexp run``.
+        resumed: the folder and the plan of the sweep that is gone on with, if one is.
+
+    Returns:
+        The exit status: 1 where jobs failed.
+
+    Raises:
+        Mistake: a person's mistake; nothing was left behind.
+        gradexp.sweeps.running.Interrupted: by a person, in a sweep.
+    """
+    runs = run(arguments, resumed)
+    if runs is None:
+        return 0
+    if runs.result is not None:
+        terminal.show_run(runs.result)
+    if runs.forecast is not None:
+        terminal.show_forecast(runs.forecast)
+        return 1 if runs.forecast.failures else 0
+    if runs.sweep is None:
+        return 0
+    terminal.show_sweep(runs.sweep)
+    return 1 if runs.sweep.failed else 0
+
+
+def run(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> Runs | None:
+    """See `main`; what was run, or None where something was shown instead."""
+    parser, args = parse(arguments, "gradexp run")
+    if resumed is not None and not _is_sweep(args):
+        raise Mistake("", resumed[0], f"{resumed[0]}: its sweep.json is no sweep's")
+    with application(args, typed=resumed is None) as app:
+        if _show(app, args, parser):
+            return None
+        from gradexp.sweeps import running  # torch takes a second
+
+        return running.run(app, args, arguments, resumed)
+
+
+def parse(arguments: Sequence[str], program: str) -> tuple[ArgumentParser, Namespace]:
+    """The arguments of ``gradexp run``, and of what takes the same, with their parser.
+
+    Raises:
+        Mistake: they are no such arguments.
+    """
+    parser = arguments_parser(program)
+
+    def refuse(message: str) -> NoReturn:
+        raise Mistake("", "", f"{message}; see {program} --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.add_argument(
+        "--dry-run", action="store_true", help="run nothing; say what jobs, time and disk it takes"
+    )
+    args = parser.parse_intermixed_args(arguments)
+    if args.experimental_rerun:
+        raise Mistake("--experimental-rerun", args.experimental_rerun, "pickles are not used here")
+    return parser, args
+
+
+def _is_sweep(args: Namespace) -> bool:
+    """Whether arguments are those of a sweep that is run, and not shown or foreseen."""
+    shown = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion, args.dry_run)
+    return not args.run and not any(shown)
+
+
+def _show(app: Application, args: Namespace, parser: ArgumentParser) -> bool:
+    """Shows what a flag asks for; False where no flag asks for anything."""
+    hydra, name, overrides = app.hydra, app.name, app.overrides
+    if args.help:
+        try:
+            hydra.app_help(config_name=name, args_parser=parser, args=args)
+        except (KeyError, ValueError) as error:  # string.Template's
+            reason = f"cannot be filled in: {one_line(error)}"
+            raise Mistake("hydra.help.template", "", reason) from None
+    elif args.hydra_help:
+        hydra.hydra_help(config_name=name, args_parser=parser, args=args)
+    elif args.cfg:
+        try:
+            hydra.show_cfg(name, overrides, args.cfg, args.package, args.resolve)
+        except SystemExit:
+            raise Mistake("--package", args.package, "is not in the config") from None
+    elif args.info:
+        hydra.show_info(args.info, config_name=name, overrides=overrides)
+    elif args.shell_completion:
+        try:
+            hydra.shell_completion(config_name=name, overrides=overrides)
+        except (ValueError, KeyError, NotImplementedError):  # a shell asks in another way
+            told = " ".join(overrides)
+            reason = "is written install=bash, uninstall=bash or query=bash; also zsh and fish"
+            raise Mistake("--shell-completion", told, reason) from None
+    else:
+        return False
+    return True

@@ -1,0 +1,328 @@
+"""What a person reads in the terminal after runs, and in `gradexp list`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import compress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.table import Table
+
+from gradexp.config.choices import Choice
+from gradexp.errors import as_text, printable
+
+if TYPE_CHECKING:
+    from gradexp.comparison import Table as Comparison
+    from gradexp.jobs.job import Result
+    from gradexp.sweeps.forecast import Forecast
+    from gradexp.sweeps.ledger import Ledger
+    from gradexp.sweeps.summary import Tally
+
+_JOBS = 16
+"""Jobs of a sweep that each get a line."""
+
+_BEST, _FAILED = 5, 20
+"""Jobs of a larger one that are listed."""
+
+_ROWS, _COLUMNS = 20, 4
+"""Rows of a comparison that are shown, and columns at least."""
+
+_WIDE = 200
+"""Columns of a file or a pipe, which has no width to fold to."""
+
+_ROOMY = 140
+"""Columns from which on choices have one for each thing that is told of them."""
+
+_KINDS = 10
+"""Kinds of batches that are listed."""
+
+_COLOURS = {
+    "converged": "green",
+    "noise_floor": "green",
+    "saddle": "magenta",
+    "plateau": "magenta",
+    "cycling": "magenta",
+    "diverged": "red",
+    "budget": "yellow",
+}
+
+
+class _Rows(Table):
+    """A table whose texts may come from files."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*(printable(c) if isinstance(c, str) else c for c in cells), **options)
+
+
+def _table(*columns: str, **options: Any) -> Table:
+    table = _Rows(box=box.SIMPLE_HEAD, pad_edge=False, **options)
+    for column in columns:
+        table.add_column(printable(column), overflow="fold")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
+
+
+def _outcome(word: str) -> str:
+    return f"[{_COLOURS.get(word, 'white')}]{escape(word)}[/]"
+
+
+def tensorboard_command(folder: Path) -> str:
+    """The command that shows a folder in TensorBoard, as it can be typed here."""
+    program = "tensorboard"
+    beside = Path(sys.executable).with_name("tensorboard")
+    found = shutil.which(program)
+    if beside.exists() and (found is None or Path(found).resolve() != beside.resolve()):
+        program = _short(beside)
+    return f"{shlex.quote(program)} --logdir {shlex.quote(_short(folder))}"
+
+
+def resume_command(folder: Path) -> str:
+    """The command that goes on with a sweep, as it can be typed here."""
+    return f"gradexp resume {shlex.quote(_short(folder))}"
+
+
+def _short(path: Path) -> str:
+    """The path from here, if it lies below, else whole."""
+    path = Path(os.path.abspath(path))
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _show_look(folder: Path) -> None:
+    """Prints how TensorBoard shows a folder, where there is something to be seen."""
+    from gradexp.results import EVENTS  # NumPy takes a tenth of a second, which lists do without
+
+    if any(folder.rglob(f"{EVENTS}*")):
+        _say(f"look:   {tensorboard_command(folder)}")
+
+
+def show_run(result: Result) -> None:
+    """Prints what one run came to and where to look."""
+    figures = result.metrics
+    table = _table("", "", show_header=False)
+    table.add_row("outcome", f"{_outcome(result.outcome)}: {escape(result.because)}")
+    table.add_row("steps", str(figures["steps"]))
+    if figures.get("evaluations", figures["steps"]) != figures["steps"]:
+        table.add_row("evaluations", str(figures["evaluations"]))
+    table.add_row("final loss", _number(figures["final_loss"]))
+    table.add_row("distance to minimizer", _number(figures["distance"]))
+    table.add_row("device", result.device)
+    _print(table)
+    _say(f"folder: {_short(result.folder)}")
+    _show_look(result.folder)
+
+
+def show_sweep(ledger: Ledger) -> None:
+    """Prints what the jobs of a sweep came to, and where to look."""
+    from gradexp.sweeps.summary import ranking, tallies
+
+    rows, swept = [row for _, row in sorted(ledger.rows.items())], ledger.swept()
+    small = len(rows) <= _JOBS
+    if small:
+        _print(_jobs(rows, swept))
+    tallied = tallies(rows, swept) if not small or len(swept) > 1 else []
+    if tallied:
+        _print(_outcomes(tallied))
+    best = ranking(rows)
+    if best.rows and not small:
+        _say(f"best by {best.criterion}:")
+        _print(_jobs(best.rows[:_BEST], swept, best.arrivals))
+    elif len(rows) > 1 and best.rows:
+        _say(f"best:   job {best.rows[0]['job']}, by {best.criterion}")
+    failed = ledger.failed
+    for number in failed[:_FAILED]:
+        _say(f"job {number} failed: {ledger.rows[number]['failure']}")
+    if len(failed) > _FAILED:
+        _say(f"and {len(failed) - _FAILED} more failed: see the column failure of runs.parquet")
+    _say(f"folder: {_short(ledger.folder)}")
+    _show_look(ledger.folder)
+    if len(ledger.rows) > len(failed) + 1:
+        _say(f"tables: {compare_command(ledger.folder)}")
+
+
+def compare_command(folder: Path) -> str:
+    """The command that compares the runs of a sweep, as it can be typed here."""
+    return f"gradexp compare {shlex.quote(_short(folder))}"
+
+
+def show_tables(tables: Sequence[Comparison]) -> None:
+    """Prints tables that compare runs: their first rows, and the columns that there is room for."""
+    for table in tables:
+        heads = [str(head) for head in table.shown]
+        console, left_out = _console(), list[str]()
+        while (rows := _rows(table, heads, console.width)) is None:
+            left_out.insert(0, heads.pop())
+        console.print(rows)
+        if left_out:
+            _say(f"no room for {', '.join(left_out)}: widen the terminal, or --save FOLDER")
+        if len(table.shown) > _ROWS:
+            _say(f"and {len(table.shown) - _ROWS:,} more: --save FOLDER writes all")
+        _say(table.footer)
+        print()
+
+
+def _rows(table: Comparison, heads: Sequence[str], width: int) -> Table | None:
+    """Some columns of a table, no figure of it folded: it would be another.
+
+    Returns:
+        None where there is no room for them, and they are not the fewest that are shown.
+    """
+    shown = table.shown[list(heads)].head(_ROWS)
+    coloured = [_coloured(head) for head in heads]
+    rows = _table(*coloured, title=escape(table.title), title_style="bold", title_justify="left")
+    for column, head in zip(rows.columns, heads, strict=True):
+        texts = list(shown[head])
+        figures = table.is_numeric(head)
+        words = head.split() + (texts if figures else " ".join(texts).split())
+        column.justify = "right" if figures else "left"
+        column.min_width, column.max_width = max(map(len, words)), max(map(len, (head, *texts)))
+    between = 3 * len(heads) - 1
+    if sum(column.max_width or 0 for column in rows.columns) + between > width:
+        for column in rows.columns:
+            column.width = column.min_width
+    if (
+        sum(column.width or 0 for column in rows.columns) + between > width
+        and len(heads) > _COLUMNS
+    ):
+        return None
+    for row in shown.itertuples(index=False):
+        rows.add_row(*map(escape, row))
+    return rows
+
+
+def _coloured(head: str) -> str:
+    """The head of a column, an outcome in its colour."""
+    word, space, rest = head.partition(" ")
+    return f"{_outcome(word)}{space}{escape(rest)}" if word in _COLOURS else escape(head)
+
+
+def show_forecast(forecast: Forecast) -> None:
+    """Prints what a sweep, or a run, would take."""
+    for number, reason in list(forecast.failures.items())[:_FAILED]:
+        _say(f"job {number} would fail: {reason}")
+    if len(forecast.failures) > _FAILED:
+        _say(f"and {len(forecast.failures) - _FAILED} more would fail")
+    table = _table("", "", show_header=False)
+    table.add_row("jobs", f"{forecast.jobs:,}")
+    kinds = Counter(forecast.batches)
+    for index, (batch, count) in enumerate(kinds.most_common(_KINDS)):
+        each = f"{count:,} × " if count > 1 else ""
+        runs = "1 run" if batch.runs == 1 else f"{batch.runs:,} runs"
+        told = f"{each}{runs} of {batch.steps:,} steps, {batch.engine}"
+        table.add_row("" if index else "batches", told)
+    if len(kinds) > _KINDS:
+        table.add_row("", f"and {len(kinds) - _KINDS} more kinds")
+    time = "not known for this launcher"
+    if forecast.besides is not None:
+        whole = _duration(forecast.steps + forecast.jobs * forecast.besides)
+        parts = f"steps {_duration(forecast.steps)} where none ends early"
+        time = f"about {whole} ({parts}, {_duration(forecast.besides)} a job besides)"
+    table.add_row("time", time)
+    room = forecast.jobs * forecast.room
+    free = shutil.disk_usage(next(path for path in forecast.folder.parents if path.exists())).free
+    full = f", but only {decimal(free)} are free" if room > free else ""
+    table.add_row("disk", f"about {decimal(int(room))}{full}")
+    _print(table)
+
+
+def _duration(seconds: float) -> str:
+    units = (("h", 3600.0, 7200.0), ("min", 60.0, 120.0), ("s", 1.0, 1.0), ("ms", 1e-3, 0.0))
+    unit, size = next((unit, size) for unit, size, least in units if seconds >= least)
+    return f"{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"
+
+
+def _jobs(
+    rows: Sequence[Mapping[str, Any]], swept: Sequence[str], arrivals: Sequence[float] | None = None
+) -> Table:
+    """A line a job; with when it arrived, where that is what they are ranked by."""
+    heads = ["steps", "final loss", *(["arrived"] if arrivals else [])]
+    table = _table("job", "overrides", "outcome", *heads)
+    for column in (table.columns[0], *table.columns[3:]):
+        column.justify = "right"
+    for index, row in enumerate(rows):
+        values = " ".join(f"{key}={as_text(row[key])}" for key in swept if key in row)
+        steps, loss = row.get("metrics.steps"), row.get("metrics.final_loss")
+        ended = f"{_outcome(row['outcome'])} {escape(row.get('reached') or '')}"
+        figures = ["-" if steps is None else str(steps), _number(loss)]
+        if arrivals:
+            figures.append(f"{arrivals[index]:g}".replace("inf", "∞"))
+        table.add_row(str(row["job"]), escape(values), ended.rstrip(), *figures)
+    return table
+
+
+def _outcomes(tallied: Sequence[Tally]) -> Table:
+    """A line a value, a column an outcome."""
+    found = {outcome for tally in tallied for outcome in tally.outcomes}
+    words = [word for word in (*_COLOURS, "failed") if word in found]
+    table = _table("key", "value", *map(_outcome, words))
+    before = ""
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for tally in tallied:
+        key, before = "" if tally.key == before else tally.key, tally.key
+        counts = (str(tally.outcomes[word] or "") for word in words)
+        table.add_row(key, escape(tally.values), *counts)
+    return table
+
+
+def show_groups(counts: dict[str, int]) -> None:
+    """Prints the config groups and how much each offers."""
+    table = _table("list", "choices")
+    for name, count in counts.items():
+        table.add_row(name, str(count))
+    _print(table)
+    _say("gradexp list NAME shows the choices with their keys and defaults.")
+
+
+def show_choices(choices: Sequence[Choice]) -> None:
+    """Prints the choices of a config group with their keys and defaults."""
+    families = any(choice.family for choice in choices)
+    sources = any(choice.source for choice in choices)
+    heads = ["name", "family", "keys and defaults", "what", "source"]
+    shown = [True, families, True, True, sources]
+    stacked = _console().width < _ROOMY
+    table = _table("name", "what") if stacked else _table(*compress(heads, shown))
+    for choice in sorted(choices, key=lambda choice: (choice.family or "~", choice.name)):
+        keys = ", ".join(f"{key}={as_text(value)}" for key, value in choice.settings.items())
+        told = (choice.name, choice.family, keys, choice.description, choice.source)
+        row = name, family, keys, what, source = [escape(text) for text in told]
+        if stacked:
+            dim = [text and f"[dim]{text}[/]" for text in (family, keys)]
+            cells = [[name, dim[0]], [what, dim[1], source]]
+            table.add_row(*("\n".join(filter(None, cell)) for cell in cells))
+        else:
+            table.add_row(*compress(row, shown))
+    _print(table)
+
+
+def _say(text: str) -> None:
+    """Prints a line, in which texts from files may stand."""
+    print(printable(text))
+
+
+def _print(table: Table) -> None:
+    _console().print(table)
+
+
+class _Output(Console):
+    """The output; its reader may go before its end: `gradexp.cli.program` says so."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def _console() -> Console:
+    console = _Output()
+    return console if console.is_terminal else _Output(width=_WIDE)

@@ -1,0 +1,92 @@
+"""Which runs of a comparison are drawn, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradexp.comparison import Sample
+from gradexp.comparison.sample import LR, Setting, having
+from gradexp.comparison.table import last_part, number
+from gradexp.config.build import recorded
+
+CONTENDERS = 6
+"""Settings that are drawn together."""
+
+
+def on_one_surface(sample: Sample) -> Sample:
+    """The runs on the surface of the best setting: losses of different ones are not compared."""
+    if not sample.problem:
+        return sample
+    first = sample.settings[0][1].frame().iloc[0]
+    runs = having(sample.runs, {key: first[key] for key in sample.problem})
+    repeats = tuple(key for key in sample.repeats if key not in sample.problem)
+    return replace(sample, runs=runs, setting=sample.solver, repeats=repeats)
+
+
+def contenders(sample: Sample) -> list[Setting]:
+    """The settings that are drawn together: for each value of the other keys that at the best
+    learning rate, or, where nothing but the learning rate differs, for learning rates. Where those
+    are many, they are spread over all if they are numbers; else they are the best."""
+    others = [key for key in sample.setting if key != LR] or list(sample.setting)
+    best: dict[tuple[Any, ...], Setting] = {}
+    for values, runs in sample.settings:
+        best.setdefault(tuple(values[key] for key in others), (values, runs))
+    found = list(best.items())  # the best first
+    if not all(is_numeric(sample.runs[key]) for key in others):
+        found = found[:CONTENDERS]
+    ordered = sorted(found, key=lambda item: [_order(value) for value in item[0]])
+    chosen = np.linspace(0, len(ordered) - 1, min(CONTENDERS, len(ordered))).round()
+    return [ordered[int(index)][1] for index in chosen]
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    """Numbers by size, then words."""
+    is_number = isinstance(value, int | float)
+    return (not is_number, float(value) if is_number else 0.0, str(value))
+
+
+def names_of(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Settings as a legend has them: those of their keys that differ, by their last part, numbers
+    as short as tells them apart."""
+    keys = list(settings[0]) if settings else []
+    differ = [key for key in keys if len({str(values[key]) for values in settings}) > 1] or keys
+    for digits in (3, 6, 17):
+        names = [
+            ", ".join(f"{last_part(key)} {number(values[key], digits)}" for key in differ)
+            for values in settings
+        ]
+        if len(set(names)) == len(names):
+            break
+    return [name or "all runs" for name in names]
+
+
+def is_numeric(column: pd.Series) -> bool:
+    """Whether all values of a key are numbers."""
+    kind = pd.api.types
+    return bool(kind.is_numeric_dtype(column) and not kind.is_bool_dtype(column)) and bool(
+        column.notna().all()
+    )
+
+
+def surface_of(sample: Sample) -> str:
+    """The name of the surface of the best run."""
+    surface = recorded(Path(sample.settings[0][1]["folder"][0])).surface
+    return surface.label().replace("_", " ")
+
+
+def alike(settings: Sequence[Setting]) -> str:
+    """What settings that are drawn together have in common, and were chosen by."""
+    first = settings[0][0]
+    same = {
+        key: value
+        for key, value in first.items()
+        if len({str(values[key]) for values, _ in settings}) == 1
+    }
+    told = f"; all with {names_of([same])[0]}" if same and len(settings) > 1 else ""
+    return f"{told}; each at its best learning rate" if LR in first and len(first) > 1 else told

@@ -1,0 +1,31 @@
+"""All figures that a comparison has something to show in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from matplotlib.figure import Figure
+
+from gradexp.comparison import Sample
+from gradexp.comparison.figures.choosing import contenders, on_one_surface
+from gradexp.comparison.figures.of_runs import curves, relief, starts, trajectories
+from gradexp.comparison.figures.of_tables import heat_map, learning_rates, profile
+
+
+def figures(sample: Sample) -> Iterator[tuple[str, Figure]]:
+    """The figures that a sample has something to show in, by name."""
+    one = on_one_surface(sample)
+    ordered = contenders(one)
+    makers: tuple[tuple[str, Callable[[], Figure | None]], ...] = (
+        ("heat_map", lambda: heat_map(one)),
+        ("curves", lambda: curves(one, ordered)),
+        ("trajectories", lambda: trajectories(one, ordered)),
+        ("relief", lambda: relief(one)),
+        ("starts", lambda: starts(one)),
+        ("profiles", lambda: profile(sample)),
+        ("learning_rates", lambda: learning_rates(sample)),
+    )
+    for name, make in makers:
+        figure = make()
+        if figure is not None:
+            yield name, figure

@@ -1,0 +1,199 @@
+"""Figures of runs: their traces are read from their folders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from gradexp.comparison import Sample
+from gradexp.comparison.figures.choosing import (
+    alike,
+    contenders,
+    names_of,
+    on_one_surface,
+    surface_of,
+)
+from gradexp.comparison.sample import Setting, counted, having
+from gradexp.comparison.table import number
+from gradexp.config.build import recorded
+from gradexp.plots.contact_sheet import Picture, draw_contact_sheet
+from gradexp.plots.curves import Band, band, draw_curves
+from gradexp.plots.race import Runner, animate_race, draw_race
+from gradexp.plots.relief import draw_relief
+from gradexp.plots.starts import draw_starts
+from gradexp.results import read_run
+from gradexp.surfaces import Surface
+
+_CURVES = 64
+"""Runs of a setting that are read for its curve."""
+
+_ALONG = {"step": "step", "evaluations": "gradient evaluations"}
+"""What runs are drawn along, as it is named on an axis."""
+
+_PICTURES = 25
+"""Runs of a contact sheet."""
+
+_STARTS, _FEWEST_STARTS = 1024, 8
+"""Runs that are drawn by their starts, and how many there must be."""
+
+
+class Race(NamedTuple):
+    """Runs of several settings on one surface from one start."""
+
+    surface: Surface
+    runners: dict[str, Runner]
+    title: str
+    caption: str
+    along: str
+    """what the runners' steps are"""
+
+
+def unrecorded(sample: Sample) -> dict[str, list[str]]:
+    """The figures that cannot be drawn, by what they need that the best run has no record of."""
+    best = on_one_surface(sample).settings[0][1]
+    trace, dim = read_run(Path(best["folder"][0]))[0], best["run.dim"][0]
+    needs = {"loss": ["curves"], "point": ["trajectories", "relief"] if dim > 1 else []}
+    if dim == 2 and len(best) >= _FEWEST_STARTS:
+        needs["point"].append("starts")
+    return {part: names for part, names in needs.items() if part not in trace and names}
+
+
+def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
+    """The losses of settings along the steps, or the evaluations of the gradient."""
+    along = _along(sample)
+    bands = bands_of(ordered, along)
+    if not bands:
+        return None
+    known = bool(sample.runs["run.minimum"].notna().all())
+    read = sum(some.runs for some in bands.values())
+    told = f"{read:,} of {counted(len(sample.runs), 'run')}{alike(ordered)}; {sample.lacking()}"
+    told += "; medians, bands from the first to the third quartile" if sample.repeats else ""
+    longest = max(int(some.step[-1]) for some in bands.values())
+    label = "loss - minimum" if known else "loss"
+    title = f"{surface_of(sample)}: loss by setting"
+    return draw_curves(bands, label, title, told, log_steps=longest >= 10_000, along=_ALONG[along])
+
+
+def _along(sample: Sample) -> str:
+    """What runs are drawn along."""
+    return "evaluations" if sample.counts_evaluations else "step"
+
+
+def bands_of(ordered: Sequence[Setting], along: str = "step") -> dict[str, Band]:
+    """The quartiles of the loss gap, or the loss, by setting, where losses were recorded; along
+    the steps, or the evaluations of the gradient where these were more."""
+    bands = {}
+    names = names_of([values for values, _ in ordered])
+    for name, (_, runs) in zip(names, ordered, strict=True):
+        found = []
+        for _, run in runs.frame().head(_CURVES).iterrows():
+            trace = read_run(Path(run["folder"]))[0]
+            if "loss" in trace:
+                least = 0.0 if math.isnan(run["run.minimum"]) else run["run.minimum"]
+                step = trace.get(along, trace["step"])
+                found.append((step, trace["loss"].astype(float) - least))
+        if found:
+            bands[name] = band(found)
+    return bands
+
+
+def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
+    """A run of each setting, all from one start, where there is one that they share."""
+    keys = list(sample.repeats)
+    first = ordered[0][1].frame().iloc[0]
+    runners: dict[str, Runner] = {}
+    surface: Surface | None = None
+    names = names_of([values for values, _ in ordered])
+    for name, (_, runs) in zip(names, ordered, strict=True):
+        shared = having(runs.frame(), {key: first[key] for key in keys})
+        if shared.empty:
+            continue
+        folder = Path(shared["folder"].iloc[0])
+        trace = read_run(folder)[0]
+        if "point" not in trace or trace["point"].shape[1] < 2:
+            return None
+        surface = surface or recorded(folder).surface
+        word = shared["outcome"].iloc[0]
+        step = trace.get(_along(sample), trace["step"])
+        runners[f"{name}: {word}"] = Runner(step, trace["loss"], trace["point"])
+    if surface is None:
+        return None
+    start = ", ".join(f"{key} {number(first[key])}" for key in keys)
+    told = f"{len(runners)} of {counted(len(sample.runs), 'run')}, one of each setting"
+    told += f", from one start ({start})" if start else ""
+    told += f"{alike(ordered)}; {sample.lacking()}"
+    cut = "" if surface.dim == 2 else ", a slice"
+    title = f"{surface.label().replace('_', ' ')}{cut}"
+    return Race(surface, runners, title, told, _ALONG[_along(sample)])
+
+
+def trajectories(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
+    """The ways of settings from one start, beside their losses."""
+    found = race(sample, ordered)
+    return None if found is None else draw_race(*found)
+
+
+def animate(sample: Sample, path: Path) -> str | None:
+    """Writes the race of the contenders as an animation, where there is one; tells what it is."""
+    one = on_one_surface(sample)
+    found = race(one, contenders(one))
+    if found is None:
+        return None
+    animate_race(*found, path)
+    return f"{found.title}. {found.caption}"
+
+
+def contact_sheet(sample: Sample) -> Figure | None:
+    """The ways of runs, evenly picked out of all."""
+    at = np.linspace(0, len(sample.runs) - 1, min(_PICTURES, len(sample.runs))).round().astype(int)
+    pictures = []
+    for _, run in sample.runs.iloc[at].iterrows():
+        trace = read_run(Path(run["folder"]))[0]
+        if "point" not in trace or trace["point"].shape[1] < 2:
+            return None
+        told = ", ".join(number(run[key], 2) for key in (*sample.setting, *sample.repeats))
+        pictures.append(Picture(f"{run['job']}", told, str(run["outcome"]), trace["point"]))
+    surface = recorded(Path(sample.runs["folder"].iloc[0])).surface
+    keys = ", ".join(key.rpartition(".")[2] for key in (*sample.setting, *sample.repeats))
+    told = f"{len(pictures)} of {counted(len(sample.runs), 'run')}, evenly picked; by each its job"
+    told += f", how it ended, and below its {keys}" if keys else " and how it ended"
+    told += f"; {sample.lacking()}"
+    return draw_contact_sheet(surface, pictures, surface.label().replace("_", " "), told)
+
+
+def relief(sample: Sample) -> Figure | None:
+    """The first run of the best setting on its surface."""
+    values, runs = sample.settings[0]
+    run = runs.frame().iloc[0]
+    trace = read_run(Path(run["folder"]))[0]
+    if "point" not in trace or trace["point"].shape[1] < 2:
+        return None
+    surface = recorded(Path(run["folder"])).surface
+    title = f"{surface.label().replace('_', ' ')}: {names_of([values])[0]}: {run['outcome']}"
+    told = f"1 of {counted(len(sample.runs), 'run')}, the first of the best setting"
+    return draw_relief(surface, trace["point"], title, told)
+
+
+def starts(sample: Sample) -> Figure | None:
+    """The outcomes of the best setting by start."""
+    values, runs = sample.settings[0]
+    begun, ended, words = [], [], []
+    for _, run in runs.frame().head(_STARTS).iterrows():
+        trace = read_run(Path(run["folder"]))[0]
+        if "point" not in trace or trace["point"].shape[1] != 2:
+            return None
+        begun.append(trace["point"][0])
+        ended.append(trace["point"][-1])
+        words.append(str(run["outcome"]))
+    start = np.array(begun, dtype=float)
+    if len(np.unique(start, axis=0)) < _FEWEST_STARTS:
+        return None
+    surface = recorded(Path(runs["folder"][0])).surface
+    title = f"outcome by start: {names_of([values])[0]}"
+    told = f"{counted(len(start), 'run')} of one setting; lines lead to where they came to rest"
+    return draw_starts(surface, start, np.array(ended, dtype=float), words, title, told)

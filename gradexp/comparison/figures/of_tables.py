@@ -1,0 +1,146 @@
+"""Figures of what the tables say: no trace is read for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from gradexp.analysis.quartiles import median
+from gradexp.comparison import Sample
+from gradexp.comparison.arrivals import quantiles
+from gradexp.comparison.figures.choosing import CONTENDERS, is_numeric, names_of, surface_of
+from gradexp.comparison.profiles import best_first, ratios, solvers, times
+from gradexp.comparison.sample import LR, MOMENTUM, Part, counted, having
+from gradexp.plots.heat_map import draw_heat_map
+from gradexp.plots.learning_rates import draw_learning_rates
+from gradexp.plots.profile import draw_profile
+
+
+def heat_map(sample: Sample) -> Figure | None:
+    """The metric over learning rate and momentum, or the first two swept numbers."""
+    numeric = [
+        key
+        for key in sample.setting
+        if sample.runs[key].nunique() > 1 and is_numeric(sample.runs[key])
+    ]
+    numeric.sort(key=lambda key: (key != LR, key != MOMENTUM))
+    if len(numeric) < 2 or all(sample.runs[key].nunique() < 3 for key in numeric[:2]):
+        return None
+    across, up = numeric[:2]
+    rest = [key for key in sample.setting if key not in (across, up)]
+    fixed = {key: sample.settings[0][0][key] for key in rest}
+    runs = having(sample.runs, fixed)
+    some = replace(sample, runs=runs)
+    x, y = (np.sort(runs[key].unique()).astype(float) for key in (across, up))
+    values = np.full((len(y), len(x)), np.nan)
+    words = np.full(values.shape, "", dtype=object)
+    for cell, part in some.groups([across, up]):
+        at = int(np.flatnonzero(y == cell[up])[0]), int(np.flatnonzero(x == cell[across])[0])
+        if sample.metric.is_arrival:
+            values[at] = quantiles(some.arrivals.take(part.rows), (0.5,))[0]
+        else:
+            values[at] = some.quartiles(sample.metric, part)[1]
+        words[at] = Counter(part["outcome"]).most_common(1)[0][0]
+    values[np.isinf(values)] = np.nan
+    chosen = f"{names_of([fixed])[0]}; " if rest else ""
+    over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
+    how = "medians by Kaplan-Meier" if sample.metric.is_arrival else "medians"
+    told = f"{chosen}{counted(len(runs), 'run')}{over}; {sample.lacking()}; {how}"
+    label = sample.metric.unit if sample.metric.is_arrival else sample.metric.label
+    label = f"median {label}" if sample.repeats else label
+    return draw_heat_map(
+        x, y, values, words, names=(across, up), label=label,
+        title=f"{surface_of(sample)}: {sample.metric.label}",
+        caption=told, edge=_edge(runs, across, up),
+    )  # fmt: skip
+
+
+def _edge(runs: pd.DataFrame, across: str, up: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The predicted edge of stability by the other number, where that can be drawn."""
+    if across != LR:
+        return None
+    edges = runs.dropna(subset=["theory.edge"]).groupby(up)["theory.edge"]
+    known = {height: median(some.to_numpy(float)) for height, some in edges}
+    return (np.array([*known.values()]), np.array([*known], float)) if len(known) > 1 else None
+
+
+def profile(sample: Sample) -> Figure | None:
+    """The performance profile of solvers across surfaces."""
+    if not sample.spans_surfaces:
+        return None
+    some = times(sample, sample.metric)
+    found = ratios(some)
+    others = [key for key in sample.solver if key != LR] or list(sample.solver)
+    first: dict[str, int] = {}  # the best of each but for the learning rate
+    for index in best_first(found):
+        first.setdefault(str([some.solvers[index][key] for key in others]), int(index))
+    best = sorted(list(first.values())[:CONTENDERS])  # in the order of the other figures
+    names = names_of([some.solvers[index] for index in best])
+    rises = {name: found[:, index] for name, index in zip(names, best, strict=True)}
+    told = f"{len(best)} of {counted(len(some.solvers), 'setting')}"
+    told += ", each at its best learning rate" if others != list(sample.solver) else ""
+    told += f"; {counted(len(some.problems), 'problem')}; {sample.lacking()}"
+    told += f"; solved: {sample.metric.label}"
+    return draw_profile(rises, sample.metric.unit, "performance profile", told)
+
+
+def learning_rates(sample: Sample) -> Figure | None:
+    """The steps of optimizers by their learning rate, on each surface, or another figure."""
+    others = [key for key in sample.solver if key != LR]
+    if len(others) == len(sample.solver) or not others:
+        return None
+    surfaces = sample.groups(sample.problem)
+    every = [values for values, _ in sample.groups(others)]
+    ranked = solvers(sample) if sample.spans_surfaces else sample.settings
+    best = {str({key: values[key] for key in others}): None for values, _ in ranked}
+    drawn = list(best)[:CONTENDERS]
+    contenders = [values for values in every if str(values) in drawn]
+    names = dict(zip(map(str, contenders), names_of(contenders), strict=True))
+    shown = surfaces[:CONTENDERS]
+    titles = names_of([values for values, _ in shown]) if sample.problem else [""]
+    panels = {
+        title: {
+            names[str(values)]: _by_rate(sample, runs)
+            for values, runs in sample.groups(others, there)
+            if str(values) in names
+        }
+        for title, (_, there) in zip(titles, shown, strict=True)
+    }
+    panels = {title: lines for title, lines in panels.items() if lines}
+    lines = [line for some in panels.values() for _, line in some.values()]
+    if max((np.count_nonzero(np.isfinite(line)) for line in lines), default=0) < 2:
+        return None  # there is no line to draw
+    told = f"{counted(len(sample.runs), 'run')}; {sample.lacking()}"
+    if len(every) > len(contenders):
+        told += f"; the best {len(contenders)} of {len(every)} settings"
+    if len(surfaces) > len(shown):
+        told += f"; {len(shown)} of {len(surfaces)} surfaces"
+    label = f"median {sample.metric.label}"
+    if sample.metric.is_arrival:
+        unit = sample.metric.unit
+        label = f"{sample.ranked_by()}, {unit}" if sample.repeats else unit
+        told += f"; {sample.rank.explained()}" if sample.repeats and sample.rank else ""
+        few = "fewer than half of the runs" if sample.ranking == "median" else "no run"
+        told += f"; where {few} arrived there is no point"
+    else:
+        told += "; where half of the runs diverged there is no point"
+    return draw_learning_rates(
+        panels, label, f"{sample.metric.label}, by learning rate", told,
+        one_scale=sample.metric.is_arrival,
+    )  # fmt: skip
+
+
+def _by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray]:
+    """The learning rates of runs, ascending, and at each what settings are ranked by; not finite
+    where there is none."""
+    if sample.rank:
+        groups = sample.groups([LR], runs)
+        drawn = [sample.rank.drawn(sample.arrivals.take(part.rows)) for _, part in groups]
+        return np.array([setting[LR] for setting, _ in groups], float), np.maximum(drawn, 1.0)
+    groups = sample.groups([LR], runs)
+    medians = [sample.quartiles(sample.metric, part)[1] for _, part in groups]
+    return np.array([setting[LR] for setting, _ in groups], float), np.array(medians)

@@ -1,0 +1,90 @@
+"""The TensorBoard run that sums a sweep up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from gradexp.comparison import gather
+from gradexp.comparison.figures import (
+    bands_of,
+    contact_sheet,
+    contenders,
+    heat_map,
+    learning_rates,
+    on_one_surface,
+    profile,
+    starts,
+    trajectories,
+)
+from gradexp.errors import Mistake
+from gradexp.plots import png
+from gradexp.plots.curves import Band
+from gradexp.processes.workers import done_by, worthwhile
+from gradexp.results import is_whole
+from gradexp.results.tensorboard import Curve, write_summary
+
+FOLDER = "summary"
+
+_SETTINGS = 32
+"""Settings that have a curve: of more, the best ones."""
+
+_SHEET = 17
+"""Runs from which on there is a contact sheet: fewer have a figure each."""
+
+
+def write_overview(sweep: Path, started: float) -> Path:
+    """Writes ``summary/`` in a sweep's folder: curves by setting, and the comparison's figures.
+
+    Args:
+        sweep: its folder.
+        started: when it began, in seconds since 1970.
+
+    Returns:
+        The event file.
+
+    Raises:
+        Mistake: none of its runs can be compared, or one of them is where it would be written.
+    """
+    if is_whole(sweep / FOLDER):
+        raise Mistake("hydra.sweep.subdir", FOLDER, "is the folder of a run")
+    if (sweep / FOLDER).is_symlink():
+        raise Mistake("", sweep, f"{sweep / FOLDER} is a link: nothing is written through it")
+    sample = gather([sweep])
+    one = on_one_surface(sample)
+    ordered = contenders(one)
+    large = len(one.runs) >= _SHEET
+    # The largest first, so that none is left over at the end.
+    makers: dict[str, Callable[[], Figure | dict[str, Band] | None]] = {
+        "trajectories": lambda: trajectories(one, ordered),
+        "contact_sheet": lambda: contact_sheet(one) if large else None,
+        "curves": lambda: bands_of(sample.settings[:_SETTINGS]),
+        "heat_map": lambda: heat_map(one),
+        "starts": lambda: starts(one),
+        "profiles": lambda: profile(sample),
+        # Of settings that are numbers the heat map says it.
+        "learning_rates": lambda: learning_rates(sample) if "optimizer" in sample.setting else None,
+    }
+
+    def made(name: str) -> bytes | dict[str, Band] | None:
+        found = makers[name]()
+        return png(found) if isinstance(found, Figure) else found
+
+    names = list(makers)
+    parts = dict(zip(names, done_by(worthwhile(len(names)), names, made), strict=True))
+    bands = parts.pop("curves")
+    assert isinstance(bands, dict)
+    curves = {
+        name: Curve(band.step, band.low, band.middle, band.high) for name, band in bands.items()
+    }
+    images = {name: part for name, part in parts.items() if isinstance(part, bytes)}
+    return write_summary(sweep / FOLDER, started=started, curves=curves, images=images)
+
+
+def make_ready() -> None:
+    """Draws something: the first figure that is drawn takes a fifth of a second more."""
+    figure = Figure()
+    figure.subplots().set_title("")
+    png(figure)

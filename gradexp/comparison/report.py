@@ -1,0 +1,149 @@
+"""Saves what a comparison found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradexp.comparison import Sample, Table
+from gradexp.errors import Mistake
+from gradexp.results.output_folder import staged
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TABLES = {"csv": ".csv", "parquet": ".parquet", "latex": ".tex"}
+ANIMATION = "gif"
+
+USUAL = "csv,png"
+
+_CAPTIONS = "captions.txt"
+
+
+def checked(formats: str) -> list[str]:
+    """A comma-separated list of formats, as a list.
+
+    Raises:
+        Mistake: one of them is not known.
+    """
+    from gradexp.plots import FORMATS  # matplotlib takes 0.4 s
+
+    known = (*TABLES, *FORMATS, ANIMATION)
+    wanted = [name.strip() for name in formats.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            reason = f"must be some of {', '.join(known)}, separated by commas"
+            raise Mistake("--formats", name, reason)
+    return wanted
+
+
+def save(
+    folder: Path,
+    formats: Sequence[str],
+    sample: Sample,
+    tables: Sequence[Table],
+    overwrite: bool = False,
+) -> list[str]:
+    """Writes tables and figures, and what stands behind each into ``captions.txt``.
+
+    Args:
+        folder: is made where it is missing.
+        formats: of `TABLES`, `plots.FORMATS` and `ANIMATION`.
+        sample: what was compared.
+        tables: of the comparison.
+        overwrite: whether files that are there are replaced.
+
+    Returns:
+        What could not be drawn, and why, a line each.
+
+    Raises:
+        Mistake: a file is there already, the folder cannot be written to, or a run cannot be drawn;
+            nothing was written.
+    """
+    with staged("--save", folder, overwrite, [_CAPTIONS]) as staging:
+        return _save(staging, formats, sample, tables)
+
+
+def _save(
+    folder: Path, formats: Sequence[str], sample: Sample, tables: Sequence[Table]
+) -> list[str]:
+    captions = [f"{table.name}: {table.title}. {table.footer}.\n" for table in tables]
+    for table in tables:
+        _save_table(folder / table.name, formats, table)
+    kinds = [kind for kind in formats if kind not in (*TABLES, ANIMATION)]
+    undrawn: dict[str, list[str]] = {}
+    if kinds:
+        from gradexp.comparison.figures import figures, unrecorded
+        from gradexp.plots import save
+
+        undrawn = unrecorded(sample)
+        for name, figure in figures(sample):
+            for kind in kinds:
+                save(figure, folder / f"{name}.{kind}")
+            captions.append(f"{name}: {_caption(figure)}.\n")
+    if ANIMATION in formats:
+        from gradexp.comparison.figures import animate
+
+        told = animate(sample, folder / f"race.{ANIMATION}")
+        captions += [f"race: {told}.\n"] if told else []
+    (folder / _CAPTIONS).write_text("".join(captions))
+    return [
+        f"not drawn, for no {what} was recorded: {', '.join(names)}"
+        for what, names in undrawn.items()
+    ]
+
+
+def _caption(figure: Figure) -> str:
+    """What stands behind a figure, and first what it shows."""
+    from gradexp.plots.style import CAPTION
+
+    titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+    behind = [text.get_text() for text in figure.texts if text.get_gid() == CAPTION]
+    return ". ".join([next(filter(None, titles), ""), *filter(None, behind)])
+
+
+def _save_table(path: Path, formats: Sequence[str], table: Table) -> None:
+    if "csv" in formats:
+        table.frame.to_csv(path.with_suffix(TABLES["csv"]), index=False)
+    if "parquet" in formats:
+        table.frame.to_parquet(path.with_suffix(TABLES["parquet"]), index=False)
+    if "latex" in formats:
+        path.with_suffix(TABLES["latex"]).write_text(_latex(table))
+
+
+def _latex(table: Table) -> str:
+    """The table as it is read, as LaTeX (with booktabs)."""
+    caption = "".join(_ESCAPED.get(sign, sign) for sign in f"{table.title}. {table.footer}.")
+    shown = table.shown.style.hide(axis="index")
+    shown = shown.format(escape="latex").format_index(escape="latex", axis="columns")
+    text = shown.to_latex(
+        column_format="".join(
+            "r" if table.is_numeric(head) else "l" for head in map(str, table.shown)
+        ),
+        caption=caption,
+        label=f"tab:{table.name}",
+        hrules=True,
+        position_float="centering",
+    )
+    return str(text).translate(_SIGNS)
+
+
+_ESCAPED = {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+_SIGNS = str.maketrans(
+    {
+        "\N{NO-BREAK SPACE}": "~",
+        "<": "$<$",
+        ">": "$>$",
+        "÷": r"$\div$",
+        "×": r"$\times$",
+        "≤": r"$\le$",
+        "≥": r"$\ge$",
+        "∞": r"$\infty$",
+        "β": r"$\beta$",
+        "ε": r"$\varepsilon$",
+        "σ": r"$\sigma$",
+    }
+)
+"""What LaTeX has no letters for."""

@@ -1,0 +1,113 @@
+"""Hydra's application: it composes configs, which a gate checks before anything in one is used.
+
+``hydra.main`` makes a run's folder before the task sees the config, and prints mistakes its own
+way. This does what ``hydra.main`` does, with the same parts of Hydra, but for that.
+"""
+
+from __future__ import annotations
+
+import copy
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict, read_write
+
+from gradexp.config import axes
+from gradexp.config.errors import explained
+from gradexp.config.gate.environment import guarded_environment
+from gradexp.config.loader import GatedLoader, check_primary, output_folders, search_path
+
+
+class Application(NamedTuple):
+    """Hydra, ready to compose the configs of a command line."""
+
+    hydra: Hydra
+    name: str
+    """of the primary config"""
+    overrides: list[str]
+
+    def compose(self, mode: RunMode) -> DictConfig:
+        """The config of one job, or of a sweep."""
+        overrides = list(self.overrides)
+        if mode is RunMode.MULTIRUN:
+            overrides.append("hydra.mode=MULTIRUN")
+        return self.hydra.compose_config(self.name, overrides, mode)
+
+    def check_one(self) -> None:
+        """Checks that the overrides are those of one job.
+
+        Raises:
+            ConfigCompositionException: one of them is an axis.
+        """
+        parsed = OverridesParser.create().parse_overrides(self.overrides)
+        GatedLoader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+
+
+def arguments_parser(program: str) -> ArgumentParser:
+    """Hydra's parser of a command line's arguments.
+
+    Args:
+        program: what a person calls it.
+    """
+    parser: ArgumentParser = get_args_parser()
+    parser.prog = program
+    return parser
+
+
+@contextmanager
+def application(args: Namespace, typed: bool = True) -> Iterator[Application]:
+    """Hydra's application for the arguments of a command line.
+
+    Args:
+        args: parsed.
+        typed: whether a person typed them; a sweep that is gone on with has them from its file.
+
+    Raises:
+        Mistake: a config that they name is not there; and what Hydra raises inside is one, too.
+    """
+    version.setbase("1.3")
+    axes.register()
+    name = ("config" if args.config_name is None else args.config_name).removesuffix(".yaml")
+    overrides = list(args.overrides)
+    if args.config_path is not None:
+        check_primary(Path(args.config_path).absolute(), name)
+        overrides = [*output_folders(overrides), *overrides]
+    hydra = Hydra(task_name="gradexp", config_loader=GatedLoader(search_path(args)))
+    GlobalHydra.instance().clear()
+    GlobalHydra.instance().initialize(hydra)
+    try:
+        with guarded_environment(overrides if typed else ()), explained(overrides):
+            yield Application(hydra, name, overrides)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def compose(args: Namespace) -> DictConfig:
+    """The config of one run, without ``hydra``, that nothing is run of.
+
+    Args:
+        args: as those of ``gradexp run``.
+
+    Raises:
+        Mistake: a person's mistake.
+    """
+    with application(args) as app:
+        app.check_one()
+        return without_hydra(app.compose(RunMode.RUN))
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """A copy of a job's config as a task function gets it."""
+    task = copy.deepcopy(config)
+    with read_write(task), open_dict(task):
+        del task["hydra"]
+    return task

@@ -1,0 +1,149 @@
+"""What Hydra and OmegaConf say of a person's mistake, in one line that names what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from gradexp.config.choices import CONF, EXPERIMENTS, choices, groups, keys
+from gradexp.errors import Mistake, nearest
+
+_OPEN = ("own", "torch")
+"""Choices that take any key."""
+
+
+@contextmanager
+def explained(overrides: Sequence[str]) -> Iterator[None]:
+    """Turns the exceptions of composing a config into mistakes.
+
+    Raises:
+        Mistake: instead of an exception of Hydra's or OmegaConf's.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _mistake(error, overrides) from error
+
+
+def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
+    if isinstance(error, MissingConfigException):
+        return _missing_config(error)
+    unknown = _unknown_key(error)
+    if unknown is not None:
+        key, known = unknown
+        group = key.partition(".")[0]
+        chosen = _value_of(group, overrides)
+        advice = nearest(_last(key), known) if known else f"+{key}=… adds one"
+        elsewhere = _choices_with(key)
+        if elsewhere and chosen not in _OPEN:
+            advice = f"{', '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it"
+        where = f" in {group}={chosen}" if chosen and group != key else ""
+        return Mistake(key, _value_of(key, overrides), f"no such key{where}; {advice}")
+    text = _one_line(error)
+    match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)
+    if match:
+        key = match[1]
+        return Mistake(key, _value_of(key, overrides), f"no such key; {nearest(key, keys())}")
+    match = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)=([^']*)'", text)
+    if match:
+        reason = "several values make a sweep: add -m; a list is written [a,b]"
+        return Mistake(match[1], match[2], reason)
+    for override in overrides:
+        indexed = re.sub(r"(?<=\w)\[(\d+)\]", r".\1", override)
+        if indexed != override and isinstance(error, OverrideParseException):
+            return Mistake("", "", f"{override}: is written {indexed}")
+    if isinstance(error, OverrideParseException) or "LexerNoViableAlt" in text:
+        return Mistake("", "", f"{text}; what follows gradexp run is written key=value")
+    return Mistake("", "", text)
+
+
+def uncomposed(error: Exception, overrides: Sequence[str]) -> Mistake:
+    """What an exception that is not Hydra's own says of a config that was composed."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        group, value = override.key_or_group, override.value()
+        names = value if isinstance(value, list) else [value]
+        if group in groups() and not all(isinstance(name, str) for name in names):
+            known = [one.name for one in choices(CONF / group)]
+            told = override.get_value_element_as_str()
+            key, reason = override.get_key_element(), f"no such {group}; {nearest(told, known)}"
+            return Mistake(key, told, reason)
+    return Mistake("", "", f"cannot be composed: {type(error).__name__}: {error}")
+
+
+def _missing_config(error: MissingConfigException) -> Mistake:
+    """A choice that a group does not have, or a config file that is not there."""
+    path = error.missing_cfg_file or ""
+    if error.options and path.endswith("/"):
+        group = path.rstrip("/")
+        return Mistake(group, "", f"needs a name; {nearest('', error.options)}")
+    missing = PurePosixPath(path)
+    if error.options:
+        group = str(missing.parent)
+        return Mistake(
+            group, missing.name, f"no such {group}; {nearest(missing.name, error.options)}"
+        )
+    if len(missing.parts) > 1:
+        known = groups()
+        return Mistake(
+            str(missing.parent),
+            missing.name,
+            f"no such group; {nearest(str(missing.parent), known)}",
+        )
+    known = ["config", *(experiment.name for experiment in choices(EXPERIMENTS))]
+    return Mistake(
+        "--config-name", missing.name, f"no such experiment; {nearest(missing.name, known)}"
+    )
+
+
+def _unknown_key(error: BaseException) -> tuple[str, list[str]] | None:
+    """The key that a config does not have, and those beside it that it has."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+            parent = cause.parent_node
+            known = [str(key) for key in parent] if isinstance(parent, DictConfig) else []
+            return str(cause.full_key), [key for key in known if not key.startswith(("_", "hydra"))]
+        cause = cause.__cause__
+    return None
+
+
+def _choices_with(key: str) -> list[str]:
+    """The choices of a key's group that have the key."""
+    group, _, name = key.partition(".")
+    if group not in groups():
+        return []
+    return [f"{group}={one.name}" for one in choices(CONF / group) if name in one.settings]
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _value_of(key: str, overrides: Sequence[str]) -> str:
+    """What the command line gives a key."""
+    for override in overrides:
+        name, _, value = override.lstrip("+~").partition("=")
+        if name == key:
+            return value
+    return ""
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of an exception, or of its cause, on one line."""
+    text = str(error) or str(error.__cause__ or type(error).__name__)
+    if isinstance(error.__cause__, OmegaConfBaseException) and str(error.__cause__) not in text:
+        text = f"{text}: {error.__cause__}"
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [
+        line
+        for line in lines
+        if line and not line.startswith(("See https", "full_key", "object_type"))
+    ]
+    return "; ".join(kept)

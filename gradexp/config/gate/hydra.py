@@ -1,0 +1,179 @@
+"""What a config may say of Hydra itself: its launcher, sweeper, callbacks, logging, jobs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gradexp.config.gate.components import import_target, is_defined_in, is_inside, leaves, mappings
+from gradexp.config.gate.logs import (
+    LOG_FOLDERS,
+    check_logging,
+    is_plain_name,
+    is_plain_path,
+)
+from gradexp.errors import Mistake
+from gradexp.processes.environment import trusted_packages
+
+_TEXTS = r"hydra[.:](run\.dir|sweep\.dir|runtime\.output_dir|runtime\.cwd|job\.(name|num|id))"
+_PLAIN_INTERPOLATION = re.compile(rf"\$\{{({_TEXTS}|now:[^${{}}]*)\}}")
+"""Interpolations that give a text, whatever a config says: Hydra's schema has these as texts."""
+
+_PLUGINS = (
+    "hydra._internal.core_plugins",
+    "hydra.experimental.callbacks",
+    "hydra_plugins.gradexp_sweeps",
+    "hydra_plugins.hydra_joblib_launcher",
+    "hydra_plugins.hydra_submitit_launcher",
+)
+"""Where the launchers, sweepers and callbacks are that need no trust: what others are told is not
+known here."""
+
+
+def check_hydra(node: dict[str, Any]) -> None:
+    """Checks what Hydra itself will import: its launcher, its sweeper, callbacks and logging.
+
+    Args:
+        node: the config below ``hydra``, interpolations not resolved. Where something could be
+            imported only those interpolations are let through that give a text (`_TEXTS`), so that
+            what is checked here is what is used later.
+
+    Raises:
+        Mistake: something there is not allowed.
+    """
+    for name in ("run", "sweep", "runtime", "overrides"):
+        if not isinstance(node.get(name), dict):
+            raise Mistake(f"hydra.{name}", node.get(name), "must be a mapping")
+    if node["runtime"].get("output_dir") not in (None, "???"):
+        raise Mistake("hydra.runtime.output_dir", "", "is Hydra's own; set hydra.run.dir")
+    for name, part in (("run.dir", node["run"]), ("sweep.dir", node["sweep"])):
+        if re.search(r"[\x00-\x1f\x7f]", str(part.get("dir"))):
+            raise Mistake(f"hydra.{name}", "", "must be one line")
+    for key, mapping in mappings(node, "hydra"):
+        if "_target_" in mapping:
+            _check_plugin(f"{key}._target_", mapping["_target_"])
+    for group in ("launcher", "sweeper"):
+        if isinstance(node.get(group), str):
+            raise Mistake(f"hydra.{group}", node[group], "must be written out")
+        _check_interpolations(f"hydra.{group}", node.get(group))
+        if not isinstance(node.get(group), dict):
+            raise Mistake(f"hydra.{group}", node.get(group), "must be the config of one")
+    callbacks = node.get("callbacks") or {}
+    for name, callback in callbacks.items() if isinstance(callbacks, dict) else [("", callbacks)]:
+        if not isinstance(callback, dict):
+            raise Mistake(f"hydra.callbacks.{name}", callback, "must be written out")
+        _check_interpolations(f"hydra.callbacks.{name}", callback)
+    for group, places in LOG_FOLDERS.items():
+        check_logging(f"hydra.{group}", node.get(group), places)
+    _check_job(node.get("job"))
+    _check_output_subdir(node.get("output_subdir"))
+    _check_verbose(node.get("verbose"))
+    _check_launcher(node.get("launcher"))
+
+
+def _check_interpolations(key: str, node: Any) -> None:
+    """Lets interpolations through that can only give a plain value of Hydra's own.
+
+    Raises:
+        Mistake: there is another one.
+    """
+    for place, value in leaves(node, key):
+        if "${" in _PLAIN_INTERPOLATION.sub("", str(value)):
+            raise Mistake(place, value, "must be written out")
+
+
+_LONGEST = 200
+"""Bytes of a job's name, of which a log file's is made."""
+
+
+def _check_job(job: Any) -> None:
+    """Checks what a config says of jobs: their environment and their name.
+
+    Raises:
+        Mistake: a job would change the environment, or its name is no name of a file.
+    """
+    if not isinstance(job, dict):
+        raise Mistake("hydra.job", job, "must be a mapping")
+    for key in ("env_copy", "env_set"):
+        if job.get(key):
+            reason = "a config must not set the environment; set it where gradexp is started"
+            raise Mistake(f"hydra.job.{key}", "", reason)
+    name = job.get("name", "gradexp")
+    if not is_plain_name(name) or len(name.encode()) > _LONGEST:
+        reason = f"must be a plain name, as a file's, of at most {_LONGEST} bytes"
+        raise Mistake("hydra.job.name", name, reason)
+
+
+def _check_output_subdir(name: Any) -> None:
+    """Checks where in a run's folder Hydra writes its configs: with a name of its own choice, a
+    config could become another program's.
+
+    Raises:
+        Mistake: it is another place than that where gradexp looks for them.
+    """
+    if name not in (None, ".hydra"):
+        raise Mistake("hydra.output_subdir", name, "must be .hydra, or null")
+
+
+def _check_verbose(verbose: Any) -> None:
+    """Checks which loggers are to say more.
+
+    Raises:
+        Mistake: it names no loggers.
+    """
+    names = verbose if isinstance(verbose, list) else [verbose]
+    fits = isinstance(verbose, bool | None) or all(isinstance(name, str) for name in names)
+    if not fits or "${" in str(verbose):
+        raise Mistake("hydra.verbose", verbose, "must be true, false, a logger or a list of them")
+
+
+_SHELL_WORD = re.compile(r"[\w.,:=+@%/ -]*")
+
+
+def _check_launcher(launcher: Any) -> None:
+    """Checks what launchers make lines of a shell's script of, and folders that they write to.
+
+    Raises:
+        Mistake: something there is not allowed.
+    """
+    if not isinstance(launcher, dict):
+        raise Mistake("hydra.launcher", launcher, "must be the config of a launcher")
+    target = str(launcher.get("_target_", ""))
+    if "submitit" in target and "submitit" not in trusted_packages():
+        for name in ("setup", "additional_parameters", "srun_args", "python"):
+            if launcher.get(name):
+                reason = "becomes lines of a shell's script; to allow it set GRADEXP_TRUST=submitit"
+                raise Mistake(f"hydra.launcher.{name}", "", reason)
+        for place, value in leaves(launcher, "hydra.launcher"):
+            rest = str(value).replace("${hydra.job.name}", "").replace("${hydra.sweep.dir}", "")
+            if not place.endswith("_target_") and not _SHELL_WORD.fullmatch(rest):
+                raise Mistake(place, value, "must be plain words; or set GRADEXP_TRUST=submitit")
+    folder = launcher.get("submitit_folder")
+    if folder is not None:
+        head, _, name = str(folder).partition("}/")
+        if head != "${hydra.sweep.dir" or not is_plain_path(name.replace("%j", "j")):
+            raise Mistake(
+                "hydra.launcher.submitit_folder", folder, "must be ${hydra.sweep.dir}/NAME"
+            )
+    for name in ("temp_folder", "mmap_mode"):  # joblib's, which loads pickles from there
+        if "joblib" in target and launcher.get(name) not in (None, "r"):
+            raise Mistake(f"hydra.launcher.{name}", launcher[name], "must be null")
+
+
+def _check_plugin(key: str, target: Any) -> None:
+    from hydra.experimental.callback import Callback
+    from hydra.plugins.launcher import Launcher
+    from hydra.plugins.sweeper import Sweeper
+
+    packages = (*_PLUGINS, *trusted_packages())
+    known = "Hydra's own, gradexp's, joblib's or submitit's"
+    reason = f"must be a launcher, sweeper or callback, {known}; or set GRADEXP_TRUST=package"
+    refusal = Mistake(key, target, reason)
+    if not isinstance(target, str) or "${" in target or not is_inside(target, packages):
+        raise refusal
+    found = import_target(key, target)
+    plugin = isinstance(found, type) and issubclass(found, Callback | Launcher | Sweeper)
+    if not plugin or not is_defined_in(found, packages):
+        raise refusal
+    if found.__name__ == "PickleJobInfoCallback":
+        raise Mistake(key, target, "writes pickles, which are not used here")

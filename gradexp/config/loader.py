@@ -1,0 +1,172 @@
+"""Hydra's loader of configs, with a gate before anything in one is used; and where it looks."""
+
+from __future__ import annotations
+
+import copy
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from gradexp.config.choices import CONF, EXPERIMENTS
+from gradexp.config.errors import explained, uncomposed
+from gradexp.config.gate.components import check_search_path
+from gradexp.config.gate.hydra import check_hydra
+from gradexp.errors import Mistake
+from gradexp.files.yaml import check_interpolations, check_small
+
+_REMEMBERED = 512
+"""Config files that are kept parsed."""
+
+_parsed: dict[tuple[object, ...], ConfigResult] = {}
+"""Of this process, by where each file lies and when it was written."""
+
+
+class RememberingRepository(ConfigRepository):
+    """Parses each config file once a process: YAML takes most of the time of composing."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """A copy of a config; None where there is no such file.
+
+        Raises:
+            Mistake: it is too large.
+        """
+        source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
+        if source is None or source.scheme() == "structured":
+            return super().load_config(config_path)
+        key: tuple[object, ...] = (source.scheme(), source.path, source.provider, config_path)
+        if source.scheme() == "file":
+            path = Path(source.path) / source._normalize_file_name(config_path)
+            about = path.stat()
+            key = (*key, about.st_ino, about.st_size, about.st_mtime_ns)
+            if key not in _parsed:
+                check_small(path)
+        if key not in _parsed:
+            result = super().load_config(config_path)
+            assert result is not None
+            if len(_parsed) >= _REMEMBERED:
+                _parsed.clear()
+            _parsed[key] = result
+        return copy.deepcopy(_parsed[key])
+
+
+class GatedLoader(ConfigLoaderImpl):
+    """Composes configs, and passes only what may be used."""
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = RememberingRepository(config_search_path)
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        try:
+            self._check_search_path(config_name, overrides)
+            of_all = self._of_all_jobs(overrides) if run_mode is RunMode.MULTIRUN else overrides
+            config = super().load_configuration(
+                config_name, of_all, run_mode, from_shell, validate_sweep_overrides
+            )
+            if len(of_all) < len(overrides):
+                _note_overrides(config, overrides)
+        except (HydraException, Mistake):
+            raise
+        except Exception as error:  # broken YAML, values that Hydra's own code stumbles over
+            raise uncomposed(error, overrides) from error
+        plain = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(plain, dict)
+        check_interpolations(plain)
+        check_hydra({str(name): node for name, node in plain["hydra"].items()})
+        return config
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        with explained(sweep_overrides):
+            return super().load_sweep_config(master_config, sweep_overrides)
+
+    def _of_all_jobs(self, overrides: list[str]) -> list[str]:
+        """The overrides without those of keys in a group whose choices are an axis: the config of a
+        sweep has its default choice, which may have no such key; the jobs' have."""
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        swept = tuple(
+            f"{one.key_or_group}."
+            for one in parsed
+            if one.is_sweep_override() and self.repository.group_exists(one.key_or_group)
+        )
+        if not swept:
+            return overrides
+        return [
+            text
+            for text, one in zip(overrides, parsed, strict=True)
+            if one.is_sweep_override() or not one.key_or_group.startswith(swept)
+        ]
+
+    def _check_search_path(self, config_name: str | None, overrides: list[str]) -> None:
+        """Checks the search path before it is used: a package there would be imported."""
+        primary = self.repository.load_config(config_name) if config_name else None
+        lists = [OmegaConf.select(primary.config, "hydra.searchpath")] if primary else []
+        for override in OverridesParser.create().parse_overrides(overrides):
+            if override.key_or_group == "hydra.searchpath":  # Hydra takes the first of several
+                lists.append(override.value())
+        for entries in lists:
+            for entry in entries if isinstance(entries, list | ListConfig) else ():
+                check_search_path(str(entry))
+
+
+def _note_overrides(config: DictConfig, overrides: list[str]) -> None:
+    """Writes down in a sweep's config all that its jobs are told."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    task = [one for one in parsed if not one.is_hydra_override()]
+    naming = config.hydra.job.config.override_dirname
+    config.hydra.overrides.task = [one.input_line for one in task]
+    config.hydra.job.override_dirname = get_overrides_dirname(
+        task, list(naming.exclude_keys), naming.item_sep, naming.kv_sep
+    )
+
+
+def check_primary(folder: Path, name: str) -> None:
+    """Checks that a person's config is there: the search path would go on to gradexp's own."""
+    if not folder.is_dir():
+        raise Mistake("--config-path", folder, "there is no such folder")
+    if not (folder / f"{name}.yaml").is_file():
+        raise Mistake("--config-path", folder, f"there is no {name}.yaml in it")
+
+
+def output_folders(overrides: Sequence[str]) -> list[str]:
+    """Where a primary config that is not gradexp's writes to, unless the overrides say it."""
+    ours = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False)
+    assert isinstance(ours, dict)
+    chosen = {f"hydra.{part}.dir": ours["hydra"][part]["dir"] for part in ("run", "sweep")}
+    given = {override.partition("=")[0].lstrip("+") for override in overrides}
+    return [f"{key}='{folder}'" for key, folder in chosen.items() if key not in given]
+
+
+def search_path(args: Namespace) -> ConfigSearchPath:
+    """gradexp's configs, or those of ``--config-path``; a person's own; the experiments."""
+    main = Path(args.config_path).absolute() if args.config_path else CONF
+    path = create_config_search_path(f"file://{main}")
+    extra = []
+    if args.config_dir is not None:
+        extra.append(("command-line", Path(args.config_dir or "nothing given").absolute()))
+    if args.config_path:
+        extra.append(("gradexp", CONF))
+    for provider, folder in (*extra, ("experiments", EXPERIMENTS)):
+        if not folder.is_dir():
+            raise Mistake("--config-dir", folder, "there is no such folder")
+        path.prepend(provider, f"file://{folder}", SearchPathQuery(provider="schema"))
+    return path

@@ -1,0 +1,266 @@
+"""Makes the runs of experiments: those of one structure as one batch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradexp.analysis import PREDICTIONS, Outcome, judge, metrics, predictions
+from gradexp.clips import Unclipped
+from gradexp.engine import DTYPES, Batched, Forecast, Problem, Reference, Trace, pose
+from gradexp.errors import Mistake, one_line
+from gradexp.experiment import Experiment, Log
+from gradexp.initializations import starts
+from gradexp.noises import Gaussian, Noise
+from gradexp.numbers import is_zero, stack, structure, substitute
+from gradexp.optimizers import Optimizer
+from gradexp.schedules import Constant
+
+log = logging.getLogger(__name__)
+
+_ROOM = 2**27
+"""Bytes of recorded traces that are computed ahead."""
+
+_MOST, _FEW = 1024, 32
+"""Runs that are computed ahead, and of those that the reference engine makes: a sweep that is
+killed has computed so many in vain."""
+
+
+class Computed(NamedTuple):
+    """What a run came to."""
+
+    experiment: Experiment
+    arrays: dict[str, np.ndarray]
+    """its trace, to its last step: as much as was recorded; and what was scheduled"""
+    outcome: Outcome
+    figures: dict[str, Any]
+    theory: dict[str, float | None]
+    """what theory says of it, where it does"""
+    engine: str
+    """what ran it"""
+    device: str
+    seconds: float
+    """its share of the time that its batch took"""
+
+
+def compute(
+    experiments: Sequence[Experiment], progress: Callable[[int], None] | None = None
+) -> list[Computed]:
+    """The runs of experiments that can share a batch (see `batches`), each as if it ran alone.
+
+    Raises:
+        Mistake: one of them cannot be run.
+    """
+    traced = _traced(experiments, progress)
+    return [_computed(run, traced, index) for index, run in enumerate(experiments)]
+
+
+class _Traced(NamedTuple):
+    """The runs of a batch, nothing of them looked at yet."""
+
+    trace: Trace
+    device: str
+    seconds: float
+    """a run's share of the time that they took"""
+
+
+def _traced(
+    experiments: Sequence[Experiment], progress: Callable[[int], None] | None = None
+) -> _Traced:
+    began = time.perf_counter()
+    problem, engine = _posed(experiments)
+    if progress is not None:
+        problem = replace(problem, progress=progress)
+    try:
+        trace = engine.run(problem)
+    except Mistake as mistake:
+        raise mistake.under("engine") if mistake.key == "compile" else mistake from None
+    device = trace.end.device.type
+    trace = trace.cpu()
+    return _Traced(trace, device, (time.perf_counter() - began) / len(experiments))
+
+
+def forecast(experiments: Sequence[Experiment]) -> Forecast:
+    """What computing the runs of experiments that can share a batch is likely to take.
+
+    Raises:
+        Mistake: one of them cannot be run.
+    """
+    problem, engine = _posed(experiments)
+    return engine.forecast(problem)
+
+
+def _posed(experiments: Sequence[Experiment]) -> tuple[Problem, Batched | Reference]:
+    """What the engine is asked to do, and the engine."""
+    first = experiments[0]
+    one = stack([_shared(run) for run in experiments]) if len(experiments) > 1 else first
+    problem = pose(
+        one.surface,
+        starts(one.init, one.surface, batch=len(experiments)),
+        one.optimizer,
+        steps=first.steps,
+        schedule=one.schedule,
+        noise=one.noise,
+        clip=one.clip,
+        stop=one.stop,
+        record=first.record,
+        dtype=first.dtype,
+        device=first.device,
+    )
+    return replace(problem, alone=True), first.engine
+
+
+def _computed(run: Experiment, traced: _Traced, index: int) -> Computed:
+    """What a run of a batch came to, looked at with one thread: the eigenvalues of a large Hessian
+    differ in their last bits with the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _looked_at(run, traced, index)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _looked_at(run: Experiment, traced: _Traced, index: int) -> Computed:
+    trace = traced.trace
+    tolerances = tuple(float(tolerance) for tolerance in run.record.tolerances)
+    parts = trace.run(index)._asdict()
+    outcome = judge(run.surface, run.stop, trace, index)
+    return Computed(
+        experiment=run,
+        arrays={
+            **{name: part.numpy() for name, part in parts.items() if part is not None},
+            **scheduled(run, parts["step"]),
+        },
+        outcome=outcome,
+        figures=metrics(run.surface, trace, index, tolerances),
+        theory=_theory(run, outcome, parts["point"]),
+        engine=trace.engine,
+        device=traced.device,
+        seconds=traced.seconds,
+    )
+
+
+def scheduled(run: Experiment, step: Tensor) -> dict[str, np.ndarray]:
+    """The hyperparameters that the schedule changes, by name, at each of some steps ``(R,)``."""
+    if isinstance(run.schedule, Constant):
+        return {}
+    dtype = DTYPES[run.dtype]
+    values = run.schedule.values(run.optimizer.hyperparameters(), step[:, None].to(dtype))
+    rows = {name: torch.as_tensor(value, dtype=dtype) for name, value in values.items()}
+    return {name: row.expand(len(step), 1)[:, 0].numpy() for name, row in rows.items()}
+
+
+def _theory(run: Experiment, outcome: Outcome, points: Tensor | None) -> dict[str, float | None]:
+    """What theory says of a run: of one whose steps are all alike.
+
+    Args:
+        run: its setting.
+        outcome: how it ended.
+        points: ``(R, dim)``, the first one the start; None where they were not recorded.
+    """
+    alike = isinstance(run.schedule, Constant) and isinstance(run.clip, Unclipped)
+    std = _noise(run.noise)
+    if not alike or std is None or not isinstance(run.optimizer, Optimizer):
+        return dict.fromkeys(PREDICTIONS)
+    curvatures = None
+    if outcome.word == "converged":
+        curvatures = outcome.evidence["hessian_eigenvalues"]
+    elif outcome.word == "noise_floor":
+        curvatures = outcome.evidence["noise_floor"]["hessian_eigenvalues"]
+    start = None if points is None else points[0].double()
+    return predictions(run.optimizer, run.surface, start, curvatures, std)
+
+
+def _noise(noise: Noise) -> float | None:
+    """The standard deviation of a run's noise in every coordinate; None where it has none."""
+    if noise.is_none():
+        return 0.0
+    if isinstance(noise, Gaussian) and is_zero(noise.relative):
+        return float(noise.std)
+    return None
+
+
+def batches(experiments: Sequence[Experiment]) -> list[list[int]]:
+    """Which of the experiments can share a batch, by their index."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, run in enumerate(experiments):
+        groups.setdefault(alike(run), []).append(index)
+    return list(groups.values())
+
+
+def alike(run: Experiment) -> Hashable:
+    """What runs have in common that can share a batch."""
+    return structure(_shared(run)), run.record
+
+
+def _shared(run: Experiment) -> Experiment:
+    """A run without what does not keep it from sharing a batch: what is written, and the seed,
+    which has reached the components."""
+    return substitute(run, log=Log(), seed=0)
+
+
+class Ahead:
+    """Runs that are computed before the jobs of a sweep ask for them, many at once."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Experiment] = {}
+        self._traced: dict[str, tuple[Experiment, _Traced, int]] = {}
+        self._bytes = 0
+
+    def add(self, settings: dict[str, Any], run: Experiment) -> bool:
+        """Puts a run down to be computed.
+
+        Returns:
+            Whether so much is put down that it should be computed now.
+        """
+        self._waiting[_key(settings)] = run
+        self._bytes += trace_bytes(run)
+        most = _FEW if isinstance(run.engine, Reference) else _MOST
+        return self._bytes >= _ROOM or len(self._waiting) >= most
+
+    def take_down(self) -> list[dict[str, Experiment]]:
+        """What was put down since: the runs of each batch, by their settings."""
+        keys, runs = list(self._waiting), list(self._waiting.values())
+        self._waiting, self._bytes = {}, 0
+        return [{keys[index]: runs[index] for index in batch} for batch in batches(runs)]
+
+    def compute(self) -> None:
+        """Computes what was put down since, and forgets what was computed before."""
+        self._traced = {}
+        for batch in self.take_down():
+            try:
+                traced = _traced(list(batch.values()))
+            except Exception as error:  # of one of them, which fails alone then, in its job
+                log.warning(f"{len(batch)} runs are made one by one: {one_line(error)}")
+                continue
+            for index, (key, run) in enumerate(batch.items()):
+                self._traced[key] = run, traced, index
+
+    def has(self, settings: dict[str, Any]) -> bool:
+        """Whether the run with these settings was computed."""
+        return _key(settings) in self._traced
+
+    def take(self, settings: dict[str, Any]) -> Computed | None:
+        """The run with these settings, if it was computed."""
+        found = self._traced.get(_key(settings)) if self._traced else None
+        return found and _computed(*found)
+
+
+def _key(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, default=repr)
+
+
+def trace_bytes(run: Experiment) -> int:
+    """What the trace of a run takes."""
+    rows = len(run.record.steps(run.steps))
+    numbers = {"trace": run.surface.dim + 2, "loss": 1, "metrics": 0}[run.record.what]
+    return rows * (8 + numbers * DTYPES[run.dtype].itemsize)

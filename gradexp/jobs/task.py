@@ -1,0 +1,83 @@
+"""What Hydra runs as a job, alone or in a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from gradexp.config.build import Builder, build, settings_of
+from gradexp.errors import one_line
+from gradexp.jobs.batches import Ahead
+from gradexp.jobs.job import Result, perform
+from gradexp.results import write_failure
+
+
+def check_job(config: DictConfig) -> None:
+    """Checks that a job's config, without ``hydra``, makes a run.
+
+    Raises:
+        Mistake: it does not.
+    """
+    build(settings_of(config))
+
+
+class Task:
+    """What Hydra runs as a job."""
+
+    def __init__(self) -> None:
+        self._ahead = Ahead()
+        self._builder = Builder()
+        self._settings: dict[int, dict[str, Any]] = {}
+        """of the jobs that were put down to be computed together, by number"""
+        self._together = True
+        self._jobs = 1
+
+    def expect(self, jobs: int) -> None:
+        """Is told how many jobs a sweep has."""
+        self._jobs = jobs
+
+    def __call__(self, config: DictConfig) -> Result:
+        """Makes a run and writes its folder; in a sweep also why it could not be made.
+
+        Raises:
+            Mistake: something in the config is not allowed.
+        """
+        hydra = HydraConfig.get()
+        swept = hydra.mode == RunMode.MULTIRUN
+        folder = Path(hydra.runtime.output_dir)
+        known = None
+        if swept and not hydra.callbacks:  # which may have changed the config since
+            known = self._settings.get(hydra.job.num)
+        try:
+            settings = known or settings_of(config)
+            return perform(settings, folder, self._jobs if swept else None, self._ahead)
+        except Exception as error:
+            if swept:
+                write_failure(folder, one_line(error))
+            raise
+
+    def put_down(self, config: DictConfig, number: int) -> bool:
+        """See `gradexp.sweeps.launching.ComputesAhead`."""
+        if not self._together:
+            self._settings, self._together = {}, True
+        try:
+            settings = settings_of(config)
+            run = self._builder.build(settings)
+        except Exception:
+            return False  # the job will say it
+        self._settings[number] = settings
+        return self._ahead.add(settings, run)
+
+    def compute_ahead(self) -> None:
+        """See `gradexp.sweeps.launching.ComputesAhead`."""
+        self._ahead.compute()
+        self._together = False
+        self._builder = Builder()  # it remembers all that it made
+
+    def has(self, number: int) -> bool:
+        """See `gradexp.sweeps.launching.ComputesAhead`."""
+        return number in self._settings and self._ahead.has(self._settings[number])

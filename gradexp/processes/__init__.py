@@ -1,0 +1,1 @@
+"""This process: the environment it was started with, and the processes that it starts."""

@@ -1,0 +1,263 @@
+"""What `gradexp run` runs: one job, or a sweep that is begun, gone on with, or foreseen."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import configure_log
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from gradexp.config import axes
+from gradexp.config.application import Application
+from gradexp.config.errors import explained
+from gradexp.errors import Mistake, machine_failure
+from gradexp.jobs.job import Result, recall
+from gradexp.jobs.running import run_alone
+from gradexp.jobs.task import Task, check_job
+from gradexp.results.output_folder import check_empty, check_links, claimed, give_up_claim
+from gradexp.sweeps.composition import Composer
+from gradexp.sweeps.forecast import Forecast, Foreseen
+from gradexp.sweeps.launching import Composing
+from gradexp.sweeps.ledger import Ledger
+from gradexp.sweeps.observed import Observed
+from gradexp.sweeps.overview import Overview, overview_of, sum_up
+from gradexp.sweeps.plan import Plan, begun, held
+from gradexp.sweeps.watch import Watch
+
+
+class Runs(NamedTuple):
+    """What was run, one job's result or a sweep's jobs; or what it would take to run it."""
+
+    result: Result | None = None
+    sweep: Ledger | None = None
+    forecast: Forecast | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """A sweep was interrupted; what is done is kept."""
+
+    def __init__(self, sweep: Ledger) -> None:
+        super().__init__()
+        self.sweep = sweep
+
+
+def run(
+    app: Application,
+    args: Namespace,
+    arguments: Sequence[str],
+    resumed: tuple[Path, Plan] | None = None,
+) -> Runs:
+    """Runs one job, or a sweep where the flags or the config say so.
+
+    Args:
+        app: Hydra's application for these arguments.
+        args: the arguments of ``gradexp run``, parsed.
+        arguments: the same, as they were given.
+        resumed: the folder and the plan of the sweep that is gone on with, if one is.
+
+    Raises:
+        Mistake: a person's mistake; nothing was left behind.
+        Interrupted: by a person, in a sweep.
+    """
+    if not args.multirun:
+        config = app.hydra.compose_config(
+            app.name, list(app.overrides), RunMode.MULTIRUN, validate_sweep_overrides=False
+        )
+    if args.multirun or (not args.run and config.hydra.mode == RunMode.MULTIRUN):
+        config = app.compose(RunMode.MULTIRUN)
+        if args.dry_run:
+            return Runs(forecast=foresee(app, config, "hydra.sweep.dir"))
+        if resumed is not None:
+            return Runs(sweep=go_on(app, config, *resumed))
+        return Runs(sweep=begin_sweep(app, config, list(arguments)))
+    if resumed is not None:
+        raise Mistake("", resumed[0], f"{resumed[0]}: its sweep.json is no sweep's")
+    app.check_one()
+    if args.dry_run:
+        return Runs(forecast=foresee(app, config, "hydra.run.dir"))
+    config.hydra.mode = RunMode.RUN
+    return Runs(result=run_alone(app, config))
+
+
+def begin_sweep(app: Application, config: DictConfig, arguments: list[str]) -> Ledger:
+    """Runs a sweep in a folder of its own.
+
+    Args:
+        app: Hydra's application.
+        config: composed.
+        arguments: of ``gradexp run``.
+
+    Raises:
+        Mistake: a person's mistake; nothing was left behind.
+        Interrupted: by a person.
+    """
+    HydraConfig.instance().set_config(config)
+    _check_size(config)
+    folder = Path(config.hydra.sweep.dir)
+    with (
+        claimed("hydra.sweep.dir", folder, _log(config)) as release,
+        overview_of(config) as overview,
+        begun(arguments, config).kept(folder),
+    ):
+        release()
+        folder = Path(os.path.abspath(folder))
+        return _run_sweep(app, config, folder, overview, resumed=False)
+
+
+def go_on(app: Application, config: DictConfig, folder: Path, plan: Plan) -> Ledger:
+    """Goes on with a sweep that was begun with a plan in a folder.
+
+    Raises:
+        Mistake: it was moved, or is still running.
+        Interrupted: by a person.
+    """
+    plan.set_clock(config)
+    HydraConfig.instance().set_config(config)
+    was = Path(os.path.abspath(config.hydra.sweep.dir))
+    if was != folder:
+        raise Mistake("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
+    with overview_of(config) as overview, held(folder):
+        if "submitit_folder" in config.hydra.launcher:  # it loads pickles from there: a new one
+            with read_write(config.hydra):
+                new = f"{folder}/.submitit-{secrets.token_hex(4)}/%j"
+                config.hydra.launcher.submitit_folder = new
+        give_up_claim(folder)
+        check_links(folder, [_log(config), "optimization_results.yaml"])
+        return _run_sweep(app, config, folder, overview, resumed=True)
+
+
+def _check_size(config: DictConfig) -> None:
+    """Checks that a sweep is not too large, before anything of it is made.
+
+    Raises:
+        Mistake: it is.
+    """
+    params = config.hydra.sweeper.get("params")
+    if params is None:
+        params = {}
+    if not isinstance(params, Mapping):
+        raise Mistake("hydra.sweeper.params", params, "must be a mapping of keys and values")
+    size = config.hydra.sweeper.get("max_batch_size")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        reason = "must be null or a whole number, at least 1"
+        raise Mistake("hydra.sweeper.max_batch_size", size, reason)
+    texts = [*(f"{key!s}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    parsed = OverridesParser.create().parse_overrides(texts)
+    axes.check_axes(parsed, crossed="n_trials" not in config.hydra.sweeper)
+
+
+def _log(config: DictConfig) -> str:
+    """The name of a log file."""
+    return f"{config.hydra.job.name}.log"
+
+
+def _run_sweep(
+    app: Application,
+    config: DictConfig,
+    folder: Path,
+    overview: Overview | None,
+    resumed: bool,
+) -> Ledger:
+    """Runs those jobs of a sweep that are not whole yet."""
+    task_overrides = list(config.hydra.overrides.task)
+    started = time.time()
+    with explained(task_overrides):
+        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        callbacks = Callbacks(config)
+        callbacks.on_multirun_start(config=config, config_name=app.name)
+        context = HydraContext(config_loader=app.hydra.config_loader, callbacks=callbacks)
+        task = Task()
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=config, hydra_context=context, task_function=task
+        )
+        assert sweeper.launcher is not None
+        composer = Composer(app.hydra.config_loader, config)
+        ledger = _observe(sweeper, sweeper.launcher, composer, folder, task.expect, resumed)
+        try:
+            with Watch(ledger):
+                sweeper.sweep(arguments=task_overrides)
+            _check_any(ledger)
+            sum_up(ledger, started, overview)
+        except KeyboardInterrupt:
+            raise Interrupted(ledger) from None
+        except Exception as error:
+            if machine_failure(error) is not None:
+                error.sweep = ledger  # type: ignore[attr-defined]  # for what is said of it
+            raise
+        callbacks.on_multirun_end(config=config, config_name=app.name)
+    return ledger
+
+
+def foresee(app: Application, config: DictConfig, key: str) -> Forecast:
+    """What it takes to run a sweep, or one job; nothing of it is left behind.
+
+    Args:
+        app: Hydra's application.
+        config: composed.
+        overrides: of the command line.
+        key: where the config says the folder that would be written to.
+
+    Raises:
+        Mistake: a person's mistake.
+    """
+    HydraConfig.instance().set_config(config)
+    _check_size(config)
+    folder = Path(os.path.abspath(str(OmegaConf.select(config, key))))
+    check_empty(key, folder)
+    with TemporaryDirectory(prefix="gradexp-") as scratch:
+        thrown_away = [f"hydra.sweep.dir='{scratch}'", "hydra.sweep.subdir='${hydra.job.num}'"]
+        pilot = app._replace(overrides=[*app.overrides, *thrown_away]).compose(RunMode.MULTIRUN)
+        task_overrides = list(pilot.hydra.overrides.task)
+        with explained(task_overrides):
+            context = HydraContext(config_loader=app.hydra.config_loader, callbacks=Callbacks())
+            sweeper = Plugins.instance().instantiate_sweeper(
+                config=pilot, hydra_context=context, task_function=Task()
+            )
+            composer = Composer(app.hydra.config_loader, config)
+            foreseen = Foreseen(context, composer, pilot, isinstance(sweeper.launcher, Composing))
+            sweep = Path(os.path.abspath(config.hydra.sweep.dir))
+            ledger = _observe(sweeper, foreseen, composer, sweep, lambda jobs: None, False)
+            sweeper.sweep(arguments=task_overrides)
+            _check_any(ledger)
+            return foreseen.forecast(folder, ledger.jobs)
+
+
+def _observe(
+    sweeper: Sweeper,
+    launcher: Launcher,
+    composer: Composer,
+    folder: Path,
+    announce: Callable[[int], None],
+    resumed: bool,
+) -> Ledger:
+    """Gives a sweeper a launcher that is observed; returns what is noted of the jobs."""
+    ledger = Ledger(folder, jobs=getattr(sweeper, "n_trials", 0))
+    cut = getattr(sweeper, "max_batch_size", None) is not None
+    check = None if cut else check_job
+    if isinstance(launcher, Composing):
+        launcher.composer = composer
+    sweeper.launcher = Observed(launcher, composer, ledger, check, recall, announce, resumed)
+    return ledger
+
+
+def _check_any(ledger: Ledger) -> None:
+    """
+    Raises:
+        Mistake: a sweep has no jobs.
+    """
+    if not ledger.entries:
+        raise Mistake("", "", "the sweep has no jobs: one of its axes has no values")

@@ -1,5 +1,0 @@
-"""What TensorBoard shows of runs and sweeps."""
-
-from gradexp.tensorboard.events import Curve, hyperparameters, write_events, write_summary
-
-__all__ = ["Curve", "hyperparameters", "write_events", "write_summary"]
