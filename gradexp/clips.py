@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.numbers import Component, Point, Positive, each, like, norm
+from gradexp.numbers import Component, Points, Positive, each, like, norm
 
 
 class Clip(Component):
     """Makes large gradients smaller, noise included; what is recorded and judged is not clipped."""
 
     @abstractmethod
-    def clip(self, gradient: Point) -> Any:
+    def clip(self, gradient: Points) -> Any:
         """The gradient that the optimizer sees.
 
         Args:
@@ -28,7 +28,7 @@ class Clip(Component):
 class Unclipped(Clip):
     """Every gradient as it is."""
 
-    def clip(self, gradient: Point) -> Point:
+    def clip(self, gradient: Points) -> Points:
         return gradient
 
 
@@ -45,7 +45,7 @@ class ByNorm(Clip):
 
     max_norm: Positive = 1.0
 
-    def clip(self, gradient: Point) -> Any:
+    def clip(self, gradient: Points) -> Any:
         scale = (self.max_norm / (norm(gradient) + 1e-6)).clamp(max=1.0)
         return each(lambda g: scale * g, gradient)
 
@@ -60,7 +60,7 @@ class ByValue(Clip):
 
     clip_value: Positive = 1.0
 
-    def clip(self, gradient: Point) -> Any:
+    def clip(self, gradient: Points) -> Any:
         limit = like(self.clip_value, gradient)
 
         def clipped(g: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ _LONGEST = 200
 """Characters of a value that are shown."""
 
 
-class Mistake(ValueError):
+class UserError(ValueError):
     """A setting that cannot be used, found before any work was done.
 
     Args:
@@ -29,17 +29,17 @@ class Mistake(ValueError):
         self.value = value
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[Mistake], tuple[str, object, str]]:
-        return Mistake, (self.key, self.value, self.reason)  # another process may raise it
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, object, str]]:
+        return UserError, (self.key, self.value, self.reason)  # another process may raise it
 
-    def under(self, prefix: str) -> Mistake:
+    def under(self, prefix: str) -> UserError:
         """The same mistake with its key below `prefix`: ``lr`` becomes ``optimizer.lr``."""
-        return Mistake(f"{prefix}.{self.key}" if self.key else prefix, self.value, self.reason)
+        return UserError(f"{prefix}.{self.key}" if self.key else prefix, self.value, self.reason)
 
 
 def one_line(error: Exception) -> str:
     """What went wrong in one line."""
-    kind = "" if isinstance(error, Mistake) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
     return " ".join(f"{kind}{error}".split())
 
 

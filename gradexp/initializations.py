@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.numbers import (
     Component,
     NonNegative,
@@ -36,7 +36,7 @@ class Initialization(Component):
         are the same.
 
         Raises:
-            Mistake: this initialization does not fit the surface.
+            UserError: this initialization does not fit the surface.
         """
 
 
@@ -52,7 +52,7 @@ def starts(initialization: Initialization, surface: Surface, batch: int) -> Tens
         float64, of shape ``(dim, B)``.
 
     Raises:
-        Mistake: the initialization does not fit the surface.
+        UserError: the initialization does not fit the surface.
     """
     lanes = (batch, torch.float64, torch.device("cpu"))
     points = in_lanes(initialization, *lanes).points(in_lanes(surface, *lanes))
@@ -65,12 +65,12 @@ def _of_dimension(name: str, coordinates: tuple[Number, ...], surface: Surface) 
     """The coordinates of a point on the surface.
 
     Raises:
-        Mistake: they are too few or too many.
+        UserError: they are too few or too many.
     """
     if len(coordinates) != surface.dim:
         reason = f"must have {surface.dim} coordinates, one per dimension of the surface"
         shown = [float(x) if isinstance(x, float) else x.tolist()[0] for x in coordinates]
-        raise Mistake(name, shown, reason)
+        raise UserError(name, shown, reason)
     return columns(coordinates)
 
 
@@ -142,13 +142,13 @@ def _stationary(surface: Surface, kind: str, index: int) -> StationaryPoint:
     """The declared stationary point of that kind and number; global minimizers come first.
 
     Raises:
-        Mistake: the surface declares none of that kind, or not so many.
+        UserError: the surface declares none of that kind, or not so many.
     """
     minima = [StationaryPoint(point, "minimum") for point in surface.minimizers]
     found = [s for s in (*minima, *surface.stationary_points) if s.kind == kind]
     if index >= len(found):
         reason = f"{surface.label()} declares {len(found) or 'none'} of kind {kind}"
-        raise Mistake("index", index, f"{reason}{', counted from 0' if found else ''}")
+        raise UserError("index", index, f"{reason}{', counted from 0' if found else ''}")
     return found[index]
 
 

@@ -14,7 +14,7 @@ from gradexp.numbers import (
     Component,
     NonNegative,
     Number,
-    Point,
+    Points,
     Positive,
     Seed,
     each,
@@ -148,14 +148,14 @@ def _silent(number: Number) -> Number:
     return number if is_zero(number) else _SILENT
 
 
-def _place(seed: Seed, gradient: Point, step: int | Tensor) -> tuple[Any, ...]:
+def _place(seed: Seed, gradient: Points, step: int | Tensor) -> tuple[Any, ...]:
     """What random numbers for a gradient are made from: the arguments of `normals_of_step`."""
     device, dtype = gradient[0].device, gradient[0].dtype
     seeds = torch.as_tensor(seed, device=device)
     return seeds, Stream.NOISE, len(gradient), step, dtype
 
 
-def _size(gradient: Point, size: Number, relative: Number) -> Number | Tensor:
+def _size(gradient: Points, size: Number, relative: Number) -> Number | Tensor:
     """How large the noise is at a gradient."""
     return size if is_zero(relative) else size + relative * norm(gradient)
 

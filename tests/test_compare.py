@@ -11,7 +11,7 @@ import pytest
 from gradexp.cli import terminal
 from gradexp.comparison.gathering import gather
 from gradexp.comparison.optimizers import optimizers
-from gradexp.comparison.theories import escapes
+from gradexp.comparison.predictions import escapes
 from gradexp.results import TABLE, read_run, write_table
 from tests.conftest import Gradexp
 

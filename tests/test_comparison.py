@@ -11,21 +11,21 @@ import pytest
 from gradexp.analysis.metric import Metric
 from gradexp.analysis.quartiles import median
 from gradexp.analysis.quartiles import quartiles as quartiles_of
-from gradexp.comparison.arrivals import (
-    Arrivals,
+from gradexp.comparison.effects import explained
+from gradexp.comparison.figures.table_figures import learning_rates
+from gradexp.comparison.hitting_times import (
+    HittingTimes,
     arrivals,
     expected_running_time,
     least_quantile,
     quantiles,
 )
-from gradexp.comparison.effects import explained
-from gradexp.comparison.figures.of_tables import learning_rates
-from gradexp.comparison.forgiveness import band, bands
+from gradexp.comparison.lr_sensitivity import band, bands
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.pairs import differences, median_interval
+from gradexp.comparison.predictions import edges, escapes, rates
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import outcomes, share_interval, speed
-from gradexp.comparison.theories import edges, escapes, rates
 
 GAP = "metrics.steps_to_gap.1e-06"
 
@@ -45,9 +45,9 @@ def sample(rows: Rows, setting: tuple[str, ...], repeats: tuple[str, ...] = ()) 
     return Sample(runs, 0, 0, 0, 0, setting, repeats, Metric(GAP.removeprefix("metrics.")))
 
 
-def known(values: list[float], censored: list[bool]) -> Arrivals:
+def known(values: list[float], censored: list[bool]) -> HittingTimes:
     at = np.where(censored, math.inf, values)
-    return Arrivals(at, np.array(values, float), np.array(values, float))
+    return HittingTimes(at, np.array(values, float), np.array(values, float))
 
 
 def test_intervals_of_shares() -> None:
@@ -88,7 +88,7 @@ def test_runs_that_never_arrive_stay_and_those_cut_off_are_censored() -> None:
     assert quantiles(other) == [15.0, math.inf, math.inf]
     assert least_quantile(other, 0.5) == math.inf
     assert expected_running_time(other) == (10 + 20 + 15 + 15) / 2
-    none = Arrivals(np.array([math.inf] * 2), np.array([5.0, math.inf]), np.array([5.0, 3.0]))
+    none = HittingTimes(np.array([math.inf] * 2), np.array([5.0, math.inf]), np.array([5.0, 3.0]))
     assert quantiles(none) == [math.inf] * 3
     assert expected_running_time(none) == math.inf
 
@@ -124,7 +124,7 @@ def test_settings_come_best_first_with_shares_and_censored_medians() -> None:
     assert table.frame["first_quartile"].tolist() == [20.0, 30.0, math.inf]
     assert table.frame["ert"].tolist() == [67 / 3, 87 / 2, math.inf]
     assert table.frame["rate"].tolist()[0] == pytest.approx(0.6)
-    assert table.frame["detour"].tolist() == [2.0, 2.0, 2.0]
+    assert table.frame["tortuosity"].tolist() == [2.0, 2.0, 2.0]
     assert table.frame["reversals"].tolist()[0] == 4
     steps = [text.replace("\N{NO-BREAK SPACE}", " ") for text in table.shown["median steps"]]
     # Of the first a third never arrives; of the last all may yet.

@@ -9,7 +9,7 @@ import pytest
 
 from gradexp.analysis.metric import Metric
 from gradexp.comparison.effects import explained, explained_by_surface
-from gradexp.comparison.forgiveness import bands
+from gradexp.comparison.lr_sensitivity import bands
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.pairs import differences
 from gradexp.comparison.profiles import by_surface, profiles, ratios, targets, times

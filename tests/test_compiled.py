@@ -24,7 +24,7 @@ from gradexp.engine.codegen import block, build, cache
 from gradexp.engine.cost import predict
 from gradexp.engine.limits import Limits
 from gradexp.engine.problem import Problem
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.noises import Gaussian, Noiseless
 from gradexp.numbers import each
 from gradexp.optimizers import SGD
@@ -246,7 +246,7 @@ def test_what_cannot_be_compiled_runs_eagerly_and_says_so(surface: Surface) -> N
             surface, surface.start, SGD(lr=lr), steps=10**6, compile="auto", record="metrics"
         )
     assert trace.engine == "eager"
-    with pytest.raises(Mistake, match="compile=always: cannot be done: "):
+    with pytest.raises(UserError, match="compile=always: cannot be done: "):
         optimize(surface, surface.start, SGD(lr=lr), steps=1, compile="always")
 
 
@@ -255,7 +255,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     for part in (build.compiler, build._command, build._version):
         part.cache_clear()
     try:
-        with pytest.raises(Mistake, match="there is no C\\+\\+ compiler"):
+        with pytest.raises(UserError, match="there is no C\\+\\+ compiler"):
             optimize(get("sphere", dim=5), (1.0,) * 5, SGD(lr=0.1), steps=1, compile="always")
     finally:
         for part in (build.compiler, build._command, build._version):
@@ -435,7 +435,7 @@ def test_a_compiler_that_hangs_is_ended(
     monkeypatch.setattr(build, "_PATIENCE", 0.5)
     rates = torch.full((3,), 0.1)
     began = time.monotonic()
-    with pytest.raises(Mistake, match="did not end within"):
+    with pytest.raises(UserError, match="did not end within"):
         optimize(get("matyas"), (1.0, 1.0), SGD(lr=rates), steps=9, compile="always")
     assert time.monotonic() - began < 30
     group = int((tmp_path / "pid").read_text())
@@ -460,5 +460,5 @@ def test_a_warm_cache_needs_no_compiler(
     fresh(monkeypatch, tmp_path / "cache", str(compiler))
     assert torch.equal(loss(), first)
     fresh(monkeypatch, tmp_path / "another", str(compiler))
-    with pytest.raises(Mistake, match="there is no C\\+\\+ compiler"):
+    with pytest.raises(UserError, match="there is no C\\+\\+ compiler"):
         loss()

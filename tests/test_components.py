@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gradexp import initializations, stack
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.numbers import (
     Component,
     Interval,
     Number,
-    Point,
+    Points,
     Seed,
     batch_size,
     in_lanes,
@@ -138,9 +138,9 @@ def test_intervals(
 
 
 def test_one_bad_number_in_a_batch_is_a_mistake() -> None:
-    with pytest.raises(Mistake, match="lr"):
+    with pytest.raises(UserError, match="lr"):
         SGD(lr=torch.tensor([0.1, -0.1]))
-    with pytest.raises(Mistake, match="nesterov"):
+    with pytest.raises(UserError, match="nesterov"):
         SGD(lr=0.1, momentum=torch.tensor([0.9, 0.0]), nesterov=True)
 
 
@@ -161,7 +161,7 @@ def test_safe_sqrt_is_flat_at_zero_and_a_root_elsewhere() -> None:
 @pytest.mark.parametrize("momentum", [0.9, torch.tensor([0.9], dtype=torch.float64)])
 def test_rules_keep_the_precision_of_the_point(momentum: Number) -> None:
     rule = SGD(lr=0.1, momentum=momentum)
-    point: Point = torch.zeros(2, 1, dtype=torch.float64)
+    point: Points = torch.zeros(2, 1, dtype=torch.float64)
     ones = torch.ones(2, 1, dtype=torch.float64)
     state = rule.init(point)
     for step in range(2):

@@ -136,15 +136,15 @@ def test_jobs_are_composed_and_written_as_hydra_does(
         expected = by_hydra(loader, master, overrides, number)
         job = composer.compose(overrides, number)
         kept.append(job)  # so that the id of its template is its own
-        for found in (job.config(), job.on_slate()):
+        for found in (job.config(), job.reused_config()):
             assert OmegaConf.to_container(found) == OmegaConf.to_container(expected)
             assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected)
             assert found.hydra.sweep.subdir == expected.hydra.sweep.subdir
         task = without_hydra(expected)
-        assert OmegaConf.to_yaml(job.on_task_slate()) == OmegaConf.to_yaml(task)
+        assert OmegaConf.to_yaml(job.reused_task_config()) == OmegaConf.to_yaml(task)
         own = {**job.values, **job.hydra}
         if id(job.template) not in files:
-            files[id(job.template)] = JobFiles(job.on_slate(), own)
+            files[id(job.template)] = JobFiles(job.reused_config(), own)
         files[id(job.template)].write(tmp_path / str(number), own)
         written = {
             "config.yaml": task,

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from gradexp import load
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.results import is_sound, read_record
 from tests.conftest import Gradexp
 
@@ -176,14 +176,14 @@ def test_what_reads_the_records_names_a_damaged_one(
     (sweep / "runs.parquet").unlink()
     damage(sweep / "1")
     assert_refused(gradexp, "compare", "s", part="s/1/run.json")
-    with pytest.raises(Mistake, match=r"1/run\.json"):
+    with pytest.raises(UserError, match=r"1/run\.json"):
         load(sweep)
 
 
 @pytest.mark.parametrize("damage", OF_TRACES.values(), ids=OF_TRACES)
 def test_loading_names_a_damaged_trace(damage: Damage, sweep: Path) -> None:
     damage(sweep / "1")
-    with pytest.raises(Mistake, match="s/1"):
+    with pytest.raises(UserError, match="s/1"):
         load(sweep)
 
 
@@ -319,7 +319,7 @@ def with_text(folder: Path) -> None:
 def test_a_damaged_table(damage: Damage, gradexp: Gradexp, sweep: Path) -> None:
     damage(sweep)
     assert_refused(gradexp, "compare", "s", part="runs.parquet")
-    with pytest.raises(Mistake, match="gradexp resume makes it again"):
+    with pytest.raises(UserError, match="gradexp resume makes it again"):
         load(sweep)
     assert gradexp("resume", "s")[0] == 0
     assert gradexp("compare", str(sweep))[0] == 0

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradexp import optimize
 from gradexp.engine import Batched, End, Record, Reference, Stop
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.noises import Gaussian
 from gradexp.numbers import normals_of_step
 from gradexp.numbers.philox import Stream
@@ -288,7 +288,7 @@ def test_mistakes(arguments: dict[str, object], key: str) -> None:
         "steps": 1,
         **arguments,
     }
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         optimize(**given)
     assert caught.value.key == key
     assert "\n" not in str(caught.value)
@@ -331,7 +331,7 @@ def test_arrays_and_tensors_with_gradients_are_numbers_of_a_batch() -> None:
     ],
 )
 def test_what_is_no_number_is_a_mistake_in_one_line(lr: Any) -> None:
-    with pytest.raises(Mistake, match=r"^lr=.*: must be a number in [^\n]*$") as caught:
+    with pytest.raises(UserError, match=r"^lr=.*: must be a number in [^\n]*$") as caught:
         SGD(lr=lr)
     assert len(str(caught.value)) < 150
 
@@ -342,5 +342,5 @@ def test_what_a_schedule_of_ones_own_names_must_be_there() -> None:
         def values(self, base: Any, step: Tensor) -> Any:
             return {"learning_rate": step}
 
-    with pytest.raises(Mistake, match="schedule=learning_rate: is no number of the optimizer"):
+    with pytest.raises(UserError, match="schedule=learning_rate: is no number of the optimizer"):
         optimize(get("sphere"), (1.0, 1.0), SGD(0.1), steps=1, schedule=Misspelt())

@@ -9,7 +9,7 @@ import pytest
 from gradexp.cli.run import parse
 from gradexp.config.application import compose
 from gradexp.config.build import Builder, build, settings_of
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 
 
 def settings(*overrides: str) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def test_a_mistake_is_found_each_time(good: list[str], bad: list[str], key: str)
     builder = Builder()
     builder.build(settings(*good))
     for _ in range(2):
-        with pytest.raises(Mistake) as found:
+        with pytest.raises(UserError) as found:
             builder.build(settings(*bad))
         assert found.value.key.startswith(key)
     builder.build(settings(*good))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradexp import stack
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.initializations import (
     Initialization,
     NearSaddle,
@@ -114,6 +114,6 @@ def test_near_a_degenerate_saddle_the_declared_direction_is_taken() -> None:
 def test_what_does_not_fit_the_surface_is_a_mistake(
     initialization: Initialization, key: str
 ) -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         starts(initialization, get("himmelblau"), 1)
     assert caught.value.key == key

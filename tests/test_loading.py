@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import gradexp as package
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.results import read_run
 from tests.conftest import Gradexp
 
@@ -112,7 +112,7 @@ def test_one_run(gradexp: Gradexp, tmp_path: Path) -> None:
 
 
 def test_mistakes(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match="no such folder"):
+    with pytest.raises(UserError, match="no such folder"):
         package.load(tmp_path / "nowhere")
-    with pytest.raises(Mistake, match="neither a sweep nor a run"):
+    with pytest.raises(UserError, match="neither a sweep nor a run"):
         package.load(tmp_path)

@@ -13,7 +13,7 @@ from gradexp.clips import ByNorm
 from gradexp.config.choices import CONF
 from gradexp.config.gate.components import locate
 from gradexp.engine import Batched, Reference, Stop
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.noises import Gaussian
 from gradexp.numbers import stack
 from gradexp.optimizers import ASGD, SGD, AdamW, External, NAdam, Optimizer, RMSprop
@@ -193,16 +193,18 @@ def test_other_forms_of_optimizers(factory: type[torch.optim.Optimizer]) -> None
 
 def test_a_step_that_fails_is_a_mistake() -> None:
     rule = External(Tiring, (("lr", 1e-3),))
-    with pytest.raises(Mistake, match=r"Tiring: a step of it failed: ArithmeticError\('enough'\)"):
+    with pytest.raises(
+        UserError, match=r"Tiring: a step of it failed: ArithmeticError\('enough'\)"
+    ):
         optimize(get("sphere"), (1.0, 1.0), rule, steps=30, engine=Reference())
 
 
 def test_external_optimizers_need_the_reference_engine_and_known_options() -> None:
-    with pytest.raises(Mistake, match="engine=reference"):
+    with pytest.raises(UserError, match="engine=reference"):
         optimize(get("sphere"), (1.0, 1.0), External(torch.optim.Adam), steps=1)
-    with pytest.raises(Mistake, match="did you mean lr"):
+    with pytest.raises(UserError, match="did you mean lr"):
         External(torch.optim.Adam, (("lrr", 0.1),))
-    with pytest.raises(Mistake, match="Invalid learning rate"):
+    with pytest.raises(UserError, match="Invalid learning rate"):
         External(torch.optim.Adam, (("lr", -0.1),))
 
 
@@ -210,7 +212,7 @@ def test_external_optimizers_need_the_reference_engine_and_known_options() -> No
 def test_classes_of_torch_are_told_as_they_are_chosen(rule: type[Optimizer]) -> None:
     known = {path.stem for path in (CONF / "optimizer").glob("*.yaml")}
     with pytest.raises(
-        Mistake, match=r"in batches it is optimizer=(\w+); engine=reference"
+        UserError, match=r"in batches it is optimizer=(\w+); engine=reference"
     ) as told:
         Batched().check(External(getattr(torch.optim, rule.__name__)))
     assert rule.label() in known

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradexp import optimize
 from gradexp.analysis import Outcome, distance_to_minimizer, judge, metrics
 from gradexp.engine import End, Record, Stop
-from gradexp.numbers import Number, Point
+from gradexp.numbers import Number, Points
 from gradexp.optimizers import SGD
 from gradexp.surfaces import from_function, get
 
@@ -180,7 +180,7 @@ def test_a_point_at_rest_halfway_up_a_narrow_well_is_not_at_its_bottom() -> None
     assert outcome.evidence["reached"] is False
 
 
-def valley(point: Point, curvature: Number, constant: Number) -> Tensor:
+def valley(point: Points, curvature: Number, constant: Number) -> Tensor:
     x, y = point
     return x**2 + curvature * y**2 + constant
 
@@ -243,7 +243,7 @@ KINDS: dict[str, tuple[Callable[[Any, Any], Any], tuple[float, ...], str]] = {
 def test_kinds_of_rest(name: str, loss: float, length: float) -> None:
     formula, point, word = KINDS[name]
 
-    def scaled(at: Point) -> Tensor:
+    def scaled(at: Points) -> Tensor:
         x, y = at
         value: Tensor = loss * formula(x / length, y / length)
         return value

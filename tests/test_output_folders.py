@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.results import is_whole, read_record
 from gradexp.results.output_folder import check_job_folders, claimed, clear
 from tests.conftest import Gradexp, left_behind
@@ -108,7 +108,7 @@ def test_no_job_lies_in_another_ones_folder(gradexp: Gradexp, tmp_path: Path) ->
     assert (
         gradexp("run", "-m", "seed=1", "steps=2,3", "log=none", subdir, "hydra.sweep.dir=s")[0] == 0
     )
-    with pytest.raises(Mistake, match="lies in another job's folder"):
+    with pytest.raises(UserError, match="lies in another job's folder"):
         check_job_folders(tmp_path, [tmp_path / "1", tmp_path / "1" / "2"], [])
 
 
@@ -254,7 +254,7 @@ def test_one_of_many_gets_a_folder(tmp_path: Path) -> None:
                 with claimed("hydra.run.dir", folder, "x.log"):
                     got.append(own)
                     (folder / "file").write_text(str(own))
-            except Mistake as mistake:
+            except UserError as mistake:
                 refused.append(str(mistake))
 
         threads = [threading.Thread(target=take, args=(own,)) for own in range(4)]
@@ -321,7 +321,7 @@ def full(*args: Any, **kwargs: Any) -> NoReturn:
 def test_a_table_that_cannot_be_written_is_said(
     gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradexp.sweeps.ledger.write_table", full)
+    monkeypatch.setattr("gradexp.sweeps.status.write_table", full)
     status, _, err = gradexp(*SWEEP, "hydra.sweep.dir=s")
     assert status == 2
     assert err.splitlines()[-1] == (

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from gradexp.comparison.overview import write_overview
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.results import read_run
 from tests.conftest import Gradexp, left_behind
 
@@ -77,7 +77,7 @@ def test_a_job_of_that_name_keeps_its_folder(gradexp: Gradexp, tmp_path: Path) -
     sweep = tmp_path / "s"
     (sweep / "1").rename(sweep / "summary")
     before = left_behind(sweep)
-    with pytest.raises(Mistake, match="is the folder of a run"):
+    with pytest.raises(UserError, match="is the folder of a run"):
         write_overview(sweep, 0.0)
     assert left_behind(sweep) == before
 

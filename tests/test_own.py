@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.processes.environment import AT_START
 from gradexp.results import read_run
 from gradexp.surfaces import from_function
@@ -138,7 +138,7 @@ def test_what_is_no_formula_is_refused() -> None:
         return point[0]
 
     for function in (nothing, anything):
-        with pytest.raises(Mistake):
+        with pytest.raises(UserError):
             from_function(function)
 
 

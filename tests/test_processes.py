@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from gradexp.processes import workers as processes
-from gradexp.processes.workers import Standby, done_by, worthwhile
+from gradexp.processes.workers import ForkedWorker, done_by, worthwhile
 
 forks = pytest.mark.skipif(not processes._FORKS, reason="this system cannot fork")
 
@@ -86,12 +86,12 @@ def test_a_process_stands_by(
     def do(path: Path) -> None:
         path.write_text(str(os.getpid()) if ready or not can_fork else "not ready")
 
-    with Standby(partial(ready.append, True), do) as standby:
-        assert standby.do(tmp_path / "file") is None
+    with ForkedWorker(partial(ready.append, True), do) as worker:
+        assert worker.do(tmp_path / "file") is None
     assert (int((tmp_path / "file").read_text()) == os.getpid()) is not can_fork
     assert not ready
-    with Standby(lambda: None, do) as standby:
-        reason = standby.do(tmp_path / "no such folder" / "file")
+    with ForkedWorker(lambda: None, do) as worker:
+        reason = worker.do(tmp_path / "no such folder" / "file")
     assert reason is not None
     assert reason.startswith("FileNotFoundError: ")
 
@@ -125,12 +125,12 @@ def test_why_it_could_not_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
     def do(item: int) -> None:
         """Nothing."""
 
-    with Standby(fail, do) as standby:
-        assert standby.do(1) == "ImportError: no such library"
-    with Standby(lambda: os.kill(os.getpid(), signal.SIGKILL), do) as standby:
-        assert standby.do(1) == "the process that was to do it is gone"
+    with ForkedWorker(fail, do) as worker:
+        assert worker.do(1) == "ImportError: no such library"
+    with ForkedWorker(lambda: os.kill(os.getpid(), signal.SIGKILL), do) as worker:
+        assert worker.do(1) == "the process that was to do it is gone"
     before = multiprocessing.active_children()
-    with Standby(lambda: None, lambda item: None):
+    with ForkedWorker(lambda: None, lambda item: None):
         (other,) = set(multiprocessing.active_children()) - set(before)
     assert not other.is_alive()
 
@@ -139,10 +139,10 @@ def test_why_it_could_not_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_processes_end_with_the_one_that_forked_them() -> None:
     script = """
 import os, signal
-from gradexp.processes.workers import Standby, done_by, worthwhile
+from gradexp.processes.workers import ForkedWorker, done_by, worthwhile
 os.sched_getaffinity = lambda _: {0, 1}
 here = os.getpid()
-standby = Standby(lambda: None, print)
+worker = ForkedWorker(lambda: None, print)
 def do(item):
     if os.getpid() == here:
         os.kill(here, signal.SIGKILL)

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from gradexp.analysis.metric import Metric, by_name, usual_metric
-from gradexp.comparison.arrivals import Arrivals
-from gradexp.comparison.forgiveness import bands
 from gradexp.comparison.gathering import gather
+from gradexp.comparison.hitting_times import HittingTimes
+from gradexp.comparison.lr_sensitivity import bands
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.pairs import differences
 from gradexp.comparison.profiles import by_surface, profiles, targets
@@ -107,7 +107,7 @@ def test_a_small_budget_is_no_smaller_penalty() -> None:
 
 def test_where_all_arrive_par10_ert_and_the_mean_are_one() -> None:
     steps = np.random.default_rng(0).integers(1, 500, 37).astype(float)
-    some = Arrivals(steps, steps, steps)
+    some = HittingTimes(steps, steps, steps)
     for name in ("par10", "ert"):
         assert Rank(name, "steps", 500.0).of(some) == pytest.approx(steps.mean())
 

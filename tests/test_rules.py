@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradexp import optimizers
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.numbers import LANES, in_lanes, map_numbers, stack
 from gradexp.optimizers import (
     ASGD,
@@ -308,7 +308,7 @@ def test_the_number_of_a_step_and_what_meets_it_may_be_tensors(
 def test_settings_out_of_range_are_mistakes(
     rule: type[Optimizer], settings: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(Mistake, match=reason):
+    with pytest.raises(UserError, match=reason):
         rule.from_settings(settings)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from gradexp import optimize, schedules
 from gradexp.config.choices import CONF
 from gradexp.config.gate.components import locate
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.numbers import in_lanes, map_numbers, numbers, select, stack
 from gradexp.optimizers import SGD, Adam, NesterovStronglyConvex
 from gradexp.schedules import (
@@ -127,13 +127,13 @@ STEP = torch.tensor(0.0, dtype=torch.float64)
     ],
 )
 def test_a_mistake_names_its_key(make: Callable[[], object], key: str) -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         make()
     assert caught.value.key == key
 
 
 def test_two_schedules_of_one_hyperparameter_are_refused_with_a_reason() -> None:
-    with pytest.raises(Mistake, match="second=exponential: sets lr, and so does the first"):
+    with pytest.raises(UserError, match="second=exponential: sets lr, and so does the first"):
         Together(Step(), Exponential()).values(BASE, STEP)
 
 
@@ -215,12 +215,12 @@ def test_what_a_schedule_makes_of_any_run_of_a_batch_is_looked_at(
         spread[0 if turned else 3_333] = numbers[1]
         return spread
 
-    with pytest.raises(Mistake, match=re.escape(reason)):
+    with pytest.raises(UserError, match=re.escape(reason)):
         optimize(get("sphere"), (1.0, 1.0), rule(some), steps=300, schedule=schedule)
 
 
 def test_numbers_are_checked_in_the_precision_of_the_runs() -> None:
     near = Adam(betas=(0.9, torch.tensor([0.9, 1 - 1e-9], dtype=torch.float64)))
     optimize(get("sphere"), (1.0, 1.0), near, steps=3)
-    with pytest.raises(Mistake, match=r"optimizer\.betas\[1\].*\[0, 1\), in float32"):
+    with pytest.raises(UserError, match=r"optimizer\.betas\[1\].*\[0, 1\), in float32"):
         optimize(get("sphere"), (1.0, 1.0), near, steps=3, dtype="float32")

@@ -14,7 +14,7 @@ from gradexp import optimize
 from gradexp.analysis import judge
 from gradexp.analysis.theory import predictions
 from gradexp.engine import Reference, Stop
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.noises import Gaussian
 from gradexp.optimizers import SGD, Adam, External, Optimizer, RMSprop, Rprop
 from gradexp.optimizers.external import Setting
@@ -314,7 +314,7 @@ def test_own_surfaces_of_matrices_are_measured_like_others() -> None:
 
 
 def test_a_domain_has_a_finite_diameter() -> None:
-    with pytest.raises(Mistake, match="finite diameter"):
+    with pytest.raises(UserError, match="finite diameter"):
         from_function(rough)(domain=((-1e308, 1e308),) * 2)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradexp import stack
 from gradexp.config.choices import CONF
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.numbers import Number, columns, in_lanes, map_numbers
 from gradexp.surfaces import Surface, get, hessian, names, value_and_gradient
 from gradexp.surfaces.catalogue import SURFACES
@@ -306,11 +306,11 @@ def test_there_is_a_config_for_every_surface_and_none_besides() -> None:
 
 
 def test_unknown_names_and_fields_are_mistakes() -> None:
-    with pytest.raises(Mistake, match="did you mean rosenbrock"):
+    with pytest.raises(UserError, match="did you mean rosenbrock"):
         get("rosenbrok")
-    with pytest.raises(Mistake, match="known: b, dim"):
+    with pytest.raises(UserError, match="known: b, dim"):
         get("rosenbrock", c=1.0)
-    with pytest.raises(Mistake, match="at most dim"):
+    with pytest.raises(UserError, match="at most dim"):
         get("high_index", dim=2, negative=3)
 
 

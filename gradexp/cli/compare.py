@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 
 SUMMARY = "tables and figures over the runs of sweeps"
 
@@ -34,7 +34,7 @@ def run(args: Namespace) -> int:
     from gradexp.comparison import compare, gather, report
 
     if args.formats is not None and args.save is None:
-        raise Mistake("--formats", args.formats, "needs --save FOLDER")
+        raise UserError("--formats", args.formats, "needs --save FOLDER")
     formats = [] if args.save is None else report.checked(args.formats or report.USUAL)
     sample = gather(args.folders, args.by, args.metric, args.where, args.rank)
     tables = compare(sample)

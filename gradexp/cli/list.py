@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from gradexp.errors import Mistake, nearest
+from gradexp.errors import UserError, nearest
 
 SUMMARY = "what can be chosen, with its keys and defaults"
 
@@ -26,6 +26,6 @@ def run(args: Namespace) -> int:
         return 0
     name = plurals.get(args.what, args.what)
     if name not in folders:
-        raise Mistake("list", args.what, f"no such list; {nearest(args.what, plurals)}")
+        raise UserError("list", args.what, f"no such list; {nearest(args.what, plurals)}")
     terminal.show_choices(choices.choices(folders[name]))
     return 0

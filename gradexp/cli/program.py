@@ -14,7 +14,7 @@ from typing import NoReturn, Protocol
 from gradexp import __version__
 from gradexp.cli import compare, completion, replay, resume, show
 from gradexp.cli import list as list_
-from gradexp.errors import Mistake, machine_failure, printable
+from gradexp.errors import UserError, machine_failure, printable
 from gradexp.processes import environment
 
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # what cannot be written is to be said here
         return status
-    except Mistake as mistake:
+    except UserError as mistake:
         print(f"gradexp: {printable(' '.join(str(mistake).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
@@ -126,7 +126,7 @@ class _Parser(argparse.ArgumentParser):
     """One whose commands, too, say in one line what is wrong."""
 
     def error(self, message: str) -> NoReturn:
-        raise Mistake("", "", f"{message}; see {self.prog} --help")
+        raise UserError("", "", f"{message}; see {self.prog} --help")
 
 
 def _how_to_go_on(end: BaseException) -> str:

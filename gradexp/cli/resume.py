@@ -6,7 +6,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 
 SUMMARY = "goes on with a sweep that was interrupted"
 
@@ -18,13 +18,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """
     Raises:
-        Mistake: the folder holds no sweep, it was moved, or the sweep is still running.
+        UserError: the folder holds no sweep, it was moved, or the sweep is still running.
     """
     from gradexp.cli import run
     from gradexp.sweeps.plan import read_plan
 
     plan, folder = read_plan(args.folder), Path(os.path.abspath(args.folder))
     if not Path(plan.cwd).is_dir():
-        raise Mistake("", folder, f"the folder where the sweep was begun is gone: {plan.cwd}")
+        raise UserError("", folder, f"the folder where the sweep was begun is gone: {plan.cwd}")
     os.chdir(plan.cwd)
     return run.main(plan.arguments, resumed=(folder, plan))

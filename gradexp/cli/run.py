@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gradexp.cli import terminal
 from gradexp.config.application import Application, application, arguments_parser
-from gradexp.errors import Mistake, one_line
+from gradexp.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from gradexp.sweeps.plan import Plan
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> 
         The exit status: 1 where jobs failed.
 
     Raises:
-        Mistake: a person's mistake; nothing was left behind.
+        UserError: a person's mistake; nothing was left behind.
         gradexp.sweeps.running.Interrupted: by a person, in a sweep.
     """
     runs = run(arguments, resumed)
@@ -48,7 +48,7 @@ def run(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> R
     """See `main`; what was run, or None where something was shown instead."""
     parser, args = parse(arguments, "gradexp run")
     if resumed is not None and not _is_sweep(args):
-        raise Mistake("", resumed[0], f"{resumed[0]}: its sweep.json is no sweep's")
+        raise UserError("", resumed[0], f"{resumed[0]}: its sweep.json is no sweep's")
     with application(args, typed=resumed is None) as app:
         if _show(app, args, parser):
             return None
@@ -61,12 +61,12 @@ def parse(arguments: Sequence[str], program: str) -> tuple[ArgumentParser, Names
     """The arguments of ``gradexp run``, and of what takes the same, with their parser.
 
     Raises:
-        Mistake: they are no such arguments.
+        UserError: they are no such arguments.
     """
     parser = arguments_parser(program)
 
     def refuse(message: str) -> NoReturn:
-        raise Mistake("", "", f"{message}; see {program} --help")
+        raise UserError("", "", f"{message}; see {program} --help")
 
     parser.error = refuse  # type: ignore[method-assign]
     parser.add_argument(
@@ -74,12 +74,14 @@ def parse(arguments: Sequence[str], program: str) -> tuple[ArgumentParser, Names
     )
     args = parser.parse_intermixed_args(arguments)
     if args.experimental_rerun:
-        raise Mistake("--experimental-rerun", args.experimental_rerun, "pickles are not used here")
+        raise UserError(
+            "--experimental-rerun", args.experimental_rerun, "pickles are not used here"
+        )
     return parser, args
 
 
 def _is_sweep(args: Namespace) -> bool:
-    """Whether arguments are those of a sweep that is run, and not shown or foreseen."""
+    """Whether arguments are those of a sweep that is run, and not shown or dry_run."""
     shown = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion, args.dry_run)
     return not args.run and not any(shown)
 
@@ -92,14 +94,14 @@ def _show(app: Application, args: Namespace, parser: ArgumentParser) -> bool:
             hydra.app_help(config_name=name, args_parser=parser, args=args)
         except (KeyError, ValueError) as error:  # string.Template's
             reason = f"cannot be filled in: {one_line(error)}"
-            raise Mistake("hydra.help.template", "", reason) from None
+            raise UserError("hydra.help.template", "", reason) from None
     elif args.hydra_help:
         hydra.hydra_help(config_name=name, args_parser=parser, args=args)
     elif args.cfg:
         try:
             hydra.show_cfg(name, overrides, args.cfg, args.package, args.resolve)
         except SystemExit:
-            raise Mistake("--package", args.package, "is not in the config") from None
+            raise UserError("--package", args.package, "is not in the config") from None
     elif args.info:
         hydra.show_info(args.info, config_name=name, overrides=overrides)
     elif args.shell_completion:
@@ -108,7 +110,7 @@ def _show(app: Application, args: Namespace, parser: ArgumentParser) -> bool:
         except (ValueError, KeyError, NotImplementedError):  # a shell asks in another way
             told = " ".join(overrides)
             reason = "is written install=bash, uninstall=bash or query=bash; also zsh and fish"
-            raise Mistake("--shell-completion", told, reason) from None
+            raise UserError("--shell-completion", told, reason) from None
     else:
         return False
     return True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,20 +41,20 @@ def show(arguments: Sequence[str], to: Path | None, overwrite: bool = False) -> 
         The files that were written: of a run, a second one with its relief.
 
     Raises:
-        Mistake: a person's mistake; nothing was written.
+        UserError: a person's mistake; nothing was written.
     """
     from gradexp.plots import FORMATS, save
     from gradexp.results import is_whole
     from gradexp.results.output_folder import staged
 
     if to is not None and to.suffix.removeprefix(".") not in FORMATS:
-        raise Mistake("--save", to, f"must end in {', '.join(f'.{kind}' for kind in FORMATS)}")
+        raise UserError("--save", to, f"must end in {', '.join(f'.{kind}' for kind in FORMATS)}")
     alone = arguments[0] if len(arguments) == 1 else ""
     folder = Path(alone)
     if alone and folder.is_dir() and ("=" not in alone or is_whole(folder)):
         name, figures = _of_run(folder)
     elif alone and "=" not in alone:
-        raise Mistake("", alone, f"{alone}: there is no such folder; a surface is surface=NAME")
+        raise UserError("", alone, f"{alone}: there is no such folder; a surface is surface=NAME")
     else:
         name, figures = _of_surface(arguments)
     path = to or Path(f"{name}.png")
@@ -84,14 +84,14 @@ def _of_run(folder: Path) -> tuple[str, dict[str, Figure]]:
     from gradexp.results import read_run
 
     if (folder / "multirun.yaml").exists():
-        raise Mistake("", folder, f"{folder}: is a sweep's; gradexp compare draws it")
+        raise UserError("", folder, f"{folder}: is a sweep's; gradexp compare draws it")
     trace, record = read_run(folder)
     if "point" not in trace:
-        raise Mistake("", folder, f"{folder}: its points were not recorded (record=trace)")
+        raise UserError("", folder, f"{folder}: its points were not recorded (record=trace)")
     run = recorded(folder)
     surface, steps = run.surface, record["metrics"]["steps"]
     if trace["point"].shape[1] != surface.dim:
-        raise Mistake("", folder, f"{folder}: its points are not of the surface's dimension")
+        raise UserError("", folder, f"{folder}: its points are not of the surface's dimension")
     title = f"{run.in_words()}: {record['outcome']} after {steps} steps"
     figures = {"run": draw_trajectory(surface, trace, title)}
     if surface.dim > 1:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gradexp.comparison import Table as Comparison
     from gradexp.jobs.job import Result
     from gradexp.sweeps.forecast import Forecast
-    from gradexp.sweeps.ledger import Ledger
+    from gradexp.sweeps.status import SweepStatus
     from gradexp.sweeps.summary import Tally
 
 _JOBS = 16
@@ -124,11 +124,11 @@ def show_run(result: Result) -> None:
     _show_look(result.folder)
 
 
-def show_sweep(ledger: Ledger) -> None:
+def show_sweep(status: SweepStatus) -> None:
     """Prints what the jobs of a sweep came to, and where to look."""
     from gradexp.sweeps.summary import ranking, tallies
 
-    rows, swept = [row for _, row in sorted(ledger.rows.items())], ledger.swept()
+    rows, swept = [row for _, row in sorted(status.rows.items())], status.swept()
     small = len(rows) <= _JOBS
     if small:
         _print(_jobs(rows, swept))
@@ -141,15 +141,15 @@ def show_sweep(ledger: Ledger) -> None:
         _print(_jobs(best.rows[:_BEST], swept, best.arrivals))
     elif len(rows) > 1 and best.rows:
         _say(f"best:   job {best.rows[0]['job']}, by {best.criterion}")
-    failed = ledger.failed
+    failed = status.failed
     for number in failed[:_FAILED]:
-        _say(f"job {number} failed: {ledger.rows[number]['failure']}")
+        _say(f"job {number} failed: {status.rows[number]['failure']}")
     if len(failed) > _FAILED:
         _say(f"and {len(failed) - _FAILED} more failed: see the column failure of runs.parquet")
-    _say(f"folder: {_short(ledger.folder)}")
-    _show_look(ledger.folder)
-    if len(ledger.rows) > len(failed) + 1:
-        _say(f"tables: {compare_command(ledger.folder)}")
+    _say(f"folder: {_short(status.folder)}")
+    _show_look(status.folder)
+    if len(status.rows) > len(failed) + 1:
+        _say(f"tables: {compare_command(status.folder)}")
 
 
 def compare_command(folder: Path) -> str:

@@ -17,7 +17,7 @@ from gradexp.comparison.ranking import RANKS, USUAL
 from gradexp.comparison.sample import BUDGET, LR, MOMENTUM, Sample
 from gradexp.comparison.where import UnknownName, Unreadable, rows_where
 from gradexp.config.gate.environment import guarded_environment
-from gradexp.errors import Mistake, nearest
+from gradexp.errors import UserError, nearest
 from gradexp.files.yaml import read_config
 from gradexp.results import FORMAT, is_override, jobs_of, read_runs, swept_keys
 
@@ -53,10 +53,10 @@ def gather(
         rank: by what settings are ranked, of `gradexp.comparison.ranking.RANKS`; PAR10, if None.
 
     Raises:
-        Mistake: a folder holds no runs, a name is not known, or no runs are left.
+        UserError: a folder holds no runs, a name is not known, or no runs are left.
     """
     if rank is not None and rank not in RANKS:
-        raise Mistake("--rank", rank, f"must be one of {', '.join(RANKS)}")
+        raise UserError("--rank", rank, f"must be one of {', '.join(RANKS)}")
     runs, missing, doubled, untold, incidental = _joined(folders)
     by = [_whole_key(key, runs) for key in by]
     if where is not None:
@@ -65,18 +65,22 @@ def gather(
     ended = runs[runs["outcome"] != "failed"]
     if ended.empty:
         what = f"all {failed} jobs failed" if failed else "no run is left"
-        raise Mistake("--where" if where else "", where or "", f"{what}; there is none to compare")
+        raise UserError(
+            "--where" if where else "", where or "", f"{what}; there is none to compare"
+        )
     ended = _with_evaluations(_with_classes(ended))
     chosen = _metric(ended, metric)
     if rank is not None and not chosen.is_arrival:
         reason = f"ranks by when runs arrived, and they are compared by {chosen.label}"
-        raise Mistake("--rank", rank, f"{reason}: choose a --metric such as steps_to_gap.1e-06")
+        raise UserError("--rank", rank, f"{reason}: choose a --metric such as steps_to_gap.1e-06")
     unknown = 0
     if chosen.needs_minimum:
         known = ended["run.minimum"].notna()
         unknown, ended = int((~known).sum()), ended[known]
         if ended.empty:
-            raise Mistake("--metric", metric or "", "no minimum is known of any of these surfaces")
+            raise UserError(
+                "--metric", metric or "", "no minimum is known of any of these surfaces"
+            )
     swept = [
         key
         for key in swept_keys(ended)
@@ -86,7 +90,7 @@ def gather(
     ]
     for key in by:
         if key not in ended.columns or not is_override(key):
-            raise Mistake("--by", key, f"no run was told it; {nearest(key, swept)}")
+            raise UserError("--by", key, f"is a key that no run sets; {nearest(key, swept)}")
     setting = tuple(by) or tuple(key for key in swept if not _is_repeat(key))
     repeats = tuple(key for key in swept if key not in setting)
     if "run.identity" in ended:  # such as those that differ in a seed that nothing depends on
@@ -135,7 +139,7 @@ class _Joined(NamedTuple):
     doubled: int
     """runs that are left out, for they are the same as one of another folder"""
     untold: tuple[str, ...]
-    """keys that no run was told, and that are filled in from the configs"""
+    """keys that no run sets, and that are filled in from the configs"""
     incidental: tuple[str, ...]
     """keys of how runs are made and kept, in which folders differ, but no two runs of one"""
 
@@ -219,9 +223,9 @@ def _fill_in(folder: Path, runs: pd.DataFrame, keys: Sequence[str]) -> None:
                 found = {key: OmegaConf.select(config, key, default=None) for key in keys}
         except OmegaConfBaseException as error:
             reason = str(error).splitlines()[0]
-            raise Mistake("", hidden, f"{hidden}: is damaged ({reason})") from None
+            raise UserError("", hidden, f"{hidden}: is damaged ({reason})") from None
         if not isinstance(choices, DictConfig):
-            raise Mistake("", hidden, f"{hidden / 'hydra.yaml'}: is damaged")
+            raise UserError("", hidden, f"{hidden / 'hydra.yaml'}: is damaged")
         for key in keys:
             value = choices.get(key, found[key])
             plain = value is None or isinstance(value, int | float | str | bool)
@@ -234,7 +238,7 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     """The runs for which an expression is true.
 
     Raises:
-        Mistake: it cannot be evaluated.
+        UserError: it cannot be evaluated.
     """
     short: dict[str, str] = {}
     for prefix in reversed(_FIGURES):
@@ -250,15 +254,15 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
         named = (key for key in map(str, runs) if is_override(key) or key == "outcome")
         is_value = any(name in set(runs[key].dropna().astype(str)) for key in named)
         advice = f"a word is quoted, as '{name}'" if is_value else nearest(name, known)
-        raise Mistake("--where", where, f"{name}: no such key; {advice}") from None
+        raise UserError("--where", where, f"{name}: no such key; {advice}") from None
     except Unreadable as error:
-        raise Mistake("--where", where, f"{error}; {_EXPRESSIONS}") from None
+        raise UserError("--where", where, f"{error}; {_EXPRESSIONS}") from None
     return runs[kept]
 
 
 def _with_classes(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs; a choice of a group that takes any class, as ``torch`` and ``own`` do, is called by
-    the class that it was told."""
+    the class that it was given."""
     for key in (str(name) for name in runs if str(name).endswith(_CLASS)):
         group = key.removesuffix(_CLASS)
         classes = runs[key]
@@ -287,7 +291,7 @@ def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
     """The metric of that name.
 
     Raises:
-        Mistake: there is none, or it tells nothing of better or worse.
+        UserError: there is none, or it tells nothing of better or worse.
     """
     columns = {c.removeprefix(COLUMN): c for c in map(str, runs) if c.startswith(COLUMN)}
     if name is None:
@@ -297,7 +301,7 @@ def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
         return usual_metric(there, "loss_gap" in there, groups)
     found = named(name, columns)
     if found is None:
-        raise Mistake("--metric", name, f"no such figure; {nearest(name, columns)}")
+        raise UserError("--metric", name, f"no such figure; {nearest(name, columns)}")
     if not Metric(found).ranks:
-        raise Mistake("--metric", name, "tells nothing of better or worse")
+        raise UserError("--metric", name, "tells nothing of better or worse")
     return Metric(found)

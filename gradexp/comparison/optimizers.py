@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gradexp.comparison.arrivals import expected_running_time, least_quantile, quantiles
+from gradexp.comparison.hitting_times import expected_running_time, least_quantile, quantiles
 from gradexp.comparison.ranking import Rank, arrived
 from gradexp.comparison.sample import BUDGET, LR, Part, Sample, Setting, counted
 from gradexp.comparison.table import Table, last_part, number, percent, spread, steps, texts
@@ -48,7 +48,7 @@ class _BySteps:
         return _Judged((first if some.arrived else math.inf, *others), numbers)
 
     def beside(self, best: float, own: float) -> dict[str, float]:
-        """What is told of an optimizer beside the best one on the same surface."""
+        """What is said of an optimizer beside the best one on the same surface."""
         known = math.isfinite(best) and best > 0
         return {"times_best": own / best if known else math.nan}
 

@@ -19,7 +19,7 @@ from gradexp.comparison.figures import (
     starts,
     trajectories,
 )
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.plots import png
 from gradexp.plots.curves import Band
 from gradexp.processes.workers import done_by, worthwhile
@@ -46,12 +46,12 @@ def write_overview(sweep: Path, started: float) -> Path:
         The event file.
 
     Raises:
-        Mistake: none of its runs can be compared, or one of them is where it would be written.
+        UserError: none of its runs can be compared, or one of them is where it would be written.
     """
     if is_whole(sweep / FOLDER):
-        raise Mistake("hydra.sweep.subdir", FOLDER, "is the folder of a run")
+        raise UserError("hydra.sweep.subdir", FOLDER, "is the folder of a run")
     if (sweep / FOLDER).is_symlink():
-        raise Mistake("", sweep, f"{sweep / FOLDER} is a link: nothing is written through it")
+        raise UserError("", sweep, f"{sweep / FOLDER} is a link: nothing is written through it")
     sample = gather([sweep])
     one = on_one_surface(sample)
     ordered = contenders(one)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric
-from gradexp.comparison.arrivals import arrivals
+from gradexp.comparison.hitting_times import arrivals
 from gradexp.comparison.sample import Sample, Setting, counted
 from gradexp.comparison.table import Table, number, percent, steps, texts
 

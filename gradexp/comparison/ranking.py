@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradexp.comparison.arrivals import (
-    Arrivals,
+from gradexp.comparison.hitting_times import (
+    HittingTimes,
     expected_running_time,
     least_quantile,
     quantiles,
@@ -44,14 +44,14 @@ class Rank:
         """What it is called."""
         return RANKS[self.name]
 
-    def par10(self, some: Arrivals) -> float:
+    def par10(self, some: HittingTimes) -> float:
         """The mean of the steps until runs arrived, `PENALTY` times the budget of those that did
         not: the penalized average runtime, by which algorithms are configured (Hutter et al.,
         "ParamILS: an automatic algorithm configuration framework", 2009). One budget for all: a
         run that was given fewer steps, or ended early, is not better for it."""
         return float(np.where(np.isfinite(some.at), some.at, PENALTY * self.budget).mean())
 
-    def of(self, some: Arrivals) -> float:
+    def of(self, some: HittingTimes) -> float:
         """What a setting with these runs is ranked by."""
         match self.name:
             case "ert":
@@ -61,17 +61,17 @@ class Rank:
             case _:
                 return self.par10(some)
 
-    def key(self, some: Arrivals) -> tuple[float, ...]:
+    def key(self, some: HittingTimes) -> tuple[float, ...]:
         """What a setting with these runs is sorted by: `of`, of equal ones PAR10, and then how soon
         half of them arrived."""
         half = quantiles(some, (0.5,))[0]
         return (self.of(some), self.par10(some), half)
 
-    def drawn(self, some: Arrivals) -> float:
+    def drawn(self, some: HittingTimes) -> float:
         """What a setting with these runs is drawn at: `of`, infinite where none arrived."""
         return self.of(some) if some.arrived else math.inf
 
-    def usable(self, some: Arrivals) -> float:
+    def usable(self, some: HittingTimes) -> float:
         """The same, infinite where fewer than half arrived."""
         return self.of(some) if 2 * some.arrived >= len(some.at) else math.inf
 
@@ -100,7 +100,7 @@ def arrived(some: int, count: int) -> str:
     return f"{some}/{count}" + ("\N{NO-BREAK SPACE}†" if 2 * some < count else "")
 
 
-def told_quantile(some: Arrivals, value: float, share: float) -> str:
+def told_quantile(some: HittingTimes, value: float, share: float) -> str:
     """The steps by which a share of runs has arrived; or what they are more than, where runs that
     were cut off may still arrive."""
     if math.isfinite(value):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradexp.comparison import Sample, Table
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.results.output_folder import staged
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def checked(formats: str) -> list[str]:
     """A comma-separated list of formats, as a list.
 
     Raises:
-        Mistake: one of them is not known.
+        UserError: one of them is not known.
     """
     from gradexp.plots import FORMATS  # matplotlib takes 0.4 s
 
@@ -34,7 +34,7 @@ def checked(formats: str) -> list[str]:
     for name in wanted:
         if name not in known:
             reason = f"must be some of {', '.join(known)}, separated by commas"
-            raise Mistake("--formats", name, reason)
+            raise UserError("--formats", name, reason)
     return wanted
 
 
@@ -58,8 +58,8 @@ def save(
         What could not be drawn, and why, a line each.
 
     Raises:
-        Mistake: a file is there already, the folder cannot be written to, or a run cannot be drawn;
-            nothing was written.
+        UserError: a file is there already, the folder cannot be written to, or a run cannot
+            be drawn; nothing was written.
     """
     with staged("--save", folder, overwrite, [_CAPTIONS]) as staging:
         return _save(staging, formats, sample, tables)

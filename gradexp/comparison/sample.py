@@ -13,7 +13,7 @@ import pandas as pd
 
 from gradexp.analysis.metric import Metric
 from gradexp.analysis.quartiles import median, quartiles
-from gradexp.comparison.arrivals import Arrivals, arrivals
+from gradexp.comparison.hitting_times import HittingTimes, arrivals
 from gradexp.comparison.ranking import USUAL, Rank
 
 LR, MOMENTUM, BUDGET = "optimizer.lr", "optimizer.momentum", "steps"
@@ -108,7 +108,7 @@ class Sample:
         return bool(self.problem and self.solver and self.metric.is_arrival)
 
     @cached_property
-    def arrivals(self) -> Arrivals:
+    def arrivals(self) -> HittingTimes:
         """When each run arrived, where that is what runs are compared by."""
         return arrivals(self.every, self.metric.column, self.loosest)
 
@@ -208,7 +208,7 @@ class Sample:
         return low, half, high
 
     def behind(self) -> str:
-        """How many runs stand behind what is told of them."""
+        """How many runs these figures are of."""
         over = f" over {', '.join(self.repeats)}" if self.repeats else ""
         told = f"{counted(len(self.runs), 'run')} of {counted(len(self.settings), 'setting')}{over}"
         left_out = (

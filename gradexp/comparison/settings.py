@@ -12,7 +12,7 @@ import pandas as pd
 from gradexp.analysis.metric import Metric
 from gradexp.analysis.outcome import Word
 from gradexp.analysis.quartiles import median
-from gradexp.comparison.arrivals import (
+from gradexp.comparison.hitting_times import (
     expected_running_time,
     quantiles,
 )
@@ -84,7 +84,7 @@ def speed(sample: Sample) -> Table:
         row["rate"] = median(runs["metrics.rate"])
         with np.errstate(divide="ignore", invalid="ignore"):
             ways = runs["metrics.path_length"] / runs["metrics.displacement"]
-        row["detour"] = median(ways[np.isfinite(ways)])
+        row["tortuosity"] = median(ways[np.isfinite(ways)])
         row["reversals"] = median(runs["metrics.reversals"])
         rows.append(row)
     frame = pd.DataFrame(rows)
@@ -98,7 +98,7 @@ def speed(sample: Sample) -> Table:
     if frame["loss_gap"].notna().any():
         shown["loss gap"] = [number(value, 3) for value in frame["loss_gap"]]
     shown["rate"] = [number(value, 5) for value in frame["rate"]]
-    shown["detour"] = [number(value, 3) for value in frame["detour"]]
+    shown["tortuosity"] = [number(value, 3) for value in frame["tortuosity"]]
     shown["reversals"] = [number(value) for value in frame["reversals"]]
     how = "medians and quartiles"
     if rank:
@@ -107,7 +107,7 @@ def speed(sample: Sample) -> Table:
     else:
         how += f"; in that of {metric.label} runs that diverged are worse than all others"
     how += "; loss gap: one that diverged is worse than all others; rate: of the gradient norm, a "
-    how += "step, of the runs that have one; detour: path length ÷ displacement; reversals: "
+    how += "step, of the runs that have one; tortuosity: path length ÷ displacement; reversals: "
     how += "moves at more than a right angle to the one before"
     return Table(
         "speed",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from gradexp.comparison.effects import explained, explained_by_surface
-from gradexp.comparison.forgiveness import bands
+from gradexp.comparison.lr_sensitivity import bands
 from gradexp.comparison.optimizers import optimizers
 from gradexp.comparison.pairs import differences
+from gradexp.comparison.predictions import edges, escapes, rates
 from gradexp.comparison.profiles import by_surface, profiles, targets
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.settings import outcomes, speed
 from gradexp.comparison.table import Table
-from gradexp.comparison.theories import edges, escapes, rates
 
 
 def compare(sample: Sample) -> list[Table]:

@@ -72,7 +72,7 @@ def application(args: Namespace, typed: bool = True) -> Iterator[Application]:
         typed: whether a person typed them; a sweep that is gone on with has them from its file.
 
     Raises:
-        Mistake: a config that they name is not there; and what Hydra raises inside is one, too.
+        UserError: a config that they name is not there; and what Hydra raises inside is one, too.
     """
     version.setbase("1.3")
     axes.register()
@@ -98,7 +98,7 @@ def compose(args: Namespace) -> DictConfig:
         args: as those of ``gradexp run``.
 
     Raises:
-        Mistake: a person's mistake.
+        UserError: a person's mistake.
     """
     with application(args) as app:
         app.check_one()

@@ -15,7 +15,7 @@ from hydra._internal.grammar.grammar_functions import choice
 from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 
 MOST_JOBS = 100_000
 """Of a sweep: each has a folder, and takes some milliseconds to compose before the first runs."""
@@ -56,7 +56,7 @@ def check_axes(overrides: Sequence[Override], crossed: bool) -> None:
         crossed: whether every combination of the axes is a job.
 
     Raises:
-        Mistake: an axis, or all of them together, are too long.
+        UserError: an axis, or all of them together, are too long.
     """
     lengths: dict[str, int] = {}
     for override in overrides:
@@ -66,7 +66,7 @@ def check_axes(overrides: Sequence[Override], crossed: bool) -> None:
         lengths[key] = _length(key, override.get_value_string(), axis)
         if lengths[key] > MOST_JOBS:
             reason = f"has {lengths[key]:,} values; a sweep has at most {MOST_JOBS:,} jobs"
-            raise Mistake(key, override.get_value_string(), reason)
+            raise UserError(key, override.get_value_string(), reason)
         if axis.tags:  # it moves together with others
             lengths[key] = 1
     jobs = math.prod(lengths.values())
@@ -74,7 +74,7 @@ def check_axes(overrides: Sequence[Override], crossed: bool) -> None:
         reason = (
             f"the axes {', '.join(lengths)} make {jobs:,} jobs; a sweep has at most {MOST_JOBS:,}"
         )
-        raise Mistake("", "", reason)
+        raise UserError("", "", reason)
 
 
 def _length(key: str, text: str, axis: RangeSweep | ChoiceSweep) -> int:
@@ -82,7 +82,7 @@ def _length(key: str, text: str, axis: RangeSweep | ChoiceSweep) -> int:
         return len(axis.list)
     start, stop, step = (float(end or 0) for end in (axis.start, axis.stop, axis.step))
     if step == 0 or not all(map(math.isfinite, (start, stop, step))):
-        raise Mistake(key, text, "must have finite ends, and a step that is not 0")
+        raise UserError(key, text, "must have finite ends, and a step that is not 0")
     return max(0, math.ceil((stop - start) / step))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from gradexp.config.gate.components import construct
 from gradexp.config.gate.environment import guarded_environment
 from gradexp.engine import DTYPES, check_fit, check_precision, choose_device
-from gradexp.errors import Mistake, nearest
+from gradexp.errors import UserError, nearest
 from gradexp.experiment import GROUPS, Experiment, Sweep
 from gradexp.files.yaml import read_config
 from gradexp.initializations import starts
@@ -30,7 +30,7 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     """The composed config as plain values, interpolations resolved.
 
     Raises:
-        Mistake: a value is missing, or an interpolation leads nowhere.
+        UserError: a value is missing, or an interpolation leads nowhere.
     """
     try:
         with guarded_environment():
@@ -38,7 +38,7 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         missing = isinstance(error, MissingMandatoryValue)
         reason = "needs a value" if missing else str(error).splitlines()[0]
-        raise Mistake(str(error.full_key or ""), "", reason) from None
+        raise UserError(str(error.full_key or ""), "", reason) from None
     assert isinstance(plain, dict)
     return {str(name): value for name, value in plain.items()}
 
@@ -47,15 +47,15 @@ def recorded(folder: Path) -> Experiment:
     """The run of a run folder, as its config has it.
 
     Raises:
-        Mistake: it cannot be made here: its config, or a surface of a person's own, is gone, or
+        UserError: it cannot be made here: its config, or a surface of a person's own, is gone, or
             that is not allowed.
     """
     path = folder / ".hydra" / "config.yaml"
     if not path.exists():
-        raise Mistake("", folder, f"{folder}: its config is not there")
+        raise UserError("", folder, f"{folder}: its config is not there")
     config = read_config(path)
     if not isinstance(config, DictConfig):
-        raise Mistake("", folder, f"{path}: is damaged (it is no mapping)")
+        raise UserError("", folder, f"{path}: is damaged (it is no mapping)")
     return build(settings_of(config))
 
 
@@ -66,7 +66,7 @@ def build(settings: dict[str, Any]) -> Experiment:
         settings: the config as plain values.
 
     Raises:
-        Mistake: something in the config is not allowed, or does not fit together.
+        UserError: something in the config is not allowed, or does not fit together.
     """
     return Builder().build(settings)
 
@@ -84,10 +84,10 @@ class Builder:
         known = [field.name for field in fields(Experiment)]
         for name, value in settings.items():
             if name not in known:
-                raise Mistake(name, value, f"no such key; {nearest(name, known)}")
+                raise UserError(name, value, f"no such key; {nearest(name, known)}")
         for name in known:
             if name not in settings:
-                raise Mistake(name, "", "needs a value")
+                raise UserError(name, "", "needs a value")
         texts = {name: f"{name}={settings[name]!r}" for name in known}
         parts = {name: self._part(name, settings[name], texts[name]) for name in known}
         experiment = Experiment(**parts)
@@ -103,7 +103,9 @@ class Builder:
         fits = partial(check_fit, *(getattr(experiment, name) for name in parts_that_fit))
         self._once(fits, *(texts[name] for name in parts_that_fit))
         if experiment.log.trajectory == "always" and experiment.record.what != "trace":
-            raise Mistake("log.trajectory", "always", "needs record=trace, for it draws the points")
+            raise UserError(
+                "log.trajectory", "always", "needs record=trace, for it draws the points"
+            )
         return experiment
 
     def _part(self, name: str, node: Any, text: str) -> Any:
@@ -118,10 +120,10 @@ class Builder:
             part = construct(name, node, _make)
             if name == "sweep":
                 if not isinstance(part, dict):
-                    raise Mistake(name, node, "must be a mapping")
+                    raise UserError(name, node, "must be a mapping")
                 part = _make(name, Sweep, part)
             if not isinstance(part, GROUPS.get(name, object)):
-                raise Mistake(name, node, f"does not make what belongs to the group {name}")
+                raise UserError(name, node, f"does not make what belongs to the group {name}")
             self._parts[text] = part
         return self._parts[text]
 
@@ -136,11 +138,11 @@ def _check_start(experiment: Experiment) -> None:
     """Checks that there is a start on the surface, and a value at it.
 
     Raises:
-        Mistake: there is not.
+        UserError: there is not.
     """
     try:
         start = starts(experiment.init, experiment.surface, batch=1)
-    except Mistake as mistake:
+    except UserError as mistake:
         raise mistake.under("init") from None
     _check_value(experiment.surface, start.to(DTYPES[experiment.dtype]))
 
@@ -148,11 +150,11 @@ def _check_start(experiment: Experiment) -> None:
 def _check_engine(experiment: Experiment) -> None:
     """
     Raises:
-        Mistake: the engine cannot run the optimizer.
+        UserError: the engine cannot run the optimizer.
     """
     try:
         experiment.engine.check(experiment.optimizer)
-    except Mistake as mistake:
+    except UserError as mistake:
         raise mistake.under("optimizer") from None
 
 
@@ -160,7 +162,7 @@ def _check_value(surface: Surface, start: Tensor) -> None:
     """Evaluates the surface as the engine does: one of a person's own may not work.
 
     Raises:
-        Mistake: it raised an exception, or gave something else than a value for each run.
+        UserError: it raised an exception, or gave something else than a value for each run.
     """
     name, point = type(surface).__name__, padded(start)
     lanes = in_lanes(surface, start.shape[1], start.dtype, start.device)
@@ -170,11 +172,11 @@ def _check_value(surface: Surface, start: Tensor) -> None:
             value_and_gradient(lanes, point)
     except Exception as error:
         reason = f"its value or gradient at the start failed: {error!r}"
-        raise Mistake("surface", name, reason) from error
+        raise UserError("surface", name, reason) from error
     if not isinstance(value, Tensor) or value.shape != point.shape[1:]:
         given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
         reason = f"its value must be a tensor of the coordinates' shape, {tuple(point.shape[1:])}"
-        raise Mistake("surface", name, f"{reason}, not {given}")
+        raise UserError("surface", name, f"{reason}, not {given}")
 
 
 def _make(key: str, found: Any, settings: dict[str, Any]) -> Any:
@@ -185,12 +187,12 @@ def _make(key: str, found: Any, settings: dict[str, Any]) -> Any:
         if isinstance(found, type) and issubclass(found, Component):
             parameters = vars(found).get("__dataclass_params__")
             if parameters is None or not parameters.frozen:
-                raise Mistake(
+                raise UserError(
                     "_target_", found.__name__, "must be decorated @dataclass(frozen=True)"
                 )
             return found.from_settings(settings)
         if isinstance(found, type) and issubclass(found, torch.optim.Optimizer):
             return External(factory=found, options=tuple(settings.items()))
-    except Mistake as mistake:
+    except UserError as mistake:
         raise mistake.under(key) from None
-    raise Mistake(f"{key}._target_", found, "is not a component, an optimizer or a function")
+    raise UserError(f"{key}._target_", found, "is not a component, an optimizer or a function")

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from gradexp.config.choices import CONF, EXPERIMENTS, choices, groups, keys
-from gradexp.errors import Mistake, nearest
+from gradexp.errors import UserError, nearest
 
 _OPEN = ("own", "torch")
 """Choices that take any key."""
@@ -24,7 +24,7 @@ def explained(overrides: Sequence[str]) -> Iterator[None]:
     """Turns the exceptions of composing a config into mistakes.
 
     Raises:
-        Mistake: instead of an exception of Hydra's or OmegaConf's.
+        UserError: instead of an exception of Hydra's or OmegaConf's.
     """
     try:
         yield
@@ -32,7 +32,7 @@ def explained(overrides: Sequence[str]) -> Iterator[None]:
         raise _mistake(error, overrides) from error
 
 
-def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
+def _mistake(error: Exception, overrides: Sequence[str]) -> UserError:
     if isinstance(error, MissingConfigException):
         return _missing_config(error)
     unknown = _unknown_key(error)
@@ -45,26 +45,26 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> Mistake:
         if elsewhere and chosen not in _OPEN:
             advice = f"{', '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it"
         where = f" in {group}={chosen}" if chosen and group != key else ""
-        return Mistake(key, _value_of(key, overrides), f"no such key{where}; {advice}")
+        return UserError(key, _value_of(key, overrides), f"no such key{where}; {advice}")
     text = _one_line(error)
     match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)
     if match:
         key = match[1]
-        return Mistake(key, _value_of(key, overrides), f"no such key; {nearest(key, keys())}")
+        return UserError(key, _value_of(key, overrides), f"no such key; {nearest(key, keys())}")
     match = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)=([^']*)'", text)
     if match:
         reason = "several values make a sweep: add -m; a list is written [a,b]"
-        return Mistake(match[1], match[2], reason)
+        return UserError(match[1], match[2], reason)
     for override in overrides:
         indexed = re.sub(r"(?<=\w)\[(\d+)\]", r".\1", override)
         if indexed != override and isinstance(error, OverrideParseException):
-            return Mistake("", "", f"{override}: is written {indexed}")
+            return UserError("", "", f"{override}: is written {indexed}")
     if isinstance(error, OverrideParseException) or "LexerNoViableAlt" in text:
-        return Mistake("", "", f"{text}; what follows gradexp run is written key=value")
-    return Mistake("", "", text)
+        return UserError("", "", f"{text}; what follows gradexp run is written key=value")
+    return UserError("", "", text)
 
 
-def uncomposed(error: Exception, overrides: Sequence[str]) -> Mistake:
+def uncomposed(error: Exception, overrides: Sequence[str]) -> UserError:
     """What an exception that is not Hydra's own says of a config that was composed."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         group, value = override.key_or_group, override.value()
@@ -73,31 +73,31 @@ def uncomposed(error: Exception, overrides: Sequence[str]) -> Mistake:
             known = [one.name for one in choices(CONF / group)]
             told = override.get_value_element_as_str()
             key, reason = override.get_key_element(), f"no such {group}; {nearest(told, known)}"
-            return Mistake(key, told, reason)
-    return Mistake("", "", f"cannot be composed: {type(error).__name__}: {error}")
+            return UserError(key, told, reason)
+    return UserError("", "", f"cannot be composed: {type(error).__name__}: {error}")
 
 
-def _missing_config(error: MissingConfigException) -> Mistake:
+def _missing_config(error: MissingConfigException) -> UserError:
     """A choice that a group does not have, or a config file that is not there."""
     path = error.missing_cfg_file or ""
     if error.options and path.endswith("/"):
         group = path.rstrip("/")
-        return Mistake(group, "", f"needs a name; {nearest('', error.options)}")
+        return UserError(group, "", f"needs a name; {nearest('', error.options)}")
     missing = PurePosixPath(path)
     if error.options:
         group = str(missing.parent)
-        return Mistake(
+        return UserError(
             group, missing.name, f"no such {group}; {nearest(missing.name, error.options)}"
         )
     if len(missing.parts) > 1:
         known = groups()
-        return Mistake(
+        return UserError(
             str(missing.parent),
             missing.name,
             f"no such group; {nearest(str(missing.parent), known)}",
         )
     known = ["config", *(experiment.name for experiment in choices(EXPERIMENTS))]
-    return Mistake(
+    return UserError(
         "--config-name", missing.name, f"no such experiment; {nearest(missing.name, known)}"
     )
 

@@ -22,7 +22,7 @@ from gradexp.config.choices import CONF, EXPERIMENTS
 from gradexp.config.errors import explained, uncomposed
 from gradexp.config.gate.components import check_search_path
 from gradexp.config.gate.hydra import check_hydra
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.files.yaml import check_interpolations, check_small
 
 _REMEMBERED = 512
@@ -39,7 +39,7 @@ class RememberingRepository(ConfigRepository):
         """A copy of a config; None where there is no such file.
 
         Raises:
-            Mistake: it is too large.
+            UserError: it is too large.
         """
         source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
         if source is None or source.scheme() == "structured":
@@ -83,7 +83,7 @@ class GatedLoader(ConfigLoaderImpl):
             )
             if len(of_all) < len(overrides):
                 _note_overrides(config, overrides)
-        except (HydraException, Mistake):
+        except (HydraException, UserError):
             raise
         except Exception as error:  # broken YAML, values that Hydra's own code stumbles over
             raise uncomposed(error, overrides) from error
@@ -142,9 +142,9 @@ def _note_overrides(config: DictConfig, overrides: list[str]) -> None:
 def check_primary(folder: Path, name: str) -> None:
     """Checks that a person's config is there: the search path would go on to gradexp's own."""
     if not folder.is_dir():
-        raise Mistake("--config-path", folder, "there is no such folder")
+        raise UserError("--config-path", folder, "there is no such folder")
     if not (folder / f"{name}.yaml").is_file():
-        raise Mistake("--config-path", folder, f"there is no {name}.yaml in it")
+        raise UserError("--config-path", folder, f"there is no {name}.yaml in it")
 
 
 def output_folders(overrides: Sequence[str]) -> list[str]:
@@ -167,6 +167,6 @@ def search_path(args: Namespace) -> ConfigSearchPath:
         extra.append(("gradexp", CONF))
     for provider, folder in (*extra, ("experiments", EXPERIMENTS)):
         if not folder.is_dir():
-            raise Mistake("--config-dir", folder, "there is no such folder")
+            raise UserError("--config-dir", folder, "there is no such folder")
         path.prepend(provider, f"file://{folder}", SearchPathQuery(provider="schema"))
     return path

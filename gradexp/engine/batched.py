@@ -18,8 +18,8 @@ from gradexp.engine.eager import EagerChunk, block_length
 from gradexp.engine.graphed import GraphedChunk
 from gradexp.engine.problem import Problem
 from gradexp.engine.second_passes import look_again
-from gradexp.engine.trace import Ran, Trace
-from gradexp.errors import Mistake
+from gradexp.engine.trace import EngineKind, Trace
+from gradexp.errors import UserError
 from gradexp.numbers import LANES, Component
 from gradexp.optimizers import External, Optimizer
 
@@ -54,11 +54,11 @@ class Batched(Component):
         """Checks that this engine can run an optimizer.
 
         Raises:
-            Mistake: it has no batched rule.
+            UserError: it has no batched rule.
         """
         if isinstance(optimizer, External):
             reason = "engine=reference runs it, one run at a time"
-            raise Mistake(
+            raise UserError(
                 "_target_", optimizer.factory.__name__, f"{_lacking(optimizer)}; {reason}"
             )
 
@@ -69,7 +69,7 @@ class Batched(Component):
             RuntimeWarning: ``auto`` wanted to compile and could not; it ran eagerly.
 
         Raises:
-            Mistake: the optimizer has no batched rule, or ``always`` cannot compile.
+            UserError: the optimizer has no batched rule, or ``always`` cannot compile.
         """
         self.check(problem.optimizer)
         problem = problem.plain()
@@ -83,7 +83,7 @@ class Batched(Component):
             trace = run_in_chunks(problem, make, size, ran)
             return look_again(problem, trace, run, make, size)
 
-    def _chunks(self, problem: Problem, compiled: bool) -> tuple[Make, int, Ran]:
+    def _chunks(self, problem: Problem, compiled: bool) -> tuple[Make, int, EngineKind]:
         """What makes chunks of a problem, how many runs they have at most, and what runs them."""
         block = self._block(problem) if compiled else None
         return _eager_chunks(problem) if block is None else _compiled_chunks(problem, block)
@@ -113,7 +113,7 @@ class Batched(Component):
             if not isinstance(error, CannotCompile | Unsupported):
                 error = Unsupported(f"{type(error).__name__}: {error}")
             if self.compile == "always":
-                raise Mistake("compile", "always", f"cannot be done: {error}") from error
+                raise UserError("compile", "always", f"cannot be done: {error}") from error
             message = f"engine: running eagerly, for it could not be compiled: {error}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
             return None
@@ -139,7 +139,7 @@ def _at(device: torch.device) -> AbstractContextManager[Any]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def _eager_chunks(problem: Problem) -> tuple[Make, int, Ran]:
+def _eager_chunks(problem: Problem) -> tuple[Make, int, EngineKind]:
     dim, device = problem.start.shape[0], problem.start.device
     numbers = block_length(dim) * dim
     kept = _EAGER_NUMBERS
@@ -150,7 +150,7 @@ def _eager_chunks(problem: Problem) -> tuple[Make, int, Ran]:
     return make, size, "eager"
 
 
-def _compiled_chunks(problem: Problem, block: Block) -> tuple[Make, int, Ran]:
+def _compiled_chunks(problem: Problem, block: Block) -> tuple[Make, int, EngineKind]:
     from gradexp.engine.codegen import NativeChunk
 
     coordinates = _COMPILED_COORDINATES[problem.start.device.type]

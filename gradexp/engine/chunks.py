@@ -16,7 +16,7 @@ from torch import Tensor
 from gradexp.engine.problem import Problem
 from gradexp.engine.recording import Recorder, Recording
 from gradexp.engine.runs import Notes
-from gradexp.engine.trace import Ran, Trace
+from gradexp.engine.trace import EngineKind, Trace
 from gradexp.numbers import LANES
 
 
@@ -50,7 +50,7 @@ class Chunk(Protocol):
 Make = Callable[[Problem, slice], Chunk]
 
 
-def run_in_chunks(problem: Problem, make: Make, size: int, engine: Ran) -> Trace:
+def run_in_chunks(problem: Problem, make: Make, size: int, engine: EngineKind) -> Trace:
     """The trace of a problem whose chunks of `size` runs are made by `make`."""
     recording = Recording(problem, -(-problem.batch // LANES) * LANES)
     chunks = [
@@ -64,7 +64,7 @@ def run_in_chunks(problem: Problem, make: Make, size: int, engine: Ran) -> Trace
 
             run_chunk(make(problem, columns), problem.steps, columns, recording, tell)
     else:
-        _Flow(problem, recording, size).run(make, chunks)
+        _Compaction(problem, recording, size).run(make, chunks)
     return recording.trace(engine)
 
 
@@ -93,7 +93,7 @@ def run_chunk(
     recording.note_end(columns, step - 1)
 
 
-class _Lot(NamedTuple):
+class _ActiveChunk(NamedTuple):
     """A chunk on its way."""
 
     chunk: Chunk
@@ -105,7 +105,7 @@ class _Lot(NamedTuple):
     """the lanes of those that go on"""
 
 
-class _Flow:
+class _Compaction:
     """Takes chunks from one look at who goes on to the next, at steps that double.
 
     Where half of a full chunk or less goes on, it waits there for what is left of others.
@@ -113,7 +113,7 @@ class _Flow:
 
     def __init__(self, problem: Problem, recording: Recording, size: int) -> None:
         self._problem, self._recording, self._size = problem, recording, size
-        self._waiting: dict[int, list[_Lot]] = {}
+        self._waiting: dict[int, list[_ActiveChunk]] = {}
         self._made = 0
 
     def run(self, make: Make, chunks: Sequence[slice]) -> None:
@@ -124,13 +124,13 @@ class _Flow:
             chunk = make(self._problem, columns)
             unit = unit or chunk.shortest
             count = columns.stop - columns.start
-            lot = _Lot(chunk, columns, count, torch.arange(count, device=device))
+            lot = _ActiveChunk(chunk, columns, count, torch.arange(count, device=device))
             self._advance(lot, 0, unit, last=columns is chunks[-1])
         while self._waiting:
             step = min(self._waiting)
             self._advance(self._merged(step), step, unit, last=True)
 
-    def _advance(self, lot: _Lot, step: int, unit: int, last: bool) -> None:
+    def _advance(self, lot: _ActiveChunk, step: int, unit: int, last: bool) -> None:
         """Takes a lot on from a step, until it is small enough to wait for others, or ends.
 
         Args:
@@ -152,7 +152,7 @@ class _Flow:
                 return
             lot = self._merged(step)
 
-    def _block(self, lot: _Lot, step: int, until: int) -> tuple[_Lot, int]:
+    def _block(self, lot: _ActiveChunk, step: int, until: int) -> tuple[_ActiveChunk, int]:
         """Makes one block of a lot; more than half of it then goes on, or none."""
         chunk, place, count, before = lot
         end = self._recording.end_of_block(step, chunk.longest, until)
@@ -170,12 +170,12 @@ class _Flow:
             lot = self._gathered([lot])
         return lot, end
 
-    def _merged(self, step: int) -> _Lot:
+    def _merged(self, step: int) -> _ActiveChunk:
         """What waits at a step, as one."""
         lots = self._waiting.pop(step)
         return lots[0] if len(lots) == 1 else self._gathered(lots)
 
-    def _gathered(self, lots: Sequence[_Lot]) -> _Lot:
+    def _gathered(self, lots: Sequence[_ActiveChunk]) -> _ActiveChunk:
         """Those of the lots that go on, in the first one's chunk; the others' numbers are kept."""
         for chunk, place, count, _ in lots:
             self._recording.put(place, chunk.notes(), slice(0, count))
@@ -185,4 +185,4 @@ class _Flow:
         ]
         chunk, place = lots[0].chunk, torch.cat(places)
         chunk.gather([(lot.chunk, lot.going) for lot in lots])
-        return _Lot(chunk, place, len(place), torch.arange(len(place), device=place.device))
+        return _ActiveChunk(chunk, place, len(place), torch.arange(len(place), device=place.device))

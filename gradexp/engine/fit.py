@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.numbers import (
     LANES,
     Component,
@@ -41,7 +41,7 @@ def check_precision(name: str, part: Component, dtype: torch.dtype) -> None:
         dtype: of the runs.
 
     Raises:
-        Mistake: one of them has left its range.
+        UserError: one of them has left its range.
     """
     if dtype == torch.float64:
         return
@@ -54,9 +54,9 @@ def check_precision(name: str, part: Component, dtype: torch.dtype) -> None:
     for path, component in with_parts(map_numbers(part, rounded), name):
         try:
             component.__post_init__()
-        except Mistake as mistake:
+        except UserError as mistake:
             reason = f"{mistake.reason}, in {str(dtype).removeprefix('torch.')}"
-            raise Mistake(f"{path}.{mistake.key}", mistake.value, reason) from None
+            raise UserError(f"{path}.{mistake.key}", mistake.value, reason) from None
 
 
 def check_fit(
@@ -66,13 +66,13 @@ def check_fit(
     large batch the runs with the least and the largest of each number, and some between.
 
     Raises:
-        Mistake: not so.
+        UserError: not so.
     """
     if isinstance(optimizer, Optimizer) and not type(optimizer).__module__.startswith("gradexp."):
         _check_rule(select(optimizer, 0))
     if isinstance(optimizer, Optimizer) and optimizer.needs_gap and not _knows_minimum(surface):
         reason = f"needs a surface whose least value is known, which {surface.label()}'s is not"
-        raise Mistake("optimizer", optimizer.label(), reason)
+        raise UserError("optimizer", optimizer.label(), reason)
     if isinstance(schedule, Constant):
         return
     rule, plan = _told_apart(optimizer, schedule)
@@ -82,10 +82,10 @@ def check_fit(
         values = plan.values(known, looks[:, None])
         for name in values:
             if name not in known or "." in name:
-                raise Mistake("", name, "is no number of the optimizer that can be scheduled")
+                raise UserError("", name, "is no number of the optimizer that can be scheduled")
         if isinstance(rule, Optimizer):
             _check_ranges(rule, plan, values, looks)
-    except Mistake as mistake:
+    except UserError as mistake:
         raise mistake.under("schedule") from None
 
 
@@ -125,12 +125,12 @@ def _check_rule(rule: Optimizer) -> None:
     """Makes a step of a rule, of one's own it may be, on both forms of a point.
 
     Raises:
-        Mistake: it raised an exception, or gave something else than a point and a state.
+        UserError: it raised an exception, or gave something else than a point and a state.
     """
     name = type(rule).__name__
     if "lr" not in rule.hyperparameters():
         reason = "has no number lr: annotate it as one, such as gradexp.numbers.Positive"
-        raise Mistake("optimizer", name, reason)
+        raise UserError("optimizer", name, reason)
     point = torch.linspace(1.0, 2.0, 2 * LANES, dtype=torch.float64).reshape(2, -1)
     lanes = in_lanes(rule, LANES, point.dtype, point.device)
     more = {"gap": point[0].square()} if rule.needs_gap else {}
@@ -146,14 +146,14 @@ def _check_rule(rule: Optimizer) -> None:
         reason = f"a step of it failed: {error!r}"
         if isinstance(error, TypeError):
             reason += " (a point may be a tuple: see gradexp.numbers.each)"
-        raise Mistake("optimizer", name, reason) from error
+        raise UserError("optimizer", name, reason) from error
     if not alike:
         reason = "its update must give the next point in the form of the one that it is given, "
-        raise Mistake("optimizer", name, f"{reason}and a state (see gradexp.numbers.each)")
+        raise UserError("optimizer", name, f"{reason}and a state (see gradexp.numbers.each)")
     if not same:
         reason = "its update must give the same for a tensor as for a tuple of its rows: "
         reason += "by pointwise arithmetic, nothing of it by chance"
-        raise Mistake("optimizer", name, reason)
+        raise UserError("optimizer", name, reason)
 
 
 def _check_ranges(
@@ -168,7 +168,7 @@ def _check_ranges(
         looks: ``(R,)``, the steps of their rows.
 
     Raises:
-        Mistake: one of its numbers leaves its range.
+        UserError: one of its numbers leaves its range.
     """
     rows = [torch.as_tensor(value).double() for value in values.values()]
     _, *tables = torch.broadcast_tensors(looks[:, None], *rows)  # type: ignore[no-untyped-call]
@@ -180,6 +180,6 @@ def _check_ranges(
             del now["lr"]
         try:
             replaced(select(rule, run), now).__post_init__()
-        except Mistake as mistake:
+        except UserError as mistake:
             made = f"at step {int(looks[look])} {mistake.key}={mistake.value}"
-            raise Mistake("", plan.label(), f"{made} {mistake.reason}") from None
+            raise UserError("", plan.label(), f"{made} {mistake.reason}") from None

@@ -17,7 +17,7 @@ from gradexp.engine.limits import Limits, Stop
 from gradexp.engine.problem import Problem, Record, Steps, choose_device
 from gradexp.engine.reference import Reference
 from gradexp.engine.trace import Trace
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.noises import Noise, Noiseless
 from gradexp.numbers import Number, batch_size, checked, columns, extremes
 from gradexp.optimizers import External, Optimizer
@@ -79,7 +79,7 @@ def optimize(
         The trace, on the device of the computation (see `Trace.cpu`).
 
     Raises:
-        Mistake: a value is not allowed.
+        UserError: a value is not allowed.
         ValueError: numbers are for different numbers of runs.
 
     >>> from gradexp import optimize, surfaces
@@ -125,12 +125,12 @@ def pose(
     """What the engine is asked to do; see `optimize`.
 
     Raises:
-        Mistake: a value is not allowed.
+        UserError: a value is not allowed.
         ValueError: numbers are for different numbers of runs.
     """
     steps = checked("steps", steps, Steps)
     if dtype not in DTYPES:
-        raise Mistake("dtype", dtype, f"must be one of {', '.join(DTYPES)}")
+        raise UserError("dtype", dtype, f"must be one of {', '.join(DTYPES)}")
     where = choose_device(device)
     parts = {
         "surface": surface,
@@ -147,7 +147,7 @@ def pose(
     check_fit(surface, optimizer, schedule, steps)
     points = _points(start, surface.dim).to(where, DTYPES[dtype])
     if not all(map(math.isfinite, extremes(points))):
-        raise Mistake("start", start, f"must be finite in {dtype}")
+        raise UserError("start", start, f"must be finite in {dtype}")
     batch = batch_size(*parts.values())
     if points.shape[1] not in (1, batch) and batch != 1:
         raise ValueError(f"there are {points.shape[1]} starts, but numbers for {batch} runs")
@@ -170,19 +170,19 @@ def _points(start: Sequence[Number] | Tensor, dim: int) -> Tensor:
     """The starts as a tensor ``(dim, B)``.
 
     Raises:
-        Mistake: they are not `dim` coordinates of one or of B runs.
+        UserError: they are not `dim` coordinates of one or of B runs.
     """
     reason = f"must be {dim} coordinates, one per dimension, or a tensor of shape ({dim}, B)"
     try:
         if len(start) != dim:
-            raise Mistake("start", start, reason)
+            raise UserError("start", start, reason)
         points = start.detach() if isinstance(start, Tensor) else columns(start)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise Mistake("start", start, reason) from error
+        raise UserError("start", start, reason) from error
     if points.dim() == 1:
         points = points[:, None]
     if points.dim() != 2 or not points.shape[1] or points.is_complex():
-        raise Mistake("start", start, reason)
+        raise UserError("start", start, reason)
     return points.to_dense()
 
 
@@ -190,26 +190,28 @@ def _check_kind(name: str, part: Any, kind: type | tuple[type, ...]) -> None:
     """Checks that a part is what it should be.
 
     Raises:
-        Mistake: it is not.
+        UserError: it is not.
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     known = " or ".join(f"{one.__module__.split('.')[1]}.{one.__name__}" for one in kinds)
     if isinstance(part, type):
-        raise Mistake(name, part.__name__, f"is a class: make a {name} of it, {part.__name__}(...)")
+        raise UserError(
+            name, part.__name__, f"is a class: make a {name} of it, {part.__name__}(...)"
+        )
     if not isinstance(part, kinds):
-        raise Mistake(name, part, f"must be of type {known}")
+        raise UserError(name, part, f"must be of type {known}")
     if not is_dataclass(part):
         reason = "must be a dataclass: put @dataclass(frozen=True) before its class"
-        raise Mistake(name, type(part).__name__, reason)
+        raise UserError(name, type(part).__name__, reason)
 
 
 def _recorded(what: Any) -> Record:
     """The record of that kind.
 
     Raises:
-        Mistake: there is no such kind.
+        UserError: there is no such kind.
     """
     try:
         return Record(what=what)
-    except Mistake as mistake:
-        raise Mistake("record", what, f"{mistake.reason}, or a Record") from None
+    except UserError as mistake:
+        raise UserError("record", what, f"{mistake.reason}, or a Record") from None

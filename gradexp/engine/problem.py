@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradexp.clips import Clip
 from gradexp.engine.limits import Limits
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.noises import Noise
 from gradexp.numbers import (
     Component,
@@ -139,7 +139,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     """A device, by its name; ``auto`` is CUDA where there is one.
 
     Raises:
-        Mistake: there is no such device.
+        UserError: there is no such device.
     """
     name = str(device)
     available = torch.cuda.is_available()
@@ -147,10 +147,10 @@ def choose_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if available else "cpu")
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
-        raise Mistake("device", name, "must be auto, cpu, cuda or cuda:N")
+        raise UserError("device", name, "must be auto, cpu, cuda or cuda:N")
     if kind == "cuda" and not available:
-        raise Mistake("device", name, "there is no CUDA device here; use auto or cpu")
+        raise UserError("device", name, "there is no CUDA device here; use auto or cpu")
     if number and int(number) >= torch.cuda.device_count():
         reason = f"there are {torch.cuda.device_count()} CUDA devices here, counted from 0"
-        raise Mistake("device", name, reason)
+        raise UserError("device", name, reason)
     return torch.device(name)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gradexp.engine.problem import Problem
-from gradexp.numbers import Number, Point, each, fold, like, numbers, replaced, substitute, total
+from gradexp.numbers import Number, Points, each, fold, like, numbers, replaced, substitute, total
 from gradexp.optimizers import Optimizer
 from gradexp.surfaces import value_and_gradient
 
@@ -80,7 +80,7 @@ def notes(runs: Runs, before: Tensor) -> Notes:
     return Notes(torch.cat([runs.point, torch.stack(noted)]), torch.stack(counts), before)
 
 
-def begin(problem: Problem, point: Point, optimizer: Optimizer | None) -> Runs:
+def begin(problem: Problem, point: Points, optimizer: Optimizer | None) -> Runs:
     """Runs at their starts.
 
     Args:
@@ -114,7 +114,7 @@ def count_type(dtype: torch.dtype) -> torch.dtype:
     return torch.int64 if dtype == torch.float64 else torch.int32
 
 
-def is_within(problem: Problem, point: Point, loss: Tensor) -> Tensor:
+def is_within(problem: Problem, point: Points, loss: Tensor) -> Tensor:
     """Whether loss and coordinates are finite and not too large in size: it has not diverged."""
     farthest = like(problem.limits.coordinate, point)
     inside = fold(torch.logical_and, each(lambda x: x.abs() <= farthest, point))
@@ -208,8 +208,8 @@ def note_look(
 
 def note_moves(
     runs: Runs,
-    move: Point,
-    move_before: Point,
+    move: Points,
+    move_before: Points,
     goes_on: Tensor,
     over_rows: Callable[..., Tensor] | None = None,
 ) -> Runs:

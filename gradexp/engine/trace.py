@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-Ran: TypeAlias = Literal["eager", "compiled", "reference"]
+EngineKind: TypeAlias = Literal["eager", "compiled", "reference"]
 """What ran a batch: compiled and eager steps agree to rounding, not to the bit."""
 
 
@@ -145,7 +145,7 @@ class Trace:
     """``(T, B)``, int64: gradient norm"""
 
     # how it was computed
-    engine: Ran
+    engine: EngineKind
     """what ran it"""
     may_recur: Tensor
     """``(B,)``: whether it used all its steps, without noise, and its best loss all but did not

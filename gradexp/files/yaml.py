@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from yaml.nodes import MappingNode, Node, SequenceNode
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.files.plain import read_small
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ def check_small(path: Path) -> None:
         path: of the file; what is no YAML is left to whoever reads it.
 
     Raises:
-        Mistake: it is too large.
+        UserError: it is too large.
         OSError: it cannot be read.
     """
     try:
         content = read_small(path, _LARGEST)
     except ValueError as error:
-        raise Mistake("", path, f"{path}: is no config: {error}") from None
+        raise UserError("", path, f"{path}: is no config: {error}") from None
     if b"*" not in content or b"&" not in content:
         return  # it has no aliases
     try:
@@ -47,7 +47,7 @@ def check_small(path: Path) -> None:
     except (yaml.YAMLError, RecursionError, ValueError):
         return
     if root is not None and _expanded(root) > _MOST:
-        raise Mistake("", path, f"{path}: its aliases expand to more than {_MOST} values")
+        raise UserError("", path, f"{path}: its aliases expand to more than {_MOST} values")
 
 
 def check_interpolations(node: Any) -> None:
@@ -58,7 +58,7 @@ def check_interpolations(node: Any) -> None:
         node: the config as plain values, interpolations not resolved.
 
     Raises:
-        Mistake: it is too large.
+        UserError: it is too large.
     """
     sizes: dict[str, int] = {}
 
@@ -85,12 +85,12 @@ def check_interpolations(node: Any) -> None:
             sizes[whole] = size(_at(node, path), path, (*above, whole))
         if sizes[whole] > _MOST_LETTERS:
             reason = f"interpolations expand it to more than {_MOST_LETTERS} letters"
-            raise Mistake(whole, "", reason)
+            raise UserError(whole, "", reason)
         return sizes[whole]
 
     if size(node, (), ()) > _MOST_LETTERS:
         reason = f"interpolations expand the config to more than {_MOST_LETTERS} letters"
-        raise Mistake("", "", reason)
+        raise UserError("", "", reason)
 
 
 _NAME = re.compile(r"[\w.\[\]]+")
@@ -133,7 +133,7 @@ def read_config(path: Path) -> DictConfig | ListConfig:
     """The config in a YAML file of a run's folder.
 
     Raises:
-        Mistake: it is missing, damaged, or too large.
+        UserError: it is missing, damaged, or too large.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -144,12 +144,12 @@ def read_config(path: Path) -> DictConfig | ListConfig:
         check_interpolations(OmegaConf.to_container(config))
         return config
     except (FileNotFoundError, NotADirectoryError):
-        raise Mistake("", path, f"{path}: is not there") from None
+        raise UserError("", path, f"{path}: is not there") from None
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError, OSError) as error:
-        if isinstance(error, Mistake) or (isinstance(error, OSError) and error.errno is not None):
+        if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise Mistake("", path, f"{path}: is damaged ({reason})") from None
+        raise UserError("", path, f"{path}: is damaged ({reason})") from None
 
 
 def _expanded(root: Node) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 from gradexp.analysis import PREDICTIONS, Outcome, judge, metrics, predictions
 from gradexp.clips import Unclipped
 from gradexp.engine import DTYPES, Batched, Forecast, Problem, Reference, Trace, pose
-from gradexp.errors import Mistake, one_line
+from gradexp.errors import UserError, one_line
 from gradexp.experiment import Experiment, Log
 from gradexp.initializations import starts
 from gradexp.noises import Gaussian, Noise
@@ -26,10 +26,10 @@ from gradexp.schedules import Constant
 
 log = logging.getLogger(__name__)
 
-_ROOM = 2**27
-"""Bytes of recorded traces that are computed ahead."""
+_MOST_BYTES = 2**27
+"""Bytes of recorded traces that are kept at a time."""
 
-_MOST, _FEW = 1024, 32
+_MOST_RUNS, _MOST_REFERENCE = 1024, 32
 """Runs that are computed ahead, and of those that the reference engine makes: a sweep that is
 killed has computed so many in vain."""
 
@@ -57,7 +57,7 @@ def compute(
     """The runs of experiments that can share a batch (see `batches`), each as if it ran alone.
 
     Raises:
-        Mistake: one of them cannot be run.
+        UserError: one of them cannot be run.
     """
     traced = _traced(experiments, progress)
     return [_computed(run, traced, index) for index, run in enumerate(experiments)]
@@ -81,7 +81,7 @@ def _traced(
         problem = replace(problem, progress=progress)
     try:
         trace = engine.run(problem)
-    except Mistake as mistake:
+    except UserError as mistake:
         raise mistake.under("engine") if mistake.key == "compile" else mistake from None
     device = trace.end.device.type
     trace = trace.cpu()
@@ -92,7 +92,7 @@ def forecast(experiments: Sequence[Experiment]) -> Forecast:
     """What computing the runs of experiments that can share a batch is likely to take.
 
     Raises:
-        Mistake: one of them cannot be run.
+        UserError: one of them cannot be run.
     """
     problem, engine = _posed(experiments)
     return engine.forecast(problem)
@@ -208,7 +208,7 @@ def _shared(run: Experiment) -> Experiment:
     return substitute(run, log=Log(), seed=0)
 
 
-class Ahead:
+class BatchQueue:
     """Runs that are computed before the jobs of a sweep ask for them, many at once."""
 
     def __init__(self) -> None:
@@ -216,27 +216,27 @@ class Ahead:
         self._traced: dict[str, tuple[Experiment, _Traced, int]] = {}
         self._bytes = 0
 
-    def add(self, settings: dict[str, Any], run: Experiment) -> bool:
-        """Puts a run down to be computed.
+    def submit(self, settings: dict[str, Any], run: Experiment) -> bool:
+        """Adds a run to those that are to be computed.
 
         Returns:
-            Whether so much is put down that it should be computed now.
+            Whether so many wait that they should be computed now.
         """
         self._waiting[_key(settings)] = run
         self._bytes += trace_bytes(run)
-        most = _FEW if isinstance(run.engine, Reference) else _MOST
-        return self._bytes >= _ROOM or len(self._waiting) >= most
+        most = _MOST_REFERENCE if isinstance(run.engine, Reference) else _MOST_RUNS
+        return self._bytes >= _MOST_BYTES or len(self._waiting) >= most
 
-    def take_down(self) -> list[dict[str, Experiment]]:
-        """What was put down since: the runs of each batch, by their settings."""
+    def drain(self) -> list[dict[str, Experiment]]:
+        """Removes the runs that wait; returns those of each batch, by their settings."""
         keys, runs = list(self._waiting), list(self._waiting.values())
         self._waiting, self._bytes = {}, 0
         return [{keys[index]: runs[index] for index in batch} for batch in batches(runs)]
 
     def compute(self) -> None:
-        """Computes what was put down since, and forgets what was computed before."""
+        """Computes the runs that wait, and forgets what was computed before."""
         self._traced = {}
-        for batch in self.take_down():
+        for batch in self.drain():
             try:
                 traced = _traced(list(batch.values()))
             except Exception as error:  # of one of them, which fails alone then, in its job

@@ -21,7 +21,7 @@ from gradexp.config.build import build
 from gradexp.engine import choose_device
 from gradexp.errors import coordinates
 from gradexp.experiment import Experiment
-from gradexp.jobs.batches import Ahead, Computed, compute
+from gradexp.jobs.batches import BatchQueue, Computed, compute
 from gradexp.jobs.progress import StepProgress
 from gradexp.results import identity, read_record, write_run
 
@@ -48,20 +48,20 @@ class Result:
         return float(self.metrics["final_loss"])
 
 
-def perform(settings: dict[str, Any], folder: Path, jobs: int | None, ahead: Ahead) -> Result:
+def perform(settings: dict[str, Any], folder: Path, jobs: int | None, queue: BatchQueue) -> Result:
     """Makes the run of a config and writes its folder.
 
     Args:
         settings: the composed config as plain values.
         folder: exists.
         jobs: how many the sweep has that it is of, or None.
-        ahead: runs that are computed already.
+        queue: runs that are computed already.
 
     Raises:
-        Mistake: something in the config is not allowed; nothing was written.
+        UserError: something in the config is not allowed; nothing was written.
     """
     started, clock = time.time(), time.perf_counter()
-    run = ahead.take(settings)
+    run = queue.take(settings)
     computed = run is not None
     if run is None:
         run = _computed(build(settings), alone=jobs is None)

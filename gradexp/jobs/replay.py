@@ -12,7 +12,7 @@ import numpy as np
 from gradexp.analysis.metric import by_name
 from gradexp.config.build import recorded
 from gradexp.engine import Batched
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.experiment import Experiment
 from gradexp.jobs.batches import Computed, compute
 from gradexp.jobs.job import versions
@@ -35,10 +35,10 @@ def replay(folder: Path) -> Replayed:
     """Repeats the run of a folder, by the same kind of engine on the same kind of device.
 
     Raises:
-        Mistake: the folder holds no whole run, or the run cannot be made here.
+        UserError: the folder holds no whole run, or the run cannot be made here.
     """
     if not is_whole(folder):
-        raise Mistake("", folder, f"{folder}: holds no whole run")
+        raise UserError("", folder, f"{folder}: holds no whole run")
     expected, record = read_run(folder)
     found = compute([_experiment(folder, record)])[0]
     difference = first_difference(expected, found.arrays)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from gradexp.config.application import Application, without_hydra
 from gradexp.config.errors import explained
-from gradexp.errors import Mistake, machine_failure
+from gradexp.errors import UserError, machine_failure
 from gradexp.jobs.job import Result
 from gradexp.jobs.task import Task, check_job
 from gradexp.results.output_folder import claimed
@@ -22,7 +22,7 @@ def run_alone(app: Application, config: DictConfig) -> Result:
     """Makes the run of a composed config, in the folder that the config says.
 
     Raises:
-        Mistake: a person's mistake; nothing was left behind.
+        UserError: a person's mistake; nothing was left behind.
     """
     check_job(without_hydra(config))
     HydraConfig.instance().set_config(config)
@@ -41,7 +41,7 @@ def run_alone(app: Application, config: DictConfig) -> Result:
         )
         callbacks.on_run_end(config=config, config_name=app.name, job_return=job)
         error = job._return_value
-        if isinstance(error, Mistake) or (
+        if isinstance(error, UserError) or (
             isinstance(error, Exception) and machine_failure(error) is not None
         ):
             raise error  # read the other way, Hydra would say more than one line

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from gradexp.config.build import Builder, build, settings_of
 from gradexp.errors import one_line
-from gradexp.jobs.batches import Ahead
+from gradexp.jobs.batches import BatchQueue
 from gradexp.jobs.job import Result, perform
 from gradexp.results import write_failure
 
@@ -20,7 +20,7 @@ def check_job(config: DictConfig) -> None:
     """Checks that a job's config, without ``hydra``, makes a run.
 
     Raises:
-        Mistake: it does not.
+        UserError: it does not.
     """
     build(settings_of(config))
 
@@ -29,10 +29,10 @@ class Task:
     """What Hydra runs as a job."""
 
     def __init__(self) -> None:
-        self._ahead = Ahead()
+        self._queue = BatchQueue()
         self._builder = Builder()
         self._settings: dict[int, dict[str, Any]] = {}
-        """of the jobs that were put down to be computed together, by number"""
+        """of the jobs that are computed together, by number"""
         self._together = True
         self._jobs = 1
 
@@ -44,7 +44,7 @@ class Task:
         """Makes a run and writes its folder; in a sweep also why it could not be made.
 
         Raises:
-            Mistake: something in the config is not allowed.
+            UserError: something in the config is not allowed.
         """
         hydra = HydraConfig.get()
         swept = hydra.mode == RunMode.MULTIRUN
@@ -54,14 +54,14 @@ class Task:
             known = self._settings.get(hydra.job.num)
         try:
             settings = known or settings_of(config)
-            return perform(settings, folder, self._jobs if swept else None, self._ahead)
+            return perform(settings, folder, self._jobs if swept else None, self._queue)
         except Exception as error:
             if swept:
                 write_failure(folder, one_line(error))
             raise
 
-    def put_down(self, config: DictConfig, number: int) -> bool:
-        """See `gradexp.sweeps.launching.ComputesAhead`."""
+    def submit(self, config: DictConfig, number: int) -> bool:
+        """See `gradexp.sweeps.launching.ComputesInBatches`."""
         if not self._together:
             self._settings, self._together = {}, True
         try:
@@ -70,14 +70,14 @@ class Task:
         except Exception:
             return False  # the job will say it
         self._settings[number] = settings
-        return self._ahead.add(settings, run)
+        return self._queue.submit(settings, run)
 
-    def compute_ahead(self) -> None:
-        """See `gradexp.sweeps.launching.ComputesAhead`."""
-        self._ahead.compute()
+    def compute_submitted(self) -> None:
+        """See `gradexp.sweeps.launching.ComputesInBatches`."""
+        self._queue.compute()
         self._together = False
         self._builder = Builder()  # it remembers all that it made
 
     def has(self, number: int) -> bool:
-        """See `gradexp.sweeps.launching.ComputesAhead`."""
-        return number in self._settings and self._ahead.has(self._settings[number])
+        """See `gradexp.sweeps.launching.ComputesInBatches`."""
+        return number in self._settings and self._queue.has(self._settings[number])

@@ -20,7 +20,7 @@ from gradexp.numbers.component import (
     with_parts,
 )
 from gradexp.numbers.coordinates import (
-    Point,
+    Points,
     columns,
     each,
     fold,
@@ -61,7 +61,7 @@ __all__ = [
     "Interval",
     "NonNegative",
     "Number",
-    "Point",
+    "Points",
     "Positive",
     "Seed",
     "UnitInterval",

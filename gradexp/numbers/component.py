@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake, nearest
+from gradexp.errors import UserError, nearest
 from gradexp.numbers.fields import Number, checked, element, is_number
 
 
@@ -25,7 +25,7 @@ class Component:
     """Base of every frozen dataclass of numbers; checks each field against its annotation.
 
     Raises:
-        Mistake: a field has the wrong type or lies outside its range.
+        UserError: a field has the wrong type or lies outside its range.
         ValueError: its numbers are for different numbers of runs, or a tensor is not ``(B,)``.
     """
 
@@ -48,18 +48,18 @@ class Component:
         """The component with these fields.
 
         Raises:
-            Mistake: a field is unknown or missing, or its value is not allowed.
+            UserError: a field is unknown or missing, or its value is not allowed.
         """
         declared = dataclasses.fields(cls)
         known = [field.name for field in declared if field.init]
         for name, value in settings.items():
             if name not in known:
                 reason = f"{cls.__name__} has no such key; {nearest(name, known)}"
-                raise Mistake(name, value, reason)
+                raise UserError(name, value, reason)
         for field in declared:
             required = field.default is field.default_factory is dataclasses.MISSING
             if required and field.name not in settings:
-                raise Mistake(field.name, "", f"{cls.__name__} needs a value here")
+                raise UserError(field.name, "", f"{cls.__name__} needs a value here")
         return cls(**settings)
 
 

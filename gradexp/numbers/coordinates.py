@@ -16,10 +16,11 @@ from torch import Tensor
 
 from gradexp.numbers.fields import Number
 
-Point: TypeAlias = Tensor | Sequence[Tensor]
+Points: TypeAlias = Tensor | Sequence[Tensor]
+"""Points of runs, coordinates first: a tensor ``(dim, *batch)``, or `dim` tensors of a batch."""
 
 
-def like(number: Number, point: Point) -> Tensor:
+def like(number: Number, point: Points) -> Tensor:
     """A number as a tensor with the element type and device of the point."""
     dtype, device = point[0].dtype, point[0].device
     if isinstance(number, Tensor):
@@ -44,7 +45,7 @@ def each(function: Callable[..., Any], *points: Any) -> Any:
     return tuple(function(*coordinates) for coordinates in zip(*points, strict=True))
 
 
-def indices(point: Point, first: int = 1) -> Any:
+def indices(point: Points, first: int = 1) -> Any:
     """The number of each coordinate, from `first` on, in the form of the point."""
     end = first + len(point)
     if isinstance(point, Tensor):
@@ -58,12 +59,12 @@ _FEW = 4
 of two parts of all one."""
 
 
-def reverse(point: Point) -> Any:
+def reverse(point: Points) -> Any:
     """The coordinates from the last to the first."""
     return point.flip(0) if isinstance(point, Tensor) else tuple(reversed(point))
 
 
-def fold(operation: Callable[[Tensor, Tensor], Tensor], values: Point) -> Tensor:
+def fold(operation: Callable[[Tensor, Tensor], Tensor], values: Points) -> Tensor:
     """The coordinates combined to one by an associative operation, halves first.
 
     ``torch.sum`` would choose its order of summation by the shape of the whole batch; this order
@@ -98,7 +99,7 @@ class _Sum(torch.autograd.Function):
         return gradient.expand(ctx.count, *gradient.shape)
 
 
-def total(values: Point) -> Tensor:
+def total(values: Points) -> Tensor:
     """The sum over the coordinates."""
     if isinstance(values, Tensor) and values.requires_grad and len(values) > _FEW:
         summed: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
@@ -106,7 +107,7 @@ def total(values: Point) -> Tensor:
     return fold(operator.add, values)
 
 
-def product(values: Point) -> Tensor:
+def product(values: Points) -> Tensor:
     """The product over the coordinates."""
     return fold(operator.mul, values)
 
@@ -120,6 +121,6 @@ def safe_sqrt(value: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, value, 1.0).sqrt(), value.detach())
 
 
-def norm(values: Point) -> Tensor:
+def norm(values: Points) -> Tensor:
     """The Euclidean length."""
     return safe_sqrt(total(each(torch.square, values)))

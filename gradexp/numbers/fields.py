@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 
 Number: TypeAlias = float | Tensor
 """A real number of one run, or a tensor of shape ``(B,)`` with the numbers of B runs."""
@@ -126,7 +126,7 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
     """`value` as its annotation wants it: whole numbers as floats, lists as tuples.
 
     Raises:
-        Mistake: the value has the wrong type or lies outside its range.
+        UserError: the value has the wrong type or lies outside its range.
     """
     plain, allowed, may_be_none = _split(annotation)
     if value is None and may_be_none:
@@ -138,17 +138,17 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
     item = element(plain)
     if item is not None:
         if not isinstance(value, list | tuple):
-            raise Mistake(name, value, "must be a list")
+            raise UserError(name, value, "must be a list")
         count = length(plain)
         if count is not None and len(value) != count:
-            raise Mistake(name, value, f"must be a list of {count}")
+            raise UserError(name, value, f"must be a list of {count}")
         return tuple(checked(f"{name}[{i}]", v, item) for i, v in enumerate(value))
     if get_origin(plain) is Literal and value not in get_args(plain):
-        raise Mistake(name, value, f"must be one of {', '.join(map(str, get_args(plain)))}")
+        raise UserError(name, value, f"must be one of {', '.join(map(str, get_args(plain)))}")
     if plain is bool and not isinstance(value, bool):
-        raise Mistake(name, value, "must be true or false")
+        raise UserError(name, value, "must be true or false")
     if plain is str and not isinstance(value, str):
-        raise Mistake(name, value, "must be a string")
+        raise UserError(name, value, "must be a string")
     return value
 
 
@@ -156,16 +156,16 @@ def _tensor(name: str, value: Any, reason: str) -> Any:
     """A tensor or an array as a plain tensor; any other value as it is.
 
     Raises:
-        Mistake: its elements are not real numbers side by side.
+        UserError: its elements are not real numbers side by side.
     """
     if isinstance(value, numbers.Number) or not hasattr(value, "__array__"):
         return value
     try:
         tensor = torch.as_tensor(value).detach()
     except TypeError:
-        raise Mistake(name, value, reason) from None
+        raise UserError(name, value, reason) from None
     if tensor.is_complex() or tensor.dtype == torch.bool or tensor.layout != torch.strided:
-        raise Mistake(name, value, f"{reason}, or a dense tensor of such")
+        raise UserError(name, value, f"{reason}, or a dense tensor of such")
     return tensor
 
 
@@ -175,13 +175,13 @@ def _checked_number(name: str, value: Any, allowed: Interval, otherwise: str = "
     reason = f"must be {allowed}{otherwise}"
     value = _tensor(name, value, reason)
     if isinstance(value, bool) or not isinstance(value, numbers.Real | Tensor):
-        raise Mistake(name, value, reason)
+        raise UserError(name, value, reason)
     try:
         number = value if isinstance(value, Tensor) else float(value)
     except OverflowError:
-        raise Mistake(name, value, reason) from None
+        raise UserError(name, value, reason) from None
     if not allowed.holds(number):
-        raise Mistake(name, value, reason)
+        raise UserError(name, value, reason)
     return number
 
 
@@ -191,13 +191,13 @@ def _checked_integer(name: str, value: Any, allowed: Whole | None) -> int | Tens
         value = _tensor(name, value, reason)
         if isinstance(value, Tensor):
             if value.is_floating_point() or bool((value < allowed.low).any()):
-                raise Mistake(name, value, reason)
+                raise UserError(name, value, reason)
             return value.to(torch.int64)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise Mistake(name, value, reason)
+        raise UserError(name, value, reason)
     whole = int(value)
     if allowed and whole > allowed.high:
-        raise Mistake(name, whole, f"{reason} and at most {allowed.high}")
+        raise UserError(name, whole, f"{reason} and at most {allowed.high}")
     if allowed and whole < allowed.low:
-        raise Mistake(name, whole, reason)
+        raise UserError(name, whole, reason)
     return whole

@@ -25,7 +25,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS_OF_RUN, _ROUNDS_OF_STEP = 10, 7
 
-Words = tuple[Tensor, Tensor, Tensor, Tensor]
+Uint32x4 = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Stream(IntEnum):
@@ -35,7 +35,7 @@ class Stream(IntEnum):
     NOISE = 1
 
 
-def philox(counter: Words, key: tuple[Tensor, Tensor], rounds: int) -> Words:
+def philox(counter: Uint32x4, key: tuple[Tensor, Tensor], rounds: int) -> Uint32x4:
     """Four random 32-bit words (in int64 tensors) from four counter words and two key words, by so
     many rounds."""
     c0, c1, c2, c3 = counter
@@ -131,7 +131,7 @@ def _normals(first: Tensor, angle: Tensor, dim: int) -> Tensor:
     return pairs.flatten(0, 1)[:dim]
 
 
-def _words(seed: Tensor, stream: Stream, blocks: int, count: Tensor | int, rounds: int) -> Words:
+def _words(seed: Tensor, stream: Stream, blocks: int, count: Tensor | int, rounds: int) -> Uint32x4:
     """Four words a block, each ``(blocks, B)``, for the first word of the counter."""
     count = like(count, (seed,))
     block = torch.arange(blocks, device=seed.device).reshape(-1, *[1] * seed.dim())

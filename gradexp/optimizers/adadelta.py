@@ -8,16 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
+from gradexp.numbers import NonNegative, Points, Positive, UnitInterval, each
 from gradexp.optimizers.terms import average_square, descent, moved
 from gradexp.optimizers.torch_rule import TorchRule
 
 
 class AdadeltaState(NamedTuple):
     # change every step
-    square: Point
+    square: Points
     """the gradient's mean square"""
-    moved: Point
+    moved: Points
     """the mean square of the steps, before the learning rate"""
 
 
@@ -61,13 +61,13 @@ class Adadelta(TorchRule):
 
     twin = torch.optim.Adadelta
 
-    def init(self, point: Point) -> AdadeltaState:
+    def init(self, point: Points) -> AdadeltaState:
         zero = each(torch.zeros_like, point)
         return AdadeltaState(zero, zero)
 
     def update(
-        self, point: Point, gradient: Point, state: AdadeltaState, step: int | Tensor
-    ) -> tuple[Point, AdadeltaState]:
+        self, point: Points, gradient: Points, state: AdadeltaState, step: int | Tensor
+    ) -> tuple[Points, AdadeltaState]:
         gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         square = average_square(state.square, gradient, self.rho)
 

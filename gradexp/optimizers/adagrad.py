@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, each, is_zero
+from gradexp.numbers import NonNegative, Points, Positive, each, is_zero
 from gradexp.optimizers.terms import descent, scaled
 from gradexp.optimizers.torch_rule import TorchRule
 
 
 class AdagradState(NamedTuple):
     # changes every step
-    squares: Point
+    squares: Points
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Adagrad(TorchRule):
     timed = ("lr_decay",)
     twin = torch.optim.Adagrad
 
-    def init(self, point: Point) -> AdagradState:
+    def init(self, point: Points) -> AdagradState:
         return AdagradState(
             each(lambda x: torch.zeros_like(x) + self.initial_accumulator_value, point)
         )
 
     def update(
-        self, point: Point, gradient: Point, state: AdagradState, step: int | Tensor
-    ) -> tuple[Point, AdagradState]:
+        self, point: Points, gradient: Points, state: AdagradState, step: int | Tensor
+    ) -> tuple[Points, AdagradState]:
         gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         squares = each(lambda s, g: s + g * g, state.squares, gradient)
         rate = self.lr

@@ -8,17 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, each
+from gradexp.numbers import NonNegative, Points, each
 from gradexp.optimizers.moments import Moments
 from gradexp.optimizers.terms import root, scaled, weight
 
 
 class AdamState(NamedTuple):
     # change every step
-    mean: Point
-    square: Point
+    mean: Points
+    square: Points
     # of amsgrad, likewise: the largest square so far; else nothing
-    largest: Point
+    largest: Points
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class _Adam(Moments):
 
     amsgrad: bool = False
 
-    def init(self, point: Point) -> AdamState:
+    def init(self, point: Points) -> AdamState:
         zero = each(torch.zeros_like, point)
         return AdamState(zero, zero, zero if self.amsgrad else ())
 
     def update(
-        self, point: Point, gradient: Point, state: AdamState, step: int | Tensor
-    ) -> tuple[Point, AdamState]:
+        self, point: Points, gradient: Points, state: AdamState, step: int | Tensor
+    ) -> tuple[Points, AdamState]:
         point, _, mean, square = self._take_in(point, gradient, state.mean, state.square)
         size, largest = square, state.largest
         if self.amsgrad:

@@ -8,15 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
+from gradexp.numbers import NonNegative, Points, Positive, UnitInterval, each
 from gradexp.optimizers.terms import average, descent, weight
 from gradexp.optimizers.torch_rule import TorchRule
 
 
 class AdamaxState(NamedTuple):
     # change every step
-    mean: Point
-    largest: Point
+    mean: Points
+    largest: Points
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Adamax(TorchRule):
     timed = ("betas",)
     twin = torch.optim.Adamax
 
-    def init(self, point: Point) -> AdamaxState:
+    def init(self, point: Points) -> AdamaxState:
         zero = each(torch.zeros_like, point)
         return AdamaxState(zero, zero)
 
     def update(
-        self, point: Point, gradient: Point, state: AdamaxState, step: int | Tensor
-    ) -> tuple[Point, AdamaxState]:
+        self, point: Points, gradient: Points, state: AdamaxState, step: int | Tensor
+    ) -> tuple[Points, AdamaxState]:
         gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         mean = average(state.mean, gradient, self.betas[0])
 

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, each, like
+from gradexp.numbers import NonNegative, Points, Positive, each, like
 from gradexp.optimizers.terms import descent, moved, shrunk
 from gradexp.optimizers.torch_rule import ASGDInDouble, TorchRule
 
 
 class ASGDState(NamedTuple):
     # change every step
-    average: Point
+    average: Points
     rate: Tensor
     """of the next step"""
 
@@ -68,12 +68,12 @@ class ASGD(TorchRule):
     timed = ("t0",)
     twin = ASGDInDouble
 
-    def init(self, point: Point) -> ASGDState:
+    def init(self, point: Points) -> ASGDState:
         return ASGDState(each(torch.zeros_like, point), torch.zeros_like(point[0]))
 
     def update(
-        self, point: Point, gradient: Point, state: ASGDState, step: int | Tensor
-    ) -> tuple[Point, ASGDState]:
+        self, point: Points, gradient: Points, state: ASGDState, step: int | Tensor
+    ) -> tuple[Points, ASGDState]:
         gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         rate = torch.where(like(step, gradient) == 0, self.lr, state.rate)
         point = moved(shrunk(point, rate, self.lambd), rate, gradient)

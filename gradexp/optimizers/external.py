@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake, nearest
+from gradexp.errors import UserError, nearest
 from gradexp.numbers import Component, Number
 
 
@@ -53,7 +53,7 @@ class External(Component):
     def __post_init__(self) -> None:
         factory: Any = self.factory
         if not isinstance(factory, type) or not issubclass(factory, torch.optim.Optimizer):
-            raise Mistake("factory", factory, "must be a subclass of torch.optim.Optimizer")
+            raise UserError("factory", factory, "must be a subclass of torch.optim.Optimizer")
         object.__setattr__(self, "options", tuple(map(_option, self.options)))
         parameters = list(inspect.signature(self.factory).parameters.values())[1:]
         known, name = [one.name for one in parameters], self.factory.__name__
@@ -61,7 +61,7 @@ class External(Component):
         for option in self.options:
             if option.name not in known and not takes_any:
                 reason = f"{name} has no such option; {nearest(option.name, known)}"
-                raise Mistake(option.name, option.value, reason)
+                raise UserError(option.name, option.value, reason)
         try:  # once, on a point of its own
             (point,) = points = self.parameters(torch.ones(2, 1))
             _slope(point)
@@ -70,7 +70,7 @@ class External(Component):
             error = failed.__cause__ or failed
             told = ", ".join(f"{option.name}={option.value}" for option in self.options)
             reason = f"cannot make a step with {told or 'its defaults'}: {error or repr(error)}"
-            raise Mistake("_target_", name, reason) from error
+            raise UserError("_target_", name, reason) from error
 
     def hyperparameters(self) -> dict[str, Number]:
         """Its numbers by name, of one run: ``lr``, ``betas[0]``, …"""
@@ -96,14 +96,14 @@ def make_step(optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> N
     """A step of an optimizer, which is given a closure if it takes one; the gradients are there.
 
     Raises:
-        Mistake: it failed.
+        UserError: it failed.
     """
     takes_closure = bool(inspect.signature(optimizer.step).parameters)
     try:
         optimizer.step(closure) if takes_closure else optimizer.step()
     except Exception as error:
         reason = f"a step of it failed: {error!r}"
-        raise Mistake("optimizer", type(optimizer).__name__, reason) from error
+        raise UserError("optimizer", type(optimizer).__name__, reason) from error
 
 
 def hyperparameters(group: Mapping[str, Any]) -> dict[str, Number]:
@@ -134,10 +134,10 @@ def _frozen(name: str, value: Any) -> Any:
     """A value that can be compared with those of other runs.
 
     Raises:
-        Mistake: it is none.
+        UserError: it is none.
     """
     if isinstance(value, dict):
-        raise Mistake(name, value, "must be a number, a word, true or false, or a list")
+        raise UserError(name, value, "must be a number, a word, true or false, or a list")
     if isinstance(value, tuple | list):
         return tuple(_frozen(name, part) for part in value)
     return value

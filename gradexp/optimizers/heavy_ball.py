@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
+from gradexp.numbers import NonNegative, Points, Positive, UnitInterval, each
 from gradexp.optimizers.optimizer import Optimizer
 from gradexp.optimizers.terms import descent
 
 
 class HeavyBallState(NamedTuple):
     # changes every step
-    previous: Point
+    previous: Points
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class HeavyBall(Optimizer):
     weight_decay: NonNegative = 0.0
     maximize: bool = False
 
-    def init(self, point: Point) -> HeavyBallState:
+    def init(self, point: Points) -> HeavyBallState:
         return HeavyBallState(previous=each(torch.clone, point))
 
     def update(
-        self, point: Point, gradient: Point, state: HeavyBallState, step: int | Tensor
-    ) -> tuple[Point, HeavyBallState]:
+        self, point: Points, gradient: Points, state: HeavyBallState, step: int | Tensor
+    ) -> tuple[Points, HeavyBallState]:
         gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
 
         def moved(x: Tensor, g: Tensor, p: Tensor) -> Tensor:

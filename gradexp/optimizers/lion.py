@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
+from gradexp.numbers import NonNegative, Points, Positive, UnitInterval, each
 from gradexp.optimizers.optimizer import Optimizer
 from gradexp.optimizers.terms import average, descent, moved, shrunk
 
 
 class LionState(NamedTuple):
     # changes every step
-    mean: Point
+    mean: Points
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Lion(Optimizer):
     weight_decay: NonNegative = 0.0
     maximize: bool = False
 
-    def init(self, point: Point) -> LionState:
+    def init(self, point: Points) -> LionState:
         return LionState(each(torch.zeros_like, point))
 
     def update(
-        self, point: Point, gradient: Point, state: LionState, step: int | Tensor
-    ) -> tuple[Point, LionState]:
+        self, point: Points, gradient: Points, state: LionState, step: int | Tensor
+    ) -> tuple[Points, LionState]:
         gradient = descent(point, gradient, 0.0, maximize=self.maximize)
         point = shrunk(point, self.lr, self.weight_decay)
         direction = average(state.mean, gradient, self.betas[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from gradexp.numbers import NonNegative, Point, Positive, UnitInterval
+from gradexp.numbers import NonNegative, Points, Positive, UnitInterval
 from gradexp.optimizers.terms import average, average_square, decayed
 from gradexp.optimizers.torch_rule import TorchRule
 
@@ -13,12 +13,12 @@ from gradexp.optimizers.torch_rule import TorchRule
 class TakenIn(NamedTuple):
     """What there is after a gradient was taken in."""
 
-    point: Point
+    point: Points
     """after weight decay, where that is no part of the gradient"""
-    gradient: Point
+    gradient: Points
     """what is descended"""
-    mean: Point
-    square: Point
+    mean: Points
+    square: Points
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Moments(TorchRule):
 
     timed: ClassVar[tuple[str, ...]] = ("betas",)
 
-    def _take_in(self, point: Point, gradient: Point, mean: Point, square: Point) -> TakenIn:
+    def _take_in(self, point: Points, gradient: Points, mean: Points, square: Points) -> TakenIn:
         point, gradient = decayed(
             point,
             gradient,

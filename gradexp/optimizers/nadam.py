@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, each, is_zero
+from gradexp.numbers import NonNegative, Points, Positive, each, is_zero
 from gradexp.optimizers.moments import Moments
 from gradexp.optimizers.terms import root, scaled, weight
 from gradexp.optimizers.torch_rule import NAdamInDouble
@@ -16,8 +16,8 @@ from gradexp.optimizers.torch_rule import NAdamInDouble
 
 class NAdamState(NamedTuple):
     # change every step
-    mean: Point
-    square: Point
+    mean: Points
+    square: Points
     product: Tensor
     """of the momenta so far"""
 
@@ -66,13 +66,13 @@ class NAdam(Moments):
     timed = ("betas", "momentum_decay")
     twin = NAdamInDouble
 
-    def init(self, point: Point) -> NAdamState:
+    def init(self, point: Points) -> NAdamState:
         zero = each(torch.zeros_like, point)
         return NAdamState(zero, zero, torch.ones_like(point[0]))
 
     def update(
-        self, point: Point, gradient: Point, state: NAdamState, step: int | Tensor
-    ) -> tuple[Point, NAdamState]:
+        self, point: Points, gradient: Points, state: NAdamState, step: int | Tensor
+    ) -> tuple[Points, NAdamState]:
         point, gradient, mean, square = self._take_in(point, gradient, state.mean, state.square)
         now, following = self._momentum(step + 1), self._momentum(step + 2)
         product = state.product * now

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake
-from gradexp.numbers import NonNegative, Point, Positive, each
+from gradexp.errors import UserError
+from gradexp.numbers import NonNegative, Points, Positive, each
 from gradexp.optimizers.optimizer import Optimizer
 from gradexp.optimizers.terms import descent, moved, root
 
 
 def _extrapolated(
-    point: Point, gradient: Point, iterate: Point, lr: Any, momentum: Any
-) -> tuple[Point, Point]:
+    point: Points, gradient: Points, iterate: Points, lr: Any, momentum: Any
+) -> tuple[Points, Points]:
     """The next extrapolated point and the next iterate: x⁺ = y - α g, y⁺ = x⁺ + b (x⁺ - x).
 
     Args:
@@ -33,7 +33,7 @@ def _extrapolated(
 
 class NesterovState(NamedTuple):
     # change every step
-    iterate: Point
+    iterate: Points
     t: Tensor
 
 
@@ -75,12 +75,12 @@ class Nesterov(Optimizer):
     weight_decay: NonNegative = 0.0
     maximize: bool = False
 
-    def init(self, point: Point) -> NesterovState:
+    def init(self, point: Points) -> NesterovState:
         return NesterovState(each(torch.clone, point), torch.ones_like(point[0]))
 
     def update(
-        self, point: Point, gradient: Point, state: NesterovState, step: int | Tensor
-    ) -> tuple[Point, NesterovState]:
+        self, point: Points, gradient: Points, state: NesterovState, step: int | Tensor
+    ) -> tuple[Points, NesterovState]:
         gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         t = (1 + (1 + 4 * state.t * state.t).sqrt()) * 0.5
         momentum = (state.t - 1) / t
@@ -90,7 +90,7 @@ class Nesterov(Optimizer):
 
 class NesterovStronglyConvexState(NamedTuple):
     # changes every step
-    iterate: Point
+    iterate: Points
 
 
 @dataclass(frozen=True)
@@ -135,18 +135,18 @@ class NesterovStronglyConvex(Optimizer):
         super().__post_init__()
         if bool((torch.as_tensor(self.lr * self.strong_convexity) > 1).any()):
             reason = "times the learning rate must be at most 1"
-            raise Mistake("strong_convexity", self.strong_convexity, reason)
+            raise UserError("strong_convexity", self.strong_convexity, reason)
 
-    def init(self, point: Point) -> NesterovStronglyConvexState:
+    def init(self, point: Points) -> NesterovStronglyConvexState:
         return NesterovStronglyConvexState(each(torch.clone, point))
 
     def update(
         self,
-        point: Point,
-        gradient: Point,
+        point: Points,
+        gradient: Points,
         state: NesterovStronglyConvexState,
         step: int | Tensor,
-    ) -> tuple[Point, NesterovStronglyConvexState]:
+    ) -> tuple[Points, NesterovStronglyConvexState]:
         gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         share = root(self.lr * self.strong_convexity)
         momentum = (1 - share) / (1 + share)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gradexp.numbers import Component, Number, Point, numbers, replaced
+from gradexp.numbers import Component, Number, Points, numbers, replaced
 
 
 class Optimizer(Component):
@@ -46,13 +46,13 @@ class Optimizer(Component):
         return numbers(self)
 
     @abstractmethod
-    def init(self, point: Point) -> Any:
+    def init(self, point: Points) -> Any:
         """The state before the first step, a NamedTuple of points or tensors of their batch
         shape."""
 
     @abstractmethod
     def update(
-        self, point: Point, gradient: Point, state: Any, step: int | Tensor
+        self, point: Points, gradient: Points, state: Any, step: int | Tensor
     ) -> tuple[Any, Any]:
         """The next point and the next state.
 

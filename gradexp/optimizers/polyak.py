@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import Point, Positive, each, total
+from gradexp.numbers import Points, Positive, each, total
 from gradexp.optimizers.optimizer import Optimizer
 from gradexp.optimizers.terms import moved
 
@@ -51,17 +51,17 @@ class Polyak(Optimizer):
     lr: Positive = 1.0
     c: Positive = 1.0
 
-    def init(self, point: Point) -> PolyakState:
+    def init(self, point: Points) -> PolyakState:
         return PolyakState()
 
     def update(
         self,
-        point: Point,
-        gradient: Point,
+        point: Points,
+        gradient: Points,
         state: PolyakState,
         step: int | Tensor,
         gap: Tensor | None = None,
-    ) -> tuple[Point, PolyakState]:
+    ) -> tuple[Points, PolyakState]:
         if gap is None:
             raise TypeError("Polyak's step needs the gap")
         square = total(each(torch.square, gradient))

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import Point, each
+from gradexp.numbers import Points, each
 from gradexp.optimizers.moments import Moments
 from gradexp.optimizers.terms import root, weight
 
 
 class RAdamState(NamedTuple):
     # change every step
-    mean: Point
-    square: Point
+    mean: Points
+    square: Points
     weights: Tensor
     """Σ β₂ᵏ over the steps so far, k = 0 for the last"""
     ages: Tensor
@@ -67,13 +67,13 @@ class RAdam(Moments):
 
     twin = torch.optim.RAdam
 
-    def init(self, point: Point) -> RAdamState:
+    def init(self, point: Points) -> RAdamState:
         zero, none = each(torch.zeros_like, point), torch.zeros_like(point[0])
         return RAdamState(zero, zero, none, none)
 
     def update(
-        self, point: Point, gradient: Point, state: RAdamState, step: int | Tensor
-    ) -> tuple[Point, RAdamState]:
+        self, point: Points, gradient: Points, state: RAdamState, step: int | Tensor
+    ) -> tuple[Points, RAdamState]:
         point, _, mean, square = self._take_in(point, gradient, state.mean, state.square)
         # ρ as the paper defines it, twice the mean age of what v holds, less 1: of positive terms.
         # The formula above takes the difference of two numbers near 2/(1 - β₂), and is wrong by

@@ -8,17 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.numbers import NonNegative, Point, Positive, UnitInterval, each
+from gradexp.numbers import NonNegative, Points, Positive, UnitInterval, each
 from gradexp.optimizers.terms import average, average_square, carried, descent, moved
 from gradexp.optimizers.torch_rule import RMSpropFromRest, TorchRule
 
 
 class RMSpropState(NamedTuple):
     # change every step; the velocity where there is momentum
-    square: Point
-    velocity: Point
+    square: Points
+    velocity: Points
     # where centered, likewise: the gradient's mean; else nothing
-    mean: Point
+    mean: Points
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ class RMSprop(TorchRule):
 
     twin = RMSpropFromRest
 
-    def init(self, point: Point) -> RMSpropState:
+    def init(self, point: Points) -> RMSpropState:
         zero = each(torch.zeros_like, point)
         return RMSpropState(zero, zero, zero if self.centered else ())
 
     def update(
-        self, point: Point, gradient: Point, state: RMSpropState, step: int | Tensor
-    ) -> tuple[Point, RMSpropState]:
+        self, point: Points, gradient: Points, state: RMSpropState, step: int | Tensor
+    ) -> tuple[Points, RMSpropState]:
         gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         square = spread = average_square(state.square, gradient, self.alpha)
         mean = state.mean

@@ -8,17 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake
-from gradexp.numbers import Point, Positive, each, like
+from gradexp.errors import UserError
+from gradexp.numbers import Points, Positive, each, like
 from gradexp.optimizers.terms import descent
 from gradexp.optimizers.torch_rule import TorchRule
 
 
 class RpropState(NamedTuple):
     # change every step
-    gradient: Point
+    gradient: Points
     """the last one, 0 where it had turned"""
-    size: Point
+    size: Points
     """of the steps"""
 
 
@@ -68,18 +68,18 @@ class Rprop(TorchRule):
         super().__post_init__()
         shorter, longer = (torch.as_tensor(eta, dtype=torch.float64) for eta in self.etas)
         if bool((shorter >= 1).any() | (longer <= 1).any()):
-            raise Mistake("etas", self.etas, "must be a number below 1 and one above 1")
+            raise UserError("etas", self.etas, "must be a number below 1 and one above 1")
         least, most = (torch.as_tensor(s, dtype=torch.float64) for s in self.step_sizes)
         if bool((least > most).any()):
-            raise Mistake("step_sizes", self.step_sizes, "must be the least and the largest")
+            raise UserError("step_sizes", self.step_sizes, "must be the least and the largest")
 
-    def init(self, point: Point) -> RpropState:
+    def init(self, point: Points) -> RpropState:
         zero = each(torch.zeros_like, point)
         return RpropState(zero, zero)
 
     def update(
-        self, point: Point, gradient: Point, state: RpropState, step: int | Tensor
-    ) -> tuple[Point, RpropState]:
+        self, point: Points, gradient: Points, state: RpropState, step: int | Tensor
+    ) -> tuple[Points, RpropState]:
         gradient = descent(point, gradient, 0.0, maximize=self.maximize)
         shorter, longer = (like(eta, gradient) for eta in self.etas)
         least, most = (like(size, gradient) for size in self.step_sizes)

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake
-from gradexp.numbers import NonNegative, Number, Point, Positive, UnitInterval, each, is_zero, like
+from gradexp.errors import UserError
+from gradexp.numbers import NonNegative, Number, Points, Positive, UnitInterval, each, is_zero, like
 from gradexp.optimizers.terms import carried, descent, moved
 from gradexp.optimizers.torch_rule import TorchRule
 
 
 class SGDState(NamedTuple):
     # changes every step
-    velocity: Point
+    velocity: Points
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class SGD(TorchRule):
         momentum = torch.as_tensor(self.momentum, dtype=torch.float64)
         dampening = torch.as_tensor(self.dampening, dtype=torch.float64)
         if self.nesterov and bool((momentum == 0).any() | (dampening != 0).any()):
-            raise Mistake("nesterov", "true", "needs a momentum above 0 and a dampening of 0")
+            raise UserError("nesterov", "true", "needs a momentum above 0 and a dampening of 0")
 
-    def init(self, point: Point) -> SGDState:
+    def init(self, point: Points) -> SGDState:
         return SGDState(velocity=each(torch.zeros_like, point))
 
     def update(
-        self, point: Point, gradient: Point, state: SGDState, step: int | Tensor
-    ) -> tuple[Point, SGDState]:
+        self, point: Points, gradient: Points, state: SGDState, step: int | Tensor
+    ) -> tuple[Points, SGDState]:
         gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
         velocity, move = carried(
             state.velocity,
@@ -86,7 +86,7 @@ class SGD(TorchRule):
             move = each(lambda g, v: g + self.momentum * v, gradient, move)
         return moved(point, self.lr, move), SGDState(velocity)
 
-    def _damped(self, gradient: Point, step: int | Tensor) -> Any:
+    def _damped(self, gradient: Points, step: int | Tensor) -> Any:
         """(1 - d) g."""
         if is_zero(self.dampening) or is_zero(self.momentum):
             return gradient

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.numbers import Number, Point, each, is_zero
+from gradexp.numbers import Number, Points, each, is_zero
 
 
-def descent(point: Point, gradient: Point, weight_decay: Number, *, maximize: bool) -> Any:
+def descent(point: Points, gradient: Points, weight_decay: Number, *, maximize: bool) -> Any:
     """What is descended: g ← -g if `maximize`, then g ← g + λ x.
 
     Args:
@@ -26,7 +26,7 @@ def descent(point: Point, gradient: Point, weight_decay: Number, *, maximize: bo
     return each(lambda g, x: g + weight_decay * x, gradient, point)
 
 
-def shrunk(point: Point, lr: Number, weight_decay: Number) -> Any:
+def shrunk(point: Points, lr: Number, weight_decay: Number) -> Any:
     """The point after weight decay that is no part of the gradient: x ← x - α λ x (Loshchilov and
     Hutter, "Decoupled weight decay regularization", ICLR 2019)."""
     if is_zero(weight_decay):
@@ -35,14 +35,14 @@ def shrunk(point: Point, lr: Number, weight_decay: Number) -> Any:
 
 
 def decayed(
-    point: Point,
-    gradient: Point,
+    point: Points,
+    gradient: Points,
     *,
     lr: Number,
     weight_decay: Number,
     decoupled: bool,
     maximize: bool,
-) -> tuple[Point, Point]:
+) -> tuple[Points, Points]:
     """The point and what is descended, after weight decay in one of its forms: see `shrunk` where
     it is decoupled, `descent` where not."""
     if not decoupled:
@@ -50,12 +50,12 @@ def decayed(
     return shrunk(point, lr, weight_decay), descent(point, gradient, 0.0, maximize=maximize)
 
 
-def average(mean: Point, value: Point, decay: Number) -> Any:
+def average(mean: Points, value: Points, decay: Number) -> Any:
     """The exponential moving average m ← β m + (1 - β) v."""
     return each(lambda m, v: decay * m + (1 - decay) * v, mean, value)
 
 
-def average_square(mean: Point, value: Point, decay: Number) -> Any:
+def average_square(mean: Points, value: Points, decay: Number) -> Any:
     """The exponential moving average of squares, m ← β m + (1 - β) v²."""
     return each(lambda m, v: decay * m + (1 - decay) * (v * v), mean, value)
 
@@ -74,7 +74,7 @@ def weight(decay: Number, step: int | Tensor) -> Any:
 
 
 def carried(
-    velocity: Point, gradient: Point, momentum: Number, *, changes: bool
+    velocity: Points, gradient: Points, momentum: Number, *, changes: bool
 ) -> tuple[Any, Any]:
     """The velocity v ← μ v + g, and the move along it; where a schedule makes μ 0 for a while, the
     move is g and the velocity stays as it was, as in ``torch.optim``.
@@ -94,7 +94,7 @@ def carried(
     return each(lambda v, d: torch.where(momentum == 0, v, d), velocity, move), move
 
 
-def moved(point: Point, rate: Any, move: Point) -> Any:
+def moved(point: Points, rate: Any, move: Points) -> Any:
     """The point after a move: x ← x - α d."""
     return each(lambda x, d: x - rate * d, point, move)
 
@@ -104,7 +104,7 @@ def root(value: Any) -> Any:
     return value.sqrt() if isinstance(value, Tensor) else value**0.5
 
 
-def scaled(point: Point, rate: Any, direction: Point, square: Point, eps: Any) -> Any:
+def scaled(point: Points, rate: Any, direction: Points, square: Points, eps: Any) -> Any:
     """The point after a step whose every coordinate has a scale of its own:
     x ← x - α d / (√v + ε).
 

@@ -130,7 +130,7 @@ def _received(pipe: Connection, made: dict[int, Made]) -> bool:
     return True
 
 
-class Standby(Generic[Item]):
+class ForkedWorker(Generic[Item]):
     """A function in a process of its own, which makes ready for it while this one does other work.
 
     Where there is no such process, it is called here.

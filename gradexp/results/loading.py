@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gradexp.errors import Mistake, machine_failure
+from gradexp.errors import UserError, machine_failure
 from gradexp.results.run_folder import is_whole, read_run
 from gradexp.results.table import TABLE, is_override, outcome_row
 
@@ -38,7 +38,7 @@ def load(folder: str | Path) -> Loaded:
         folder: of a sweep or of a run; a sweep may still be going on.
 
     Raises:
-        Mistake: it is neither, or several.
+        UserError: it is neither, or several.
 
     Example::
 
@@ -46,7 +46,7 @@ def load(folder: str | Path) -> Loaded:
         traces.loss.sel({"optimizer.lr": 1e-3, "optimizer.momentum": 0.9}).plot(yscale="log")
     """
     if not isinstance(folder, str | Path):
-        raise Mistake("", "", f"load takes one folder, not a {type(folder).__name__}")
+        raise UserError("", "", f"load takes one folder, not a {type(folder).__name__}")
     folder = Path(folder)
     runs = read_runs(folder)
     return Loaded(runs, _traces(folder, runs))
@@ -58,7 +58,7 @@ def read_runs(folder: Path) -> pd.DataFrame:
     Of a sweep that was killed, or still goes on, the runs are there that the table lacks, too.
 
     Raises:
-        Mistake: the folder is neither a sweep's nor a run's, or something in it is damaged.
+        UserError: the folder is neither a sweep's nor a run's, or something in it is damaged.
     """
     import pandas as pd
 
@@ -77,9 +77,9 @@ def read_runs(folder: Path) -> pd.DataFrame:
     if len(table):
         return _typed(table)
     if (folder / "multirun.yaml").exists():
-        raise Mistake("", folder, f"{folder}: none of the sweep's jobs has ended")
+        raise UserError("", folder, f"{folder}: none of the sweep's jobs has ended")
     there = "holds neither a sweep nor a run" if folder.is_dir() else "no such folder"
-    raise Mistake("", folder, f"{folder}: {there}")
+    raise UserError("", folder, f"{folder}: {there}")
 
 
 _COLUMNS = ("job", "folder", "outcome")
@@ -91,7 +91,7 @@ def _table(path: Path) -> pd.DataFrame:
     """The table of a sweep, empty where there is none.
 
     Raises:
-        Mistake: it is damaged.
+        UserError: it is damaged.
     """
     import pandas as pd
     from pyarrow import parquet
@@ -108,17 +108,17 @@ def _table(path: Path) -> pd.DataFrame:
         if machine_failure(error) is not None:
             raise
         reason = str(error).splitlines()[0]
-        raise Mistake("", path, f"{path}: is damaged ({reason}); {_AGAIN}") from None
+        raise UserError("", path, f"{path}: is damaged ({reason}); {_AGAIN}") from None
     for name in table.columns:
         if not set(map(type, table[name])) <= _PLAIN:
-            raise Mistake("", path, f"{path}: has no plain values in {name}; {_AGAIN}")
+            raise UserError("", path, f"{path}: has no plain values in {name}; {_AGAIN}")
     missing = [name for name in _COLUMNS if name not in table]
     if not missing and (table["outcome"] != "failed").any() and "metrics.steps" not in table:
         missing = ["metrics.steps"]
     if missing and len(table.columns):
-        raise Mistake("", path, f"{path}: has no column {missing[0]}; {_AGAIN}")
+        raise UserError("", path, f"{path}: has no column {missing[0]}; {_AGAIN}")
     if len(table) and not all(_is_inside(folder) for folder in table["folder"]):
-        raise Mistake("", path, f"{path}: names folders outside of the sweep's; {_AGAIN}")
+        raise UserError("", path, f"{path}: names folders outside of the sweep's; {_AGAIN}")
     return table
 
 
@@ -153,7 +153,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 
 def _overrides(folder: Path) -> dict[str, Any]:
-    """What a run's config was told, by config path."""
+    """What a run's config sets, by config path."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import ListConfig
 
@@ -162,7 +162,7 @@ def _overrides(folder: Path) -> dict[str, Any]:
     path = folder / ".hydra" / "overrides.yaml"
     told = read_config(path)
     if not isinstance(told, ListConfig):
-        raise Mistake("", path, f"{path}: is damaged (it is no list)")
+        raise UserError("", path, f"{path}: is damaged (it is no list)")
     parsed = OverridesParser.create().parse_overrides([str(one) for one in told])
     values = {
         one.get_key_element().lstrip("+"): one.value() for one in parsed if not one.is_delete()

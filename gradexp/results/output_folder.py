@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.results import RUN_FILES
 
 _BESIDE = ("optimization_results.yaml", "summary")
@@ -40,17 +40,17 @@ def check_empty(key: str, folder: Path, but: str | None = None) -> None:
         but: the name of an entry that does not count.
 
     Raises:
-        Mistake: something is there; the first of it is named.
+        UserError: something is there; the first of it is named.
         OSError: it cannot be looked into.
     """
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
-        raise Mistake(key, folder, "is not a folder")
+        raise UserError(key, folder, "is not a folder")
     first = min((entry.name for entry in os.scandir(folder) if entry.name != but), default=None)
     if first is not None:
         holds = "holds a run or a sweep already" if _is_used(folder) else "is not empty"
-        raise Mistake(key, folder, f"{holds} ({first} is there); choose another folder")
+        raise UserError(key, folder, f"{holds} ({first} is there); choose another folder")
 
 
 def _is_used(folder: Path) -> bool:
@@ -71,7 +71,7 @@ def claimed(key: str, folder: Path, log: str) -> Iterator[Callable[[], None]]:
         What gives the claim up early, once a file that others see is there.
 
     Raises:
-        Mistake: it is not empty, it is being written to by another, or it cannot be written.
+        UserError: it is not empty, it is being written to by another, or it cannot be written.
     """
     missing = _made(key, folder)
     claim = folder / _CLAIM
@@ -81,18 +81,18 @@ def claimed(key: str, folder: Path, log: str) -> Iterator[Callable[[], None]]:
         claim.mkdir()
     except FileExistsError:
         reason = f"another run writes there, or was ended before it wrote anything ({claim})"
-        raise Mistake(key, folder, f"{reason}; choose another folder") from None
+        raise UserError(key, folder, f"{reason}; choose another folder") from None
     except OSError as error:
         _remove_empty(missing)
-        raise Mistake(key, folder, f"cannot be written: {error.strerror}") from None
+        raise UserError(key, folder, f"cannot be written: {error.strerror}") from None
     try:
         check_empty(key, folder, but=_CLAIM)  # while nobody else can begin
-    except Mistake:
+    except UserError:
         release()
         raise
     try:
         yield release
-    except Mistake:
+    except UserError:
         if not any(folder.rglob("run.json")):
             clear(folder, [*_SWEEP_FILES, log])
         release()
@@ -120,7 +120,7 @@ def staged(key: str, folder: Path, overwrite: bool, sure: Iterable[str] = ()) ->
         sure: names of files that will be written: it need not be waited for to refuse.
 
     Raises:
-        Mistake: a file is there already, a folder is where a file goes, or nothing can be written
+        UserError: a file is there already, a folder is where a file goes, or nothing can be written
             there. In the first two cases nothing was written.
     """
     _refuse_existing(key, folder, sure, overwrite)
@@ -135,8 +135,8 @@ def staged(key: str, folder: Path, overwrite: bool, sure: Iterable[str] = ()) ->
                 place(Path(staging) / name, folder / name, overwrite)
     except OSError as error:
         _remove_empty(missing)
-        raise Mistake(key, folder, f"cannot be written: {error.strerror or error}") from None
-    except Mistake:
+        raise UserError(key, folder, f"cannot be written: {error.strerror or error}") from None
+    except UserError:
         _remove_empty(missing)
         raise
 
@@ -154,9 +154,9 @@ def _refuse_existing(key: str, folder: Path, names: Iterable[str], overwrite: bo
     for name in names:
         path = folder / name
         if overwrite and path.is_dir() and not path.is_symlink():
-            raise Mistake(key, path, "is a folder, which --overwrite does not replace")
+            raise UserError(key, path, "is a folder, which --overwrite does not replace")
         if not overwrite and os.path.lexists(path):
-            raise Mistake(key, path, "is there already; --overwrite replaces it")
+            raise UserError(key, path, "is there already; --overwrite replaces it")
 
 
 def _made(key: str, folder: Path) -> list[Path]:
@@ -168,7 +168,7 @@ def _made(key: str, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         _remove_empty(missing)
-        raise Mistake(key, folder, f"cannot be written: {error.strerror}") from None
+        raise UserError(key, folder, f"cannot be written: {error.strerror}") from None
     return missing
 
 
@@ -187,8 +187,8 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
         others: those of jobs that were checked before.
 
     Raises:
-        Mistake: one lies elsewhere, by its name or by a link, in another job's, or where the sweep
-            itself writes.
+        UserError: one lies elsewhere, by its name or by a link, in another job's, or where
+            the sweep itself writes.
     """
     key, real = "hydra.sweep.subdir", Path(os.path.realpath(sweep))
     chosen = list(folders)
@@ -196,21 +196,21 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
     for folder in chosen:
         inside = os.path.relpath(folder, sweep)
         if not folder.is_relative_to(sweep) or folder == sweep:
-            raise Mistake(key, inside, f"must lie below the sweep's folder, {sweep}")
+            raise UserError(key, inside, f"must lie below the sweep's folder, {sweep}")
         if any(len(os.fsencode(part)) > _LONGEST for part in Path(inside).parts):
-            raise Mistake(key, inside, f"has a name of more than {_LONGEST} bytes")
+            raise UserError(key, inside, f"has a name of more than {_LONGEST} bytes")
         if Path(inside).parts[0] in (*_SWEEP_FILES, *_BESIDE, _CLAIM):
-            raise Mistake(key, inside, "is what the sweep writes itself")
+            raise UserError(key, inside, "is what the sweep writes itself")
         above = folder.parent
         while above != sweep:
             if above in taken:
-                raise Mistake(key, inside, f"lies in another job's folder, {above}")
+                raise UserError(key, inside, f"lies in another job's folder, {above}")
             above = above.parent
         if Path(os.path.realpath(folder)) != real / inside:
-            raise Mistake(key, inside, "leads out of the sweep's folder by a link")
+            raise UserError(key, inside, "leads out of the sweep's folder by a link")
         for place in (folder, folder / _CLAIM):
             if place.is_symlink() or (place.exists() and not place.is_dir()):
-                raise Mistake(key, inside, f"{place} is no folder, and in a folder's place")
+                raise UserError(key, inside, f"{place} is no folder, and in a folder's place")
 
 
 def check_links(sweep: Path, more: Iterable[str]) -> None:
@@ -221,14 +221,14 @@ def check_links(sweep: Path, more: Iterable[str]) -> None:
         more: names of files besides those of every sweep.
 
     Raises:
-        Mistake: one is.
+        UserError: one is.
     """
     for name in (*_SWEEP_FILES, *more):
         path = sweep / name
         if path.is_symlink():
-            raise Mistake("", sweep, f"{path} is a link: nothing is written through it")
+            raise UserError("", sweep, f"{path} is a link: nothing is written through it")
         if path.exists() and not path.is_file():
-            raise Mistake("", sweep, f"{path} is no file, and in a file's place")
+            raise UserError("", sweep, f"{path} is no file, and in a file's place")
 
 
 def clear(folder: Path, more: Iterable[str] = ()) -> None:

@@ -19,7 +19,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from gradexp.errors import Mistake, machine_failure
+from gradexp.errors import UserError, machine_failure
 from gradexp.files.plain import read_small
 
 EVENTS = "events.out.tfevents."
@@ -107,7 +107,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The record of a whole run folder.
 
     Raises:
-        Mistake: it is damaged, or a newer gradexp wrote it.
+        UserError: it is damaged, or a newer gradexp wrote it.
     """
     path = folder / _RECORD
     try:
@@ -119,7 +119,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     written = record.get("format", 0)
     if not isinstance(written, int) or written > FORMAT:
         reason = f"{path}: is of format {written}; this gradexp reads up to {FORMAT}: use a newer"
-        raise Mistake("", folder, reason)
+        raise UserError("", folder, reason)
     for name, kind in _REQUIRED.items():
         if not isinstance(record.get(name), kind):
             raise _damaged(path, f"has no {name}")
@@ -177,21 +177,21 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value.isprintable()
 
 
-def _damaged(path: Path, why: object) -> Mistake:
+def _damaged(path: Path, why: object) -> UserError:
     reason = str(why).splitlines()[0] if str(why) else type(why).__name__
-    return Mistake("", path, f"{path}: is damaged ({reason})")
+    return UserError("", path, f"{path}: is damaged ({reason})")
 
 
 def read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The trace and the record of a whole run folder.
 
     Raises:
-        Mistake: something of it is gone or damaged.
+        UserError: something of it is gone or damaged.
     """
     if not ((folder / _TRACE).exists() and is_whole(folder)):
         reason = read_failure(folder)
         told = "holds no whole run" if reason is None else f"the job failed: {reason}"
-        raise Mistake("", folder, f"{folder}: {told}")
+        raise UserError("", folder, f"{folder}: {told}")
     return _read_trace(folder / _TRACE), read_record(folder)
 
 
@@ -199,7 +199,7 @@ def _read_trace(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a trace: of no more bytes than the file has, and none of them pickled.
 
     Raises:
-        Mistake: it is damaged.
+        UserError: it is damaged.
     """
     try:
         about = path.stat()
@@ -264,7 +264,7 @@ def is_sound(folder: Path) -> bool:
     try:
         trace, record = read_run(folder)
         return bool(digest(trace) == record["digest"])
-    except Mistake:
+    except UserError:
         return False
 
 

@@ -26,7 +26,7 @@ def outcome_row(folder: Path) -> dict[str, Any] | None:
     """What the run of a folder came to, by the table's columns; None if it has not ended.
 
     Raises:
-        Mistake: its record is damaged.
+        UserError: its record is damaged.
     """
     if not is_whole(folder):
         reason = read_failure(folder)

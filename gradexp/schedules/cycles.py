@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.numbers import Interval, NonNegative, Number, Positive, UnitInterval, like
 from gradexp.schedules.curves import Length, cosine, half_wave, linear
 from gradexp.schedules.schedule import Schedule, Single, named
@@ -100,7 +100,7 @@ class OneCycle(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.three_phase and bool(torch.as_tensor(self.pct_start > 0.5).any()):
-            raise Mistake("pct_start", self.pct_start, "must be at most 0.5 with three_phase")
+            raise UserError("pct_start", self.pct_start, "must be at most 0.5 with three_phase")
 
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
         peak = base[named("lr", base)]
@@ -187,13 +187,13 @@ def _momentum(base: Mapping[str, Number]) -> str:
     """The name of the optimizer's momentum.
 
     Raises:
-        Mistake: it has none.
+        UserError: it has none.
     """
     try:
         return named("momentum", base)
-    except Mistake:
+    except UserError:
         reason = "the optimizer has neither momentum nor betas"
-        raise Mistake("cycle_momentum", True, reason) from None
+        raise UserError("cycle_momentum", True, reason) from None
 
 
 def _share(step: Tensor, begin: Any, end: Any) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.numbers import NonNegative, Number, Positive, like
 from gradexp.schedules.curves import Length
 from gradexp.schedules.schedule import Single
@@ -84,7 +84,7 @@ class Piecewise(Single):
         wanted = len(self.milestones) + 1
         if len(self.factors) != wanted:
             reason = f"must be a list of {wanted}: one more than there are milestones"
-            raise Mistake("factors", self.factors, reason)
+            raise UserError("factors", self.factors, reason)
 
     def value(self, base: Number, step: Tensor) -> Any:
         return _stairs(step, self.milestones, [base * factor for factor in self.factors])
@@ -105,8 +105,10 @@ def _check_ascending(milestones: Sequence[Number]) -> None:
     """Checks milestones.
 
     Raises:
-        Mistake: one of them, of some run, is less than the one before it.
+        UserError: one of them, of some run, is less than the one before it.
     """
     for i, (one, other) in enumerate(pairwise(milestones)):
         if bool(torch.as_tensor(other < one).any()):
-            raise Mistake(f"milestones[{i + 1}]", other, "must be at least the milestone before it")
+            raise UserError(
+                f"milestones[{i + 1}]", other, "must be at least the milestone before it"
+            )

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gradexp.errors import Mistake, nearest
+from gradexp.errors import UserError, nearest
 from gradexp.numbers import Component, Number
 
 
@@ -30,7 +30,7 @@ class Schedule(Component):
             step: see above.
 
         Raises:
-            Mistake: the optimizer has no hyperparameter of that name.
+            UserError: the optimizer has no hyperparameter of that name.
         """
 
 
@@ -59,11 +59,11 @@ def named(of: str, base: Mapping[str, Number]) -> str:
     to type.
 
     Raises:
-        Mistake: there is no such hyperparameter.
+        UserError: there is no such hyperparameter.
     """
     typed = {name.replace("[", ".").rstrip("]"): name for name in base}
     if "betas[0]" in base:
         typed.setdefault("momentum", "betas[0]")
     if of not in base and of not in typed:
-        raise Mistake("of", of, f"the optimizer has no such number; {nearest(of, list(typed))}")
+        raise UserError("of", of, f"the optimizer has no such number; {nearest(of, list(typed))}")
     return of if of in base else typed[of]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.numbers import Number
 from gradexp.schedules.schedule import Schedule
 
@@ -32,19 +32,19 @@ class Together(Schedule):
                 reason = "must be a schedule"
                 if isinstance(schedule, str):
                     reason += f", which is chosen by schedule@schedule.{name}={schedule}"
-                raise Mistake(name, schedule, reason)
+                raise UserError(name, schedule, reason)
 
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
         changed: dict[str, Number] = {}
         for name, schedule in self._parts():
             try:
                 more = schedule.values(base, step)
-            except Mistake as mistake:
+            except UserError as mistake:
                 raise mistake.under(name) from None
             both = [hyperparameter for hyperparameter in more if hyperparameter in changed]
             if both:
                 reason = f"sets {', '.join(both)}, and so does the first; of must be another"
-                raise Mistake(name, schedule.label(), reason)
+                raise UserError(name, schedule.label(), reason)
             changed |= more
         return changed
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.numbers import NonNegative, Number
 from gradexp.schedules.curves import Length, half_wave, linear, progress
 from gradexp.schedules.schedule import Single
@@ -68,7 +68,7 @@ class WarmupCosine(Single):
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(torch.as_tensor(self.warmup_steps >= self.total_steps).any()):
-            raise Mistake("warmup_steps", self.warmup_steps, "must be less than total_steps")
+            raise UserError("warmup_steps", self.warmup_steps, "must be less than total_steps")
 
     def value(self, base: Number, step: Tensor) -> Any:
         # Both stretches as one line from `lowest` on: where all runs share the schedule's numbers,

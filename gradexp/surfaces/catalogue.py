@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gradexp.errors import Mistake, nearest
+from gradexp.errors import UserError, nearest
 from gradexp.surfaces.own import Formula
 from gradexp.surfaces.surface import Surface
 
@@ -42,11 +42,11 @@ def get(name: str, **numbers: Any) -> Surface:
         numbers: its fields, where they differ from the defaults.
 
     Raises:
-        Mistake: there is none of that name, it has no such field, or a value is not allowed.
+        UserError: there is none of that name, it has no such field, or a value is not allowed.
 
     >>> get("rosenbrock", b=10.0).minimizers
     ((1.0, 1.0),)
     """
     if name not in SURFACES:
-        raise Mistake("surface", name, f"no such surface; {nearest(name, SURFACES)}")
+        raise UserError("surface", name, f"no such surface; {nearest(name, SURFACES)}")
     return SURFACES[name].from_settings(numbers)

@@ -13,7 +13,7 @@ from gradexp.numbers import (
     Dimension,
     Interval,
     Number,
-    Point,
+    Points,
     Positive,
     each,
     fold,
@@ -41,7 +41,7 @@ class Sphere(AnyDimension, Convex):
     minimizer_each = 0.0
     dim: Dimension = 2
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         return total(each(torch.square, point))
 
 
@@ -70,7 +70,7 @@ class Quadratic(AnyDimension, Convex):
     condition_number: ConditionNumber = 10.0
     angle: Number = 0.0
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         last = max(self.dim - 1, 1)
 
         def term(z: Tensor, i: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Quadratic(AnyDimension, Convex):
         i = indices(point)
         return 0.5 * total(each(term, self._turned(point, i), i))
 
-    def _turned(self, point: Point, i: Point) -> Point:
+    def _turned(self, point: Points, i: Points) -> Points:
         """R x."""
         if is_zero(self.angle):
             return point
@@ -90,7 +90,7 @@ class Quadratic(AnyDimension, Convex):
             side = (2 * i - self.dim - 1).sign()  # -1 in the first half, 1 in the second
             return torch.where(side == 0, x, cos * x + side * sin * partner)
 
-        turned_point: Point = each(turned, point, reverse(point), i)
+        turned_point: Points = each(turned, point, reverse(point), i)
         return turned_point
 
 
@@ -108,7 +108,7 @@ class Booth(Convex):
     minimum = 0.0
     minimizers = ((1.0, 3.0),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return (x + 2 * y - 7) ** 2 + (2 * x + y - 5) ** 2
 
@@ -126,7 +126,7 @@ class Matyas(Convex):
     minimum = 0.0
     minimizers = ((0.0, 0.0),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return 0.26 * (x**2 + y**2) - 0.48 * x * y
 
@@ -144,7 +144,7 @@ class Zakharov(AnyDimension, Convex):
     minimizer_each = 0.0
     dim: Dimension = 2
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         s = 0.5 * total(each(lambda x, i: i * x, point, indices(point)))
         return total(each(torch.square, point)) + s**2 + s**4
 
@@ -162,7 +162,7 @@ class SumOfPowers(AnyDimension, Convex):
     minimizer_each = 0.0
     dim: Dimension = 2
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         def term(x: Tensor, i: Tensor) -> Tensor:
             return torch.where(i == 1, x**2, x.abs() ** (i + 1))  # |x|² has no curvature at 0
 
@@ -194,7 +194,7 @@ class LogSumExp(AnyDimension, Convex):
     def minimum(self) -> Number:
         return self.smoothing * math.log(2 * self.dim)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         pairs = each(lambda x: torch.logaddexp(x, -x), each(lambda x: x / self.smoothing, point))
         return self.smoothing * fold(torch.logaddexp, pairs)
 
@@ -213,5 +213,5 @@ class LogCosh(AnyDimension, Convex):
     minimizer_each = 0.0
     dim: Dimension = 2
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         return total(each(lambda x: torch.logaddexp(x, -x) - math.log(2), point))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradexp.numbers import Point, each
+from gradexp.numbers import Points, each
 from gradexp.surfaces.surface import Surface
 
 LARGEST = 256
@@ -18,7 +18,7 @@ DEGENERATE = 1e-6
 size."""
 
 
-def value_and_gradient(surface: Surface, point: Point) -> tuple[Tensor, Any]:
+def value_and_gradient(surface: Surface, point: Points) -> tuple[Tensor, Any]:
     """f and ∇f.
 
     Args:

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from gradexp.errors import Mistake
-from gradexp.numbers import Dimension, Number, Point
+from gradexp.errors import UserError
+from gradexp.numbers import Dimension, Number, Points
 from gradexp.surfaces.surface import Coordinates, Domain, Surface, check_domain
 
 
@@ -35,7 +35,7 @@ class Formula(Surface):
             object.__setattr__(self, "start", tuple(0.6 * high for _, high in self.domain))
         super().__post_init__()
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         numbers = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
@@ -57,18 +57,18 @@ def from_function(function: Callable[..., Tensor]) -> type[Formula]:
         the way to the domain's upper corner) and the function's parameters.
 
     Raises:
-        Mistake: the function takes no point, or a parameter is not a number.
+        UserError: the function takes no point, or a parameter is not a number.
     """
     parameters = list(inspect.signature(function).parameters.values())
     named: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     if not parameters:
-        raise Mistake("_target_", function.__name__, "must take the point as first argument")
+        raise UserError("_target_", function.__name__, "must take the point as first argument")
     for parameter in parameters[1:]:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise Mistake("_target_", function.__name__, "must name each of its numbers")
+            raise UserError("_target_", function.__name__, "must name each of its numbers")
         if parameter.name in Formula.__dataclass_fields__:
             reason = f"must not call a number {parameter.name}: a surface has such a field"
-            raise Mistake("_target_", function.__name__, reason)
+            raise UserError("_target_", function.__name__, reason)
         if parameter.default is parameter.empty:
             named.append((parameter.name, Number, field(kw_only=True)))
         else:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradexp.errors import Mistake
-from gradexp.numbers import Count, Dimension, Point, Positive, each, indices, total
+from gradexp.errors import UserError
+from gradexp.numbers import Count, Dimension, Points, Positive, each, indices, total
 from gradexp.surfaces.surface import AnyDimension, Coordinates, Kind, Saddle, StationaryPoint
 
 
@@ -27,7 +27,7 @@ class Hyperbolic(Saddle):
     start = (1.5, 0.001)
     stationary_points = (StationaryPoint((0.0, 0.0), "saddle"),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return x**2 - y**2
 
@@ -48,7 +48,7 @@ class Strict(Saddle):
     minimizers = ((0.0, 1.0), (0.0, -1.0))
     stationary_points = (StationaryPoint((0.0, 0.0), "saddle"),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return 0.5 * x**2 - 0.5 * y**2 + 0.25 * y**4
 
@@ -67,7 +67,7 @@ class Monkey(Saddle):
     start = (1.5, 0.001)
     stationary_points = (StationaryPoint((0.0, 0.0), "saddle", descent=(-1.0, 0.0)),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return x**3 - 3 * x * y**2
 
@@ -98,7 +98,7 @@ class HighIndex(AnyDimension, Saddle):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.negative > self.dim:
-            raise Mistake("negative", self.negative, f"must be at most dim, which is {self.dim}")
+            raise UserError("negative", self.negative, f"must be at most dim, which is {self.dim}")
 
     @property
     def minimizers(self) -> tuple[Coordinates, ...]:
@@ -121,7 +121,7 @@ class HighIndex(AnyDimension, Saddle):
             for sign in (1.0, -1.0)
         )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         k = self.negative
 
         def bent(x: Tensor, i: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class Product(Saddle):
     minimizers = ((1.0, 1.0), (-1.0, -1.0))
     stationary_points = (StationaryPoint((0.0, 0.0), "saddle"),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return 0.5 * (x * y - 1) ** 2
 
@@ -172,7 +172,7 @@ class SineValley(Saddle):
         StationaryPoint((math.pi * (2 * k + 0.5), 0.0), "saddle") for k in (-1, 0, 1)
     )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return x.sin() + y**2
 
@@ -201,5 +201,5 @@ class Plateau(AnyDimension, Saddle):
     dim: Dimension = 2
     width: Positive = 1.0
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         return -torch.expm1(-total(each(torch.square, point)) / (2 * self.width**2))

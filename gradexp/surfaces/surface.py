@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from torch import Tensor
 
-from gradexp.errors import Mistake
-from gradexp.numbers import Component, Dimension, Number, Point
+from gradexp.errors import UserError
+from gradexp.numbers import Component, Dimension, Number, Points
 
 Family: TypeAlias = Literal["convex", "multi_minima", "saddle", "network"]
 Coordinates: TypeAlias = tuple[Number, ...]
@@ -82,7 +82,7 @@ class Surface(Component):
         complete = False
 
     @abstractmethod
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         """f(point).
 
         Args:
@@ -96,29 +96,31 @@ class Surface(Component):
         super().__post_init__()
         for fact in ("family", "dim", "domain", "start"):
             if not hasattr(self, fact):
-                raise Mistake(fact, "", f"{type(self).__name__} must state its {fact}")
+                raise UserError(fact, "", f"{type(self).__name__} must state its {fact}")
         check_domain(self.domain)
         for fact in ("domain", "start"):
             if len(getattr(self, fact)) != self.dim:
                 reason = f"must have an entry for each of the {self.dim} dimensions"
-                raise Mistake(fact, getattr(self, fact), reason)
+                raise UserError(fact, getattr(self, fact), reason)
 
 
 def check_domain(domain: Any) -> None:
     """Checks that a domain is made of pairs of numbers, the lower one first.
 
     Raises:
-        Mistake: it is not.
+        UserError: it is not.
     """
     pairs = domain if isinstance(domain, list | tuple) else [domain]
     for pair in {id(pair): pair for pair in pairs}.values():  # a million are one, repeated
         fits = isinstance(pair, list | tuple) and len(pair) == 2
         if not fits or not all(isinstance(end, int | float) for end in pair):
-            raise Mistake("domain", domain, "must be a list of pairs [low, high], one a dimension")
+            raise UserError(
+                "domain", domain, "must be a list of pairs [low, high], one a dimension"
+            )
         if not -math.inf < pair[0] < pair[1] < math.inf:
-            raise Mistake("domain", domain, "each low must be below its high, both finite")
+            raise UserError("domain", domain, "each low must be below its high, both finite")
     if not math.isfinite(math.hypot(*(high - low for low, high in pairs))):
-        raise Mistake("domain", domain, "must be of a finite diameter")
+        raise UserError("domain", domain, "must be of a finite diameter")
 
 
 class Convex(Surface):

@@ -48,7 +48,7 @@ class _Setting(NamedTuple):
         return (str(self.override.input_line),)
 
 
-class Slate:
+class ReusableConfig:
     """A config that is written over for every job: a copy of it would take milliseconds."""
 
     def __init__(self, config: DictConfig) -> None:
@@ -108,17 +108,17 @@ class Template:
     """with ``hydra``"""
 
     @cached_property
-    def slate(self) -> Slate:
+    def reusable(self) -> ReusableConfig:
         """A copy, ``hydra`` and all."""
         config = copy.deepcopy(self.config)
         OmegaConf.set_readonly(config.hydra, False)
         OmegaConf.set_struct(config.hydra, False)
-        return Slate(config)
+        return ReusableConfig(config)
 
     @cached_property
-    def task_slate(self) -> Slate:
+    def reusable_task(self) -> ReusableConfig:
         """The same without ``hydra``."""
-        return Slate(without_hydra(self.config))
+        return ReusableConfig(without_hydra(self.config))
 
     @cached_property
     def naming(self) -> tuple[list[str], str, str]:
@@ -165,16 +165,16 @@ class Job:
             _set(config, self.hydra)
         return config
 
-    def on_slate(self) -> DictConfig:
-        """The same on the template's slate, until the next job is."""
-        self.template.slate.write(self.values)
-        self.template.slate.write_once(self.hydra)
-        return self.template.slate.config
+    def reused_config(self) -> DictConfig:
+        """The same on the template's reusable, until the next job is."""
+        self.template.reusable.write(self.values)
+        self.template.reusable.write_once(self.hydra)
+        return self.template.reusable.config
 
-    def on_task_slate(self) -> DictConfig:
-        """The config as a task function gets it, on the template's slate."""
-        self.template.task_slate.write(self.values)
-        return self.template.task_slate.config
+    def reused_task_config(self) -> DictConfig:
+        """The config as a task function gets it, on the template's reusable."""
+        self.template.reusable_task.write(self.values)
+        return self.template.reusable_task.config
 
     def name(self) -> str:
         """What Hydra calls the job, and its log file."""
@@ -184,7 +184,7 @@ class Job:
         """Where the job writes to."""
         parent, subdir = self.template.numbered_in, str(self.number)
         if parent is None:
-            sweep = self.on_slate().hydra.sweep
+            sweep = self.reused_config().hydra.sweep
             parent, subdir = str(sweep.dir), str(sweep.subdir)
         return Path(os.path.abspath(os.path.join(parent, subdir)))
 

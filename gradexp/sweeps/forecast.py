@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from gradexp.config.build import Builder, settings_of
 from gradexp.errors import one_line
 from gradexp.experiment import Experiment
-from gradexp.jobs.batches import Ahead, alike, forecast, trace_bytes
+from gradexp.jobs.batches import BatchQueue, alike, forecast, trace_bytes
 from gradexp.jobs.job import Result
 from gradexp.jobs.task import Task
 from gradexp.processes.workers import worthwhile
@@ -70,7 +70,7 @@ class Forecast(NamedTuple):
     """bytes that a job would take"""
 
 
-class Foreseen(Launcher):
+class DryRunLauncher(Launcher):
     """In the place of a launcher: runs no job, and works out what the jobs would take.
 
     Args:
@@ -112,32 +112,32 @@ class Foreseen(Launcher):
             for index, overrides in enumerate(job_overrides)
         ]
         composed = time.perf_counter()
-        ahead = Ahead()
+        queue = BatchQueue()
         for job in jobs:
-            if self._put_down(job, ahead):
-                self._foresee(ahead)
-        self._foresee(ahead)
+            if self._submit(job, queue):
+                self._forecast_batches(queue)
+        self._forecast_batches(queue)
         self._jobs += len(jobs)
         self._composing += composed - begun
         self._checking += time.perf_counter() - composed
         return []
 
-    def _put_down(self, job: Job, ahead: Ahead) -> bool:
-        """Puts a job down; answers whether so much is put down as is computed at once."""
+    def _submit(self, job: Job, queue: BatchQueue) -> bool:
+        """Adds a job to the queue; whether as many wait as are computed at once."""
         try:
-            settings = settings_of(job.on_task_slate())
+            settings = settings_of(job.reused_task_config())
             run = self._builder.build(settings)
         except Exception as error:
             self._failures[job.number] = one_line(error)
             return False
         self._runs.append((job.overrides, run))
         if self._vectorized:
-            return ahead.add(settings, run)
+            return queue.submit(settings, run)
         self._add([run])
         return False
 
-    def _foresee(self, ahead: Ahead) -> None:
-        for together in ahead.take_down():
+    def _forecast_batches(self, queue: BatchQueue) -> None:
+        for together in queue.drain():
             self._add(list(together.values()))
 
     def _add(self, runs: list[Experiment]) -> None:
@@ -151,7 +151,7 @@ class Foreseen(Launcher):
 
         Args:
             folder: the sweep's.
-            jobs: how many it has; of a search, more than were put down.
+            jobs: how many it has; of a search, more than are known now.
         """
         times = -(-jobs // max(self._jobs, 1))
         steps = self._steps * times + sum(self._building.values())

@@ -12,9 +12,9 @@ from hydra.errors import HydraException
 from hydra.types import TaskFunction
 
 from gradexp.sweeps.composition import Composer
-from gradexp.sweeps.launching import ComputesAhead
-from gradexp.sweeps.observed import Observed
+from gradexp.sweeps.launching import ComputesInBatches
 from gradexp.sweeps.opening import Sweeper, opened
+from gradexp.sweeps.resuming import ResumingLauncher
 
 
 class GridSweeper(Sweeper, Protocol):
@@ -43,11 +43,13 @@ def sweep(sweeper: GridSweeper, arguments: Sequence[str]) -> list[Sequence[JobRe
     size = sweeper.max_batch_size or max(len(jobs), 1)
     for first in range(0, len(jobs), size):
         batch = jobs[first : first + size]
-        if not isinstance(sweeper.launcher, Observed):  # that one composes them before it runs any
+        if not isinstance(
+            sweeper.launcher, ResumingLauncher
+        ):  # that one composes them before it runs any
             for number, overrides in enumerate(batch, first):
                 composer.compose(overrides, number)
         returns.append(sweeper.launcher.launch(batch, initial_job_idx=first))
-        if not isinstance(sweeper.task_function, ComputesAhead):
+        if not isinstance(sweeper.task_function, ComputesInBatches):
             for result in returns[-1]:
                 _ = result.return_value  # raises what the job raised
     return returns

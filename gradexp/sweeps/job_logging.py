@@ -28,14 +28,14 @@ class JobLogging:
 
         Args:
             folder: the job's.
-            template: the job's, its slate written.
+            template: the job's, its reusable written.
         """
         if template is self._template and self._again:
             for handler in self._files:
                 _reopen(handler, folder / Path(handler.baseFilename).relative_to(self._folder))
         else:
             self._again = _depends_on_folder_alone(template)
-            hydra = template.slate.config.hydra
+            hydra = template.reusable.config.hydra
             configure_log(hydra.job_logging, hydra.verbose)
             self._files = [
                 handler

@@ -30,8 +30,8 @@ JOBS_EACH = 16
 
 
 @runtime_checkable
-class ComputesAhead(Protocol):
-    """A task function that computes many jobs at once where it is told of them before they run.
+class ComputesInBatches(Protocol):
+    """A task function that computes the numbers of many jobs at once, before they run.
 
     It keeps neither a config nor what `HydraConfig` holds: the next job's are written over them.
     """
@@ -39,11 +39,11 @@ class ComputesAhead(Protocol):
     def __call__(self, config: DictConfig) -> Any:
         """Does a job."""
 
-    def put_down(self, config: DictConfig, number: int) -> bool:
-        """Is told of a job and its number; answers whether that is enough for now."""
+    def submit(self, config: DictConfig, number: int) -> bool:
+        """Adds a job, with its number, to those to compute; whether enough of them wait now."""
 
-    def compute_ahead(self) -> None:
-        """Computes the jobs that it was told of since."""
+    def compute_submitted(self) -> None:
+        """Computes the jobs that wait."""
 
     def has(self, number: int) -> bool:
         """Whether a job is computed, so that a process forked from this one can do it."""
@@ -110,17 +110,17 @@ def failed_of_machine(job: JobReturn) -> bool:
 
 def _announced(jobs: Iterable[Job], task: TaskFunction) -> Iterator[list[Job]]:
     """The jobs, in lists of those that the task has computed ahead where it can do that."""
-    if not isinstance(task, ComputesAhead):
+    if not isinstance(task, ComputesInBatches):
         yield from ([job] for job in jobs)
         return
     waiting: list[Job] = []
     for job in jobs:
         waiting.append(job)
-        if task.put_down(job.on_task_slate(), job.number):
-            task.compute_ahead()
+        if task.submit(job.reused_task_config(), job.number):
+            task.compute_submitted()
             yield waiting
             waiting = []
-    task.compute_ahead()
+    task.compute_submitted()
     yield waiting
 
 
@@ -138,7 +138,7 @@ def _done(
     """
 
     def way(job: Job) -> str:
-        if not isinstance(task, ComputesAhead) or not _is_plain(job.template):
+        if not isinstance(task, ComputesInBatches) or not _is_plain(job.template):
             return "Hydra's"
         free = not in_turn and is_free(job.template) and task.has(job.number)
         return "free" if free else "in turn"
@@ -162,7 +162,7 @@ def _run_by_hydra(context: HydraContext, task: TaskFunction, job: Job) -> JobRet
 
 
 def stops_at_failure(master: DictConfig) -> bool:
-    """Whether a sweep is told to run nothing after a job that failed."""
+    """Whether a sweep runs nothing after a job that failed."""
     return bool(OmegaConf.select(master, "sweep.fail_fast", default=False))
 
 
@@ -229,7 +229,7 @@ class _Shared:
         instance = HydraConfig.instance()
         before = instance.cfg
         folder = job.folder()
-        config = job.on_slate()
+        config = job.reused_config()
         hydra = config.hydra
         hydra.runtime.output_dir = str(folder)
         instance.cfg = _holder(config)  # type: ignore[assignment]
@@ -239,7 +239,7 @@ class _Shared:
             own = {**job.values, **job.hydra, "hydra.runtime.output_dir": str(folder)}
             self._files_of(job.template, own).write(folder / hydra.output_subdir, own)
             try:
-                return JobStatus.COMPLETED, self._task(job.on_task_slate())
+                return JobStatus.COMPLETED, self._task(job.reused_task_config())
             except Exception as error:
                 return JobStatus.FAILED, error
         finally:
@@ -248,7 +248,7 @@ class _Shared:
     def _files_of(self, template: Template, own: dict[str, Any]) -> JobFiles:
         """What is made once for a template, which is kept so that its id stays its own."""
         if id(template) not in self._files:
-            self._files[id(template)] = (template, JobFiles(template.slate.config, own))
+            self._files[id(template)] = (template, JobFiles(template.reusable.config, own))
         return self._files[id(template)][1]
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from gradexp.processes.workers import Standby
-from gradexp.sweeps.ledger import Ledger
+from gradexp.processes.workers import ForkedWorker
+from gradexp.sweeps.status import SweepStatus
 
 log = logging.getLogger(__name__)
 
-Overview = Standby[tuple[Path, float]]
+Overview = ForkedWorker[tuple[Path, float]]
 """Writes the TensorBoard run of a sweep's folder, which began so many seconds after 1970."""
 
 
@@ -25,7 +25,7 @@ def overview_of(config: DictConfig) -> Overview | nullcontext[None]:
     keys = ("sweep.summary", "log.tensorboard")
     if not all(OmegaConf.select(config, key, default=False) for key in keys):
         return nullcontext()
-    return Standby(_make_ready, _write_overview)
+    return ForkedWorker(_make_ready, _write_overview)
 
 
 def _make_ready() -> None:
@@ -40,10 +40,10 @@ def _write_overview(asked: tuple[Path, float]) -> None:
     write_overview(*asked)
 
 
-def sum_up(ledger: Ledger, started: float, overview: Overview | None) -> None:
+def sum_up(status: SweepStatus, started: float, overview: Overview | None) -> None:
     """Writes the sweep's TensorBoard run, where there is something to compare."""
-    if overview is None or len(ledger.rows) < len(ledger.failed) + 2:
+    if overview is None or len(status.rows) < len(status.failed) + 2:
         return
-    reason = overview.do((ledger.folder, started))
+    reason = overview.do((status.folder, started))
     if reason is not None:  # the runs are there all the same
         log.warning(f"no summary for TensorBoard: {reason}")

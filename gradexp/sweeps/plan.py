@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.files.plain import read_small
 from gradexp.results.output_folder import place
 
@@ -65,16 +65,16 @@ def read_plan(folder: Path) -> Plan:
     """The plan of a sweep's folder.
 
     Raises:
-        Mistake: it holds none.
+        UserError: it holds none.
     """
     if not folder.is_dir():
-        raise Mistake("", folder, f"{folder}: there is no such folder")
+        raise UserError("", folder, f"{folder}: there is no such folder")
     try:
         plan = Plan(**json.loads(read_small(folder / _PLAN)))
     except (ValueError, TypeError, RecursionError):
-        raise Mistake("", folder, f"{folder / _PLAN}: is damaged") from None
+        raise UserError("", folder, f"{folder / _PLAN}: is damaged") from None
     except OSError:
-        raise Mistake("", folder, f"{folder}: holds no sweep of gradexp ({_PLAN})") from None
+        raise UserError("", folder, f"{folder}: holds no sweep of gradexp ({_PLAN})") from None
     if not (
         _are_texts(plan.arguments)
         and isinstance(plan.cwd, str)
@@ -84,7 +84,7 @@ def read_plan(folder: Path) -> Plan:
             for one in plan.now
         )
     ):
-        raise Mistake("", folder, f"{folder / _PLAN}: is damaged")
+        raise UserError("", folder, f"{folder / _PLAN}: is damaged")
     return plan
 
 
@@ -97,11 +97,11 @@ def held(folder: Path) -> Iterator[None]:
     """Keeps every other process from going on with the same sweep.
 
     Raises:
-        Mistake: another process is at it.
+        UserError: another process is at it.
     """
     with (folder / _PLAN).open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Mistake("", folder, f"{folder}: the sweep is still running") from None
+            raise UserError("", folder, f"{folder}: the sweep is still running") from None
         yield

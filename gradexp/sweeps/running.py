@@ -1,4 +1,4 @@
-"""What `gradexp run` runs: one job, or a sweep that is begun, gone on with, or foreseen."""
+"""What `gradexp run` runs: one job, or a sweep that is begun, gone on with, or dry_run."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from gradexp.config import axes
 from gradexp.config.application import Application
 from gradexp.config.errors import explained
-from gradexp.errors import Mistake, machine_failure
+from gradexp.errors import UserError, machine_failure
 from gradexp.jobs.job import Result, recall
 from gradexp.jobs.running import run_alone
 from gradexp.jobs.task import Task, check_job
 from gradexp.results.output_folder import check_empty, check_links, claimed, give_up_claim
 from gradexp.sweeps.composition import Composer
-from gradexp.sweeps.forecast import Forecast, Foreseen
+from gradexp.sweeps.forecast import DryRunLauncher, Forecast
 from gradexp.sweeps.launching import Composing
-from gradexp.sweeps.ledger import Ledger
-from gradexp.sweeps.observed import Observed
 from gradexp.sweeps.overview import Overview, overview_of, sum_up
 from gradexp.sweeps.plan import Plan, begun, held
+from gradexp.sweeps.resuming import ResumingLauncher
+from gradexp.sweeps.status import SweepStatus
 from gradexp.sweeps.watch import Watch
 
 
@@ -43,14 +43,14 @@ class Runs(NamedTuple):
     """What was run, one job's result or a sweep's jobs; or what it would take to run it."""
 
     result: Result | None = None
-    sweep: Ledger | None = None
+    sweep: SweepStatus | None = None
     forecast: Forecast | None = None
 
 
 class Interrupted(KeyboardInterrupt):
     """A sweep was interrupted; what is done is kept."""
 
-    def __init__(self, sweep: Ledger) -> None:
+    def __init__(self, sweep: SweepStatus) -> None:
         super().__init__()
         self.sweep = sweep
 
@@ -70,7 +70,7 @@ def run(
         resumed: the folder and the plan of the sweep that is gone on with, if one is.
 
     Raises:
-        Mistake: a person's mistake; nothing was left behind.
+        UserError: a person's mistake; nothing was left behind.
         Interrupted: by a person, in a sweep.
     """
     if not args.multirun:
@@ -80,20 +80,20 @@ def run(
     if args.multirun or (not args.run and config.hydra.mode == RunMode.MULTIRUN):
         config = app.compose(RunMode.MULTIRUN)
         if args.dry_run:
-            return Runs(forecast=foresee(app, config, "hydra.sweep.dir"))
+            return Runs(forecast=dry_run(app, config, "hydra.sweep.dir"))
         if resumed is not None:
             return Runs(sweep=go_on(app, config, *resumed))
         return Runs(sweep=begin_sweep(app, config, list(arguments)))
     if resumed is not None:
-        raise Mistake("", resumed[0], f"{resumed[0]}: its sweep.json is no sweep's")
+        raise UserError("", resumed[0], f"{resumed[0]}: its sweep.json is no sweep's")
     app.check_one()
     if args.dry_run:
-        return Runs(forecast=foresee(app, config, "hydra.run.dir"))
+        return Runs(forecast=dry_run(app, config, "hydra.run.dir"))
     config.hydra.mode = RunMode.RUN
     return Runs(result=run_alone(app, config))
 
 
-def begin_sweep(app: Application, config: DictConfig, arguments: list[str]) -> Ledger:
+def begin_sweep(app: Application, config: DictConfig, arguments: list[str]) -> SweepStatus:
     """Runs a sweep in a folder of its own.
 
     Args:
@@ -102,7 +102,7 @@ def begin_sweep(app: Application, config: DictConfig, arguments: list[str]) -> L
         arguments: of ``gradexp run``.
 
     Raises:
-        Mistake: a person's mistake; nothing was left behind.
+        UserError: a person's mistake; nothing was left behind.
         Interrupted: by a person.
     """
     HydraConfig.instance().set_config(config)
@@ -118,18 +118,18 @@ def begin_sweep(app: Application, config: DictConfig, arguments: list[str]) -> L
         return _run_sweep(app, config, folder, overview, resumed=False)
 
 
-def go_on(app: Application, config: DictConfig, folder: Path, plan: Plan) -> Ledger:
+def go_on(app: Application, config: DictConfig, folder: Path, plan: Plan) -> SweepStatus:
     """Goes on with a sweep that was begun with a plan in a folder.
 
     Raises:
-        Mistake: it was moved, or is still running.
+        UserError: it was moved, or is still running.
         Interrupted: by a person.
     """
     plan.set_clock(config)
     HydraConfig.instance().set_config(config)
     was = Path(os.path.abspath(config.hydra.sweep.dir))
     if was != folder:
-        raise Mistake("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
+        raise UserError("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
     with overview_of(config) as overview, held(folder):
         if "submitit_folder" in config.hydra.launcher:  # it loads pickles from there: a new one
             with read_write(config.hydra):
@@ -144,17 +144,17 @@ def _check_size(config: DictConfig) -> None:
     """Checks that a sweep is not too large, before anything of it is made.
 
     Raises:
-        Mistake: it is.
+        UserError: it is.
     """
     params = config.hydra.sweeper.get("params")
     if params is None:
         params = {}
     if not isinstance(params, Mapping):
-        raise Mistake("hydra.sweeper.params", params, "must be a mapping of keys and values")
+        raise UserError("hydra.sweeper.params", params, "must be a mapping of keys and values")
     size = config.hydra.sweeper.get("max_batch_size")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         reason = "must be null or a whole number, at least 1"
-        raise Mistake("hydra.sweeper.max_batch_size", size, reason)
+        raise UserError("hydra.sweeper.max_batch_size", size, reason)
     texts = [*(f"{key!s}={value}" for key, value in params.items()), *config.hydra.overrides.task]
     parsed = OverridesParser.create().parse_overrides(texts)
     axes.check_axes(parsed, crossed="n_trials" not in config.hydra.sweeper)
@@ -171,7 +171,7 @@ def _run_sweep(
     folder: Path,
     overview: Overview | None,
     resumed: bool,
-) -> Ledger:
+) -> SweepStatus:
     """Runs those jobs of a sweep that are not whole yet."""
     task_overrides = list(config.hydra.overrides.task)
     started = time.time()
@@ -186,23 +186,23 @@ def _run_sweep(
         )
         assert sweeper.launcher is not None
         composer = Composer(app.hydra.config_loader, config)
-        ledger = _observe(sweeper, sweeper.launcher, composer, folder, task.expect, resumed)
+        status = _observe(sweeper, sweeper.launcher, composer, folder, task.expect, resumed)
         try:
-            with Watch(ledger):
+            with Watch(status):
                 sweeper.sweep(arguments=task_overrides)
-            _check_any(ledger)
-            sum_up(ledger, started, overview)
+            _check_any(status)
+            sum_up(status, started, overview)
         except KeyboardInterrupt:
-            raise Interrupted(ledger) from None
+            raise Interrupted(status) from None
         except Exception as error:
             if machine_failure(error) is not None:
-                error.sweep = ledger  # type: ignore[attr-defined]  # for what is said of it
+                error.sweep = status  # type: ignore[attr-defined]  # for what is said of it
             raise
         callbacks.on_multirun_end(config=config, config_name=app.name)
-    return ledger
+    return status
 
 
-def foresee(app: Application, config: DictConfig, key: str) -> Forecast:
+def dry_run(app: Application, config: DictConfig, key: str) -> Forecast:
     """What it takes to run a sweep, or one job; nothing of it is left behind.
 
     Args:
@@ -212,7 +212,7 @@ def foresee(app: Application, config: DictConfig, key: str) -> Forecast:
         key: where the config says the folder that would be written to.
 
     Raises:
-        Mistake: a person's mistake.
+        UserError: a person's mistake.
     """
     HydraConfig.instance().set_config(config)
     _check_size(config)
@@ -228,12 +228,14 @@ def foresee(app: Application, config: DictConfig, key: str) -> Forecast:
                 config=pilot, hydra_context=context, task_function=Task()
             )
             composer = Composer(app.hydra.config_loader, config)
-            foreseen = Foreseen(context, composer, pilot, isinstance(sweeper.launcher, Composing))
+            dry_run = DryRunLauncher(
+                context, composer, pilot, isinstance(sweeper.launcher, Composing)
+            )
             sweep = Path(os.path.abspath(config.hydra.sweep.dir))
-            ledger = _observe(sweeper, foreseen, composer, sweep, lambda jobs: None, False)
+            status = _observe(sweeper, dry_run, composer, sweep, lambda jobs: None, False)
             sweeper.sweep(arguments=task_overrides)
-            _check_any(ledger)
-            return foreseen.forecast(folder, ledger.jobs)
+            _check_any(status)
+            return dry_run.forecast(folder, status.jobs)
 
 
 def _observe(
@@ -243,21 +245,23 @@ def _observe(
     folder: Path,
     announce: Callable[[int], None],
     resumed: bool,
-) -> Ledger:
+) -> SweepStatus:
     """Gives a sweeper a launcher that is observed; returns what is noted of the jobs."""
-    ledger = Ledger(folder, jobs=getattr(sweeper, "n_trials", 0))
+    status = SweepStatus(folder, jobs=getattr(sweeper, "n_trials", 0))
     cut = getattr(sweeper, "max_batch_size", None) is not None
     check = None if cut else check_job
     if isinstance(launcher, Composing):
         launcher.composer = composer
-    sweeper.launcher = Observed(launcher, composer, ledger, check, recall, announce, resumed)
-    return ledger
+    sweeper.launcher = ResumingLauncher(
+        launcher, composer, status, check, recall, announce, resumed
+    )
+    return status
 
 
-def _check_any(ledger: Ledger) -> None:
+def _check_any(status: SweepStatus) -> None:
     """
     Raises:
-        Mistake: a sweep has no jobs.
+        UserError: a sweep has no jobs.
     """
-    if not ledger.entries:
-        raise Mistake("", "", "the sweep has no jobs: one of its axes has no values")
+    if not status.entries:
+        raise UserError("", "", "the sweep has no jobs: one of its axes has no values")

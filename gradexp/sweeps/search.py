@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from gradexp.analysis.metric import Metric, by_name, named
-from gradexp.errors import Mistake, nearest
+from gradexp.errors import UserError, nearest
 from gradexp.sweeps.opening import Sweeper, opened
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ def search(sweeper: SearchSweeper, arguments: Sequence[str]) -> list[JobReturn]:
     interrupted goes on where it was.
 
     Raises:
-        Mistake: Optuna is not there, a setting is not allowed, or no axis can be searched.
+        UserError: Optuna is not there, a setting is not allowed, or no axis can be searched.
     """
     try:
         import optuna
     except ImportError as error:
         reason = f"needs Optuna: pip install 'gradexp[optuna]' ({error})"
-        raise Mistake("hydra/sweeper", "optuna", reason) from error
+        raise UserError("hydra/sweeper", "optuna", reason) from error
     _check(sweeper)
     assert sweeper.config is not None
     assert sweeper.launcher is not None
@@ -84,7 +84,7 @@ def search(sweeper: SearchSweeper, arguments: Sequence[str]) -> list[JobReturn]:
             else:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
         returns += made
-        if len(made) < wanted:  # the launcher was told to stop at a failure
+        if len(made) < wanted:  # the launcher stops at a failure
             break
     done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
     if done:
@@ -100,29 +100,33 @@ def _check(sweeper: SearchSweeper) -> None:
     """Checks the settings.
 
     Raises:
-        Mistake: one is not allowed.
+        UserError: one is not allowed.
     """
     for key in ("n_trials", "n_jobs"):
         value = getattr(sweeper, key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise Mistake(f"hydra.sweeper.{key}", value, "must be a whole number, at least 1")
+            raise UserError(f"hydra.sweeper.{key}", value, "must be a whole number, at least 1")
     if sweeper.direction not in ("minimize", "maximize"):
-        raise Mistake("hydra.sweeper.direction", sweeper.direction, "must be minimize or maximize")
+        raise UserError(
+            "hydra.sweeper.direction", sweeper.direction, "must be minimize or maximize"
+        )
 
 
 def _sampler(name: str, seed: int | None) -> BaseSampler:
     """The sampler of that name.
 
     Raises:
-        Mistake: there is none, or what it needs is not installed.
+        UserError: there is none, or what it needs is not installed.
     """
     import optuna
 
     if name not in _SAMPLERS:
-        raise Mistake("hydra.sweeper.sampler", name, f"no such sampler; {nearest(name, _SAMPLERS)}")
+        raise UserError(
+            "hydra.sweeper.sampler", name, f"no such sampler; {nearest(name, _SAMPLERS)}"
+        )
     kind, needed, options = _SAMPLERS[name]
     if importlib.util.find_spec(needed) is None:
-        raise Mistake("hydra.sweeper.sampler", name, f"needs {needed}: pip install {needed}")
+        raise UserError("hydra.sweeper.sampler", name, f"needs {needed}: pip install {needed}")
     with warnings.catch_warnings():  # of what may change in Optuna
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler: BaseSampler = getattr(optuna.samplers, kind)(seed=seed, **options)
@@ -133,7 +137,7 @@ def _space(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution], 
     """What is searched, by key, and the overrides that are the same in every job.
 
     Raises:
-        Mistake: an axis cannot be searched, or none is there.
+        UserError: an axis cannot be searched, or none is there.
     """
     axes: dict[str, BaseDistribution] = {}
     fixed: dict[str, str] = {}
@@ -146,11 +150,11 @@ def _space(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution], 
         try:
             axes[key] = _distribution(override)
         except ValueError as error:
-            raise Mistake(key, override.get_value_string(), f"{error}") from error
+            raise UserError(key, override.get_value_string(), f"{error}") from error
         fixed.pop(key, None)
     if not axes:
         reason = "needs an axis to search, such as 'optimizer.lr=tag(log,interval(1e-4,1))'"
-        raise Mistake("hydra/sweeper", "optuna", reason)
+        raise UserError("hydra/sweeper", "optuna", reason)
     return axes, list(fixed.values())
 
 
@@ -192,11 +196,11 @@ def _value(result: Any, name: str, direction: str) -> float:
     the worst there is.
 
     Raises:
-        Mistake: runs have no such metric.
+        UserError: runs have no such metric.
     """
     known = dict(by_name(result.metrics))
     metric = named(name, known)
     if metric is None:
-        raise Mistake("hydra.sweeper.metric", name, f"no such metric; {nearest(name, known)}")
+        raise UserError("hydra.sweeper.metric", name, f"no such metric; {nearest(name, known)}")
     found = float(Metric(metric).comparable(known[metric], result.outcome))
     return found if math.isfinite(found) or direction == "minimize" else -math.inf

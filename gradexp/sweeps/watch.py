@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from gradexp.sweeps.ledger import Ledger
+from gradexp.sweeps.status import SweepStatus
 
 _LOOK = 0.5
 """Seconds from one look at the folders to the next."""
@@ -34,8 +34,8 @@ class Watch:
             the table.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, status: SweepStatus) -> None:
+        self._status = status
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._failure: Exception | None = None
@@ -77,11 +77,11 @@ class Watch:
         with shown as bar:
             task = bar.add_task("jobs", total=None)
             while not self._over.wait(_LOOK):
-                changed |= self._ledger.update()
-                jobs, ended = self._ledger.jobs, len(self._ledger.rows)
+                changed |= self._status.update()
+                jobs, ended = self._status.jobs, len(self._status.rows)
                 bar.update(task, total=jobs or None, completed=ended)
                 if changed and time.monotonic() - written > _WRITE:
-                    self._ledger.write()
+                    self._status.write()
                     written, changed = time.monotonic(), False
-        if self._ledger.update() or changed:
-            self._ledger.write()
+        if self._status.update() or changed:
+            self._status.write()

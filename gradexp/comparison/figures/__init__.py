@@ -1,8 +1,7 @@
 """The figures of a comparison."""
 
-from gradexp.comparison.figures.choosing import contenders, names_of, on_one_surface
-from gradexp.comparison.figures.every import figures
-from gradexp.comparison.figures.of_runs import (
+from gradexp.comparison.figures.all_figures import figures
+from gradexp.comparison.figures.run_figures import (
     animate,
     bands_of,
     contact_sheet,
@@ -10,7 +9,8 @@ from gradexp.comparison.figures.of_runs import (
     trajectories,
     unrecorded,
 )
-from gradexp.comparison.figures.of_tables import heat_map, learning_rates, profile
+from gradexp.comparison.figures.selection import contenders, names_of, on_one_surface
+from gradexp.comparison.figures.table_figures import heat_map, learning_rates, profile
 
 __all__ = [
     "animate",

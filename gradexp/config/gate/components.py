@@ -14,7 +14,7 @@ from importlib import import_module
 from inspect import isfunction
 from typing import Any
 
-from gradexp.errors import Mistake, nearest
+from gradexp.errors import UserError, nearest
 from gradexp.processes.environment import FOLDER, trusted_packages
 
 _RESERVED = ("_partial_", "_args_", "_recursive_", "_convert_")
@@ -34,10 +34,10 @@ def locate(key: str, target: Any) -> Any:
             component, an optimizer or a function that a trusted package defines.
 
     Raises:
-        Mistake: it is none of these, or does not exist.
+        UserError: it is none of these, or does not exist.
     """
     allowed = "allowed are gradexp's components and torch.optim's optimizers; for code of your own"
-    refusal = Mistake(key, target, f"{allowed} set GRADEXP_TRUST=package")
+    refusal = UserError(key, target, f"{allowed} set GRADEXP_TRUST=package")
     packages = ("gradexp", "torch.optim", *trusted_packages())
     if not isinstance(target, str) or not is_inside(target, packages):
         raise refusal
@@ -75,10 +75,10 @@ def import_target(key: str, target: str) -> Any:
             found: Any = import_module(module)
         except ModuleNotFoundError as error:
             if error.name is None or not is_inside(module, (error.name,)):
-                raise Mistake(key, target, f"importing {module} failed: {error}") from error
+                raise UserError(key, target, f"importing {module} failed: {error}") from error
             continue
         except Exception as error:
-            raise Mistake(key, target, f"importing {module} failed: {error!r}") from error
+            raise UserError(key, target, f"importing {module} failed: {error!r}") from error
         try:
             for attribute in (*parents[length:], name):
                 found = getattr(found, attribute)
@@ -89,9 +89,9 @@ def import_target(key: str, target: str) -> Any:
                 if callable(what) and n[:1] != "_"
             ]
             reason = f"{module} has no {attribute}; {nearest(attribute, known)}"
-            raise Mistake(key, target, reason) from None
+            raise UserError(key, target, reason) from None
         return found
-    raise Mistake(key, target, f"there is no package {parents[0] if parents else name}")
+    raise UserError(key, target, f"there is no package {parents[0] if parents else name}")
 
 
 def mappings(node: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -126,7 +126,7 @@ def construct(key: str, node: Any, make: Callable[[str, Any, dict[str, Any]], An
         make: makes the object from its key, what its target names, and its settings.
 
     Raises:
-        Mistake: a target is not allowed, wherever it stands.
+        UserError: a target is not allowed, wherever it stands.
     """
     if isinstance(node, list):
         return [construct(f"{key}[{i}]", value, make) for i, value in enumerate(node)]
@@ -134,7 +134,7 @@ def construct(key: str, node: Any, make: Callable[[str, Any, dict[str, Any]], An
         return node
     for name in _RESERVED:
         if name in node:
-            raise Mistake(f"{key}.{name}", node[name], "must not be in a config of gradexp")
+            raise UserError(f"{key}.{name}", node[name], "must not be in a config of gradexp")
     settings = {
         name: construct(f"{key}.{name}", value, make)
         for name, value in node.items()
@@ -149,10 +149,10 @@ def check_search_path(entry: str) -> None:
     """Checks a config search path: a package there would be imported.
 
     Raises:
-        Mistake: it is a package that is not trusted.
+        UserError: it is a package that is not trusted.
     """
     scheme, _, place = entry.partition("://")
     allowed = ("gradexp", "hydra", *trusted_packages())
     if scheme == "pkg" and not is_inside(place, allowed):
         reason = "packages there would be imported; for one of your own set GRADEXP_TRUST=package"
-        raise Mistake("hydra.searchpath", entry, reason)
+        raise UserError("hydra.searchpath", entry, reason)

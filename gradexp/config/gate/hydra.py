@@ -12,7 +12,7 @@ from gradexp.config.gate.logs import (
     is_plain_name,
     is_plain_path,
 )
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.processes.environment import trusted_packages
 
 _TEXTS = r"hydra[.:](run\.dir|sweep\.dir|runtime\.output_dir|runtime\.cwd|job\.(name|num|id))"
@@ -39,29 +39,29 @@ def check_hydra(node: dict[str, Any]) -> None:
             what is checked here is what is used later.
 
     Raises:
-        Mistake: something there is not allowed.
+        UserError: something there is not allowed.
     """
     for name in ("run", "sweep", "runtime", "overrides"):
         if not isinstance(node.get(name), dict):
-            raise Mistake(f"hydra.{name}", node.get(name), "must be a mapping")
+            raise UserError(f"hydra.{name}", node.get(name), "must be a mapping")
     if node["runtime"].get("output_dir") not in (None, "???"):
-        raise Mistake("hydra.runtime.output_dir", "", "is Hydra's own; set hydra.run.dir")
+        raise UserError("hydra.runtime.output_dir", "", "is Hydra's own; set hydra.run.dir")
     for name, part in (("run.dir", node["run"]), ("sweep.dir", node["sweep"])):
         if re.search(r"[\x00-\x1f\x7f]", str(part.get("dir"))):
-            raise Mistake(f"hydra.{name}", "", "must be one line")
+            raise UserError(f"hydra.{name}", "", "must be one line")
     for key, mapping in mappings(node, "hydra"):
         if "_target_" in mapping:
             _check_plugin(f"{key}._target_", mapping["_target_"])
     for group in ("launcher", "sweeper"):
         if isinstance(node.get(group), str):
-            raise Mistake(f"hydra.{group}", node[group], "must be written out")
+            raise UserError(f"hydra.{group}", node[group], "must be written out")
         _check_interpolations(f"hydra.{group}", node.get(group))
         if not isinstance(node.get(group), dict):
-            raise Mistake(f"hydra.{group}", node.get(group), "must be the config of one")
+            raise UserError(f"hydra.{group}", node.get(group), "must be the config of one")
     callbacks = node.get("callbacks") or {}
     for name, callback in callbacks.items() if isinstance(callbacks, dict) else [("", callbacks)]:
         if not isinstance(callback, dict):
-            raise Mistake(f"hydra.callbacks.{name}", callback, "must be written out")
+            raise UserError(f"hydra.callbacks.{name}", callback, "must be written out")
         _check_interpolations(f"hydra.callbacks.{name}", callback)
     for group, places in LOG_FOLDERS.items():
         check_logging(f"hydra.{group}", node.get(group), places)
@@ -75,11 +75,11 @@ def _check_interpolations(key: str, node: Any) -> None:
     """Lets interpolations through that can only give a plain value of Hydra's own.
 
     Raises:
-        Mistake: there is another one.
+        UserError: there is another one.
     """
     for place, value in leaves(node, key):
         if "${" in _PLAIN_INTERPOLATION.sub("", str(value)):
-            raise Mistake(place, value, "must be written out")
+            raise UserError(place, value, "must be written out")
 
 
 _LONGEST = 200
@@ -90,18 +90,18 @@ def _check_job(job: Any) -> None:
     """Checks what a config says of jobs: their environment and their name.
 
     Raises:
-        Mistake: a job would change the environment, or its name is no name of a file.
+        UserError: a job would change the environment, or its name is no name of a file.
     """
     if not isinstance(job, dict):
-        raise Mistake("hydra.job", job, "must be a mapping")
+        raise UserError("hydra.job", job, "must be a mapping")
     for key in ("env_copy", "env_set"):
         if job.get(key):
             reason = "a config must not set the environment; set it where gradexp is started"
-            raise Mistake(f"hydra.job.{key}", "", reason)
+            raise UserError(f"hydra.job.{key}", "", reason)
     name = job.get("name", "gradexp")
     if not is_plain_name(name) or len(name.encode()) > _LONGEST:
         reason = f"must be a plain name, as a file's, of at most {_LONGEST} bytes"
-        raise Mistake("hydra.job.name", name, reason)
+        raise UserError("hydra.job.name", name, reason)
 
 
 def _check_output_subdir(name: Any) -> None:
@@ -109,22 +109,22 @@ def _check_output_subdir(name: Any) -> None:
     config could become another program's.
 
     Raises:
-        Mistake: it is another place than that where gradexp looks for them.
+        UserError: it is another place than that where gradexp looks for them.
     """
     if name not in (None, ".hydra"):
-        raise Mistake("hydra.output_subdir", name, "must be .hydra, or null")
+        raise UserError("hydra.output_subdir", name, "must be .hydra, or null")
 
 
 def _check_verbose(verbose: Any) -> None:
     """Checks which loggers are to say more.
 
     Raises:
-        Mistake: it names no loggers.
+        UserError: it names no loggers.
     """
     names = verbose if isinstance(verbose, list) else [verbose]
     fits = isinstance(verbose, bool | None) or all(isinstance(name, str) for name in names)
     if not fits or "${" in str(verbose):
-        raise Mistake("hydra.verbose", verbose, "must be true, false, a logger or a list of them")
+        raise UserError("hydra.verbose", verbose, "must be true, false, a logger or a list of them")
 
 
 _SHELL_WORD = re.compile(r"[\w.,:=+@%/ -]*")
@@ -134,30 +134,30 @@ def _check_launcher(launcher: Any) -> None:
     """Checks what launchers make lines of a shell's script of, and folders that they write to.
 
     Raises:
-        Mistake: something there is not allowed.
+        UserError: something there is not allowed.
     """
     if not isinstance(launcher, dict):
-        raise Mistake("hydra.launcher", launcher, "must be the config of a launcher")
+        raise UserError("hydra.launcher", launcher, "must be the config of a launcher")
     target = str(launcher.get("_target_", ""))
     if "submitit" in target and "submitit" not in trusted_packages():
         for name in ("setup", "additional_parameters", "srun_args", "python"):
             if launcher.get(name):
                 reason = "becomes lines of a shell's script; to allow it set GRADEXP_TRUST=submitit"
-                raise Mistake(f"hydra.launcher.{name}", "", reason)
+                raise UserError(f"hydra.launcher.{name}", "", reason)
         for place, value in leaves(launcher, "hydra.launcher"):
             rest = str(value).replace("${hydra.job.name}", "").replace("${hydra.sweep.dir}", "")
             if not place.endswith("_target_") and not _SHELL_WORD.fullmatch(rest):
-                raise Mistake(place, value, "must be plain words; or set GRADEXP_TRUST=submitit")
+                raise UserError(place, value, "must be plain words; or set GRADEXP_TRUST=submitit")
     folder = launcher.get("submitit_folder")
     if folder is not None:
         head, _, name = str(folder).partition("}/")
         if head != "${hydra.sweep.dir" or not is_plain_path(name.replace("%j", "j")):
-            raise Mistake(
+            raise UserError(
                 "hydra.launcher.submitit_folder", folder, "must be ${hydra.sweep.dir}/NAME"
             )
     for name in ("temp_folder", "mmap_mode"):  # joblib's, which loads pickles from there
         if "joblib" in target and launcher.get(name) not in (None, "r"):
-            raise Mistake(f"hydra.launcher.{name}", launcher[name], "must be null")
+            raise UserError(f"hydra.launcher.{name}", launcher[name], "must be null")
 
 
 def _check_plugin(key: str, target: Any) -> None:
@@ -168,7 +168,7 @@ def _check_plugin(key: str, target: Any) -> None:
     packages = (*_PLUGINS, *trusted_packages())
     known = "Hydra's own, gradexp's, joblib's or submitit's"
     reason = f"must be a launcher, sweeper or callback, {known}; or set GRADEXP_TRUST=package"
-    refusal = Mistake(key, target, reason)
+    refusal = UserError(key, target, reason)
     if not isinstance(target, str) or "${" in target or not is_inside(target, packages):
         raise refusal
     found = import_target(key, target)
@@ -176,4 +176,4 @@ def _check_plugin(key: str, target: Any) -> None:
     if not plugin or not is_defined_in(found, packages):
         raise refusal
     if found.__name__ == "PickleJobInfoCallback":
-        raise Mistake(key, target, "writes pickles, which are not used here")
+        raise UserError(key, target, "writes pickles, which are not used here")

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from gradexp.config.gate.components import leaves, mappings
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 
 _LOGGING = (
     "logging.StreamHandler",
@@ -43,32 +43,32 @@ def check_logging(key: str, node: Any, folders: tuple[str, ...]) -> None:
         folders: as they are written, those in which log files may lie.
 
     Raises:
-        Mistake: something of it is not allowed.
+        UserError: something of it is not allowed.
     """
     if not isinstance(node, dict | None):
-        raise Mistake(key, node, "must be a mapping")
+        raise UserError(key, node, "must be a mapping")
     for place, mapping in mappings(node, key):
         if "." in mapping:
-            raise Mistake(place, "", "must not set attributes (the key '.')")
+            raise UserError(place, "", "must not set attributes (the key '.')")
         if "()" in mapping and mapping["()"] not in _FACTORIES:
             reason = f"must be one of {', '.join(_FACTORIES)}"
-            raise Mistake(f"{place}.()", mapping["()"], reason)
+            raise UserError(f"{place}.()", mapping["()"], reason)
         if "class" in mapping and mapping["class"] not in _LOGGING:
-            raise Mistake(
+            raise UserError(
                 f"{place}.class", mapping["class"], f"must be one of {', '.join(_LOGGING)}"
             )
         if "stream" in mapping and mapping["stream"] not in _STREAMS:
             reason = f"must be {' or '.join(_STREAMS)}"
-            raise Mistake(f"{place}.stream", mapping["stream"], reason)
+            raise UserError(f"{place}.stream", mapping["stream"], reason)
         if "filename" in mapping:
             _check_log_file(f"{place}.filename", mapping["filename"], folders)
     for place, value in leaves(node, key):
         if not isinstance(value, str) or place.endswith(".filename"):
             continue
         if "${" in value:
-            raise Mistake(place, value, "must be written out")
+            raise UserError(place, value, "must be written out")
         if re.match(r"[a-z]+://", value) and value not in _LOGGING:
-            raise Mistake(place, value, f"must be one of {', '.join(_LOGGING)}")
+            raise UserError(place, value, f"must be one of {', '.join(_LOGGING)}")
     if node is not None:
         _check_logging_fits(key, node)
 
@@ -82,7 +82,7 @@ def _check_logging_fits(key: str, node: dict[str, Any]) -> None:
     wrong when the run has begun, and in many lines.
 
     Raises:
-        Mistake: a part cannot be made.
+        UserError: a part cannot be made.
     """
     maker: Any = DictConfigurator({"version": 1})
     place = key
@@ -120,11 +120,11 @@ def _check_logging_fits(key: str, node: dict[str, Any]) -> None:
                 raise ValueError("handlers must be a list")
             for handler in part.get("handlers") or []:
                 _check_names(handler, node, "handlers")
-    except Mistake:
+    except UserError:
         raise
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise Mistake(place, "", f"cannot be used: {reason}") from None
+        raise UserError(place, "", f"cannot be used: {reason}") from None
 
 
 def _parts(node: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:
@@ -155,13 +155,13 @@ def _check_log_file(key: str, value: Any, folders: tuple[str, ...]) -> None:
     first, by that name, so that nothing is written through a link.
 
     Raises:
-        Mistake: it is another file.
+        UserError: it is another file.
     """
     folder, _, name = str(value).partition("}/")
     if f"{folder}}}" not in folders or name != _LOG:
         allowed = " or ".join(f"{one}/{_LOG}" for one in folders)
         reason = f"must be {allowed}" if folders else "must not write a file; job_logging may"
-        raise Mistake(key, value, reason)
+        raise UserError(key, value, reason)
 
 
 def is_plain_path(text: str) -> bool:

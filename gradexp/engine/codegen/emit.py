@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
+from gradexp.engine.codegen.loop_schedule import LoopSchedule
 from gradexp.engine.codegen.moves import Moves
 from gradexp.engine.codegen.operations import CALLS, COMPARISONS, INFIX, LOGIC, literal, power
-from gradexp.engine.codegen.section import Section
 from gradexp.engine.codegen.sizes import name_of
 from gradexp.engine.codegen.values import C_TYPES, Index, Unsupported, Value
 
@@ -42,7 +42,7 @@ class Emitter(Moves):
             elif node.op not in ("placeholder", "output"):
                 raise Unsupported(f"{node.op} {node.target}")
 
-    def _section_of(self, node: Node) -> Section:
+    def _section_of(self, node: Node) -> LoopSchedule:
         """Where a node is computed, for what it is made of."""
         inputs = {source.name for source in node.all_input_nodes}
         if inputs <= self._invariant:

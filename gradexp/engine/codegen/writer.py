@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from gradexp.engine.codegen.loop_schedule import LoopSchedule
 from gradexp.engine.codegen.operations import literal
-from gradexp.engine.codegen.section import Section
 from gradexp.engine.codegen.sizes import Sizes
+from gradexp.engine.codegen.uint32 import Uint32
 from gradexp.engine.codegen.values import C_TYPES, Index, Value, flat, unravelled
-from gradexp.engine.codegen.words import Words
 
 _PARTS = ("aten.slice.Tensor", "aten.select.int")
 
@@ -31,11 +31,11 @@ class Writer:
         self._module = module
         self._lanes = lanes
         self._sizes = Sizes(module.graph)
-        self._words = Words(module.graph, lanes, self._sizes)
+        self._words = Uint32(module.graph, lanes, self._sizes)
         self._invariant = set(invariant)
         self._slow: set[str] = set()
         """what depends on the half of the step's number, and on nothing else of the step"""
-        self.before, self.slow, self.step = Section(), Section(), Section()
+        self.before, self.slow, self.step = LoopSchedule(), LoopSchedule(), LoopSchedule()
         self.clock: Node | None = None
         """the placeholder of the step's number, where every second step is one of its own"""
         self.values: dict[str, Value] = {}

@@ -14,7 +14,7 @@ from gradexp.engine.recording.looks import Looks
 from gradexp.engine.recording.memory import room
 from gradexp.engine.recording.rows import RecordedRows, root
 from gradexp.engine.runs import NEVER, Notes, is_at_rest, is_within
-from gradexp.engine.trace import End, Ran, Trace
+from gradexp.engine.trace import End, EngineKind, Trace
 from gradexp.numbers import extremes, like, map_numbers, norm, numbers, of_runs
 from gradexp.surfaces.scale import diameter
 
@@ -101,7 +101,7 @@ class Recording:
         """Notes the last step that was recorded of a chunk."""
         self._reached.append((columns, step))
 
-    def trace(self, engine: Ran) -> Trace:
+    def trace(self, engine: EngineKind) -> Trace:
         """The trace of the whole problem."""
         problem, rows = self._problem, self.rows
         dim, tolerances = len(problem.start), len(problem.record.tolerances)

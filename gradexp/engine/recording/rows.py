@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.engine.problem import Problem
 from gradexp.engine.recording.memory import capacity, room
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 
 
 def root(square: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class RecordedRows:
     """Room for every recorded step, and one more for the last.
 
     Raises:
-        Mistake: there is not so much room.
+        UserError: there is not so much room.
     """
 
     def __init__(self, problem: Problem, batch: int) -> None:
@@ -52,7 +52,7 @@ class RecordedRows:
                 f"{size / 1e9:.0f} GB, and there are {there / 1e9:.0f}: record fewer points, "
                 "or loss, or metrics"
             )
-            raise Mistake("record", problem.record.what, reason)
+            raise UserError("record", problem.record.what, reason)
 
         device = problem.start.device
         self.loss = room((count, batch), dtype, device)

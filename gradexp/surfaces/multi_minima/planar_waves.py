@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers import (
-    Point,
+    Points,
     norm,
     safe_sqrt,
     total,
@@ -39,7 +39,7 @@ class Branin(MultiMinima):
         StationaryPoint((2 * math.pi, 1.1), "saddle"),
     )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         valley = y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6
         return valley**2 + 10 * (1 - 1 / (8 * math.pi)) * x.cos() + 10
@@ -60,7 +60,7 @@ class Bohachevsky(MultiMinima):
     minimum = 0.0
     minimizers = ((0.0, 0.0),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         ripple = 0.3 * (1 - (3 * math.pi * x).cos()) + 0.4 * (1 - (4 * math.pi * y).cos())
         return x**2 + 2 * y**2 + ripple
@@ -80,7 +80,7 @@ class DropWave(MultiMinima):
     minimum = -1.0
     minimizers = ((0.0, 0.0),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         square = x**2 + y**2
         # At its centre the wave is smooth, but √ has no derivative: there cos 12r = 1 - 72r².
@@ -106,7 +106,7 @@ class Eggholder(MultiMinima):
     minimum = -959.640662720850802833
     minimizers = ((512.0, 404.231805113757810928),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         first = -(y + 47) * safe_sqrt((x / 2 + y + 47).abs()).sin()
         return first - x * safe_sqrt((x - (y + 47)).abs()).sin()
@@ -133,7 +133,7 @@ class HolderTable(MultiMinima):
     minimum = -19.20850256788673183175
     minimizers = _four_corners(8.055023475736563, 9.664590019241273)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         growth = (1 - norm((x, y)) / math.pi).abs().exp()
         return -(x.sin() * y.cos() * growth).abs()
@@ -155,7 +155,7 @@ class CrossInTray(MultiMinima):
     minimum = -2.062611870822736877795
     minimizers = _four_corners(1.3494066171539107918, 1.3494066171539107918)  # atan(π √2)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         growth = (100 - norm((x, y)) / math.pi).abs()
         # e^growth taken out of the brackets: in single precision it would overflow
@@ -185,7 +185,7 @@ class Shubert(MultiMinima):
         *itertools.product(_SHUBERT_HIGH, _SHUBERT_LOW),
     )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         def factor(t: Tensor) -> Tensor:
             return total([i * ((i + 1) * t + i).cos() for i in range(1, 6)])
 

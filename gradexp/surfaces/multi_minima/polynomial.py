@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradexp.numbers import Dimension, Point, Positive, Whole, each, total
+from gradexp.numbers import Dimension, Points, Positive, Whole, each, total
 from gradexp.surfaces.derivatives import hessian, value_and_gradient
 from gradexp.surfaces.surface import AnyDimension, MultiMinima, StationaryPoint
 
@@ -48,7 +48,7 @@ class Rosenbrock(AnyDimension, MultiMinima):
             return ()
         return (StationaryPoint(_second_minimum(self.dim), "minimum"),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         def term(x: Tensor, y: Tensor) -> Tensor:
             return self.b * (y - x**2) ** 2 + (1 - x) ** 2
 
@@ -109,7 +109,7 @@ class Himmelblau(MultiMinima):
         StationaryPoint((-0.2708445906673476, -0.9230385564799816), "maximum"),
     )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
 
@@ -143,7 +143,7 @@ class StyblinskiTang(AnyDimension, MultiMinima):
             *([saddle] if self.dim > 1 else []),
         )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         return 0.5 * total(each(lambda x: x**4 - 16 * x**2 + 5 * x, point))
 
 
@@ -167,7 +167,7 @@ class Beale(MultiMinima):
         StationaryPoint((0.10053793732415828, -2.644513585023126), "saddle"),
     )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         first = 1.5 - x * (1 - y)
         second = 2.25 - x * (1 - y**2)
@@ -202,7 +202,7 @@ class GoldsteinPrice(MultiMinima):
         StationaryPoint((0.8, 0.2), "maximum"),
     )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         p = 19 - 14 * x + 3 * x**2 - 14 * y + 6 * x * y + 3 * y**2
         q = 18 - 32 * x + 12 * x**2 + 48 * y - 36 * x * y + 27 * y**2
@@ -242,7 +242,7 @@ class SixHumpCamel(MultiMinima):
         *(StationaryPoint(p, "maximum") for p in _mirrored(1.2302298765166524, 0.162334584458995)),
     )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return (4 - 2.1 * x**2 + x**4 / 3) * x**2 + x * y + (4 * y**2 - 4) * y**2
 
@@ -269,7 +269,7 @@ class ThreeHumpCamel(MultiMinima):
         *(StationaryPoint(p, "saddle") for p in _mirrored(1.0705422918236598, -0.5352711459118299)),
     )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return 2 * x**2 - 1.05 * x**4 + x**6 / 6 + x * y + y**2
 
@@ -292,7 +292,7 @@ class FreudensteinRoth(MultiMinima):
     minimizers = ((5.0, 4.0),)
     stationary_points = (StationaryPoint((11.412778986902094, -0.8968052532744765), "minimum"),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         first = x - 13 + ((5 - y) * y - 2) * y
         second = x - 29 + ((y + 1) * y - 14) * y

@@ -12,7 +12,7 @@ from torch import Tensor
 from gradexp.numbers import (
     Dimension,
     NonNegative,
-    Point,
+    Points,
     Whole,
     each,
     indices,
@@ -43,7 +43,7 @@ class Rastrigin(AnyDimension, MultiMinima):
     dim: Dimension = 2
     amplitude: NonNegative = 10.0
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         def term(x: Tensor) -> Tensor:
             return x**2 + self.amplitude * (1 - (2 * math.pi * x).cos())
 
@@ -66,7 +66,7 @@ class Ackley(AnyDimension, MultiMinima):
     minimizer_each = 0.0
     dim: Dimension = 2
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         distance = norm(point) / math.sqrt(self.dim)
         waves = total(each(lambda x: (2 * math.pi * x).cos(), point)) / self.dim
         return -20 * torch.expm1(-0.2 * distance) - (waves.exp() - math.e)
@@ -86,7 +86,7 @@ class Griewank(AnyDimension, MultiMinima):
     minimizer_each = 0.0
     dim: Dimension = 2
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         bowl = total(each(torch.square, point)) / 4000
         ripple = product(each(lambda x, i: (x / i.sqrt()).cos(), point, indices(point)))
         return 1 + bowl - ripple
@@ -108,7 +108,7 @@ class Levy(AnyDimension, MultiMinima):
     minimizer_each = 1.0
     dim: Annotated[int, Whole(2, 10**6)] = 2
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         w = each(lambda x: 1 + (x - 1) / 4, point)
         first: Tensor = (math.pi * w[0]).sin() ** 2
         last: Tensor = (w[-1] - 1) ** 2 * (1 + (2 * math.pi * w[-1]).sin() ** 2)
@@ -132,7 +132,7 @@ class Schwefel(AnyDimension, MultiMinima):
     minimizer_each = 420.968746359982
     dim: Dimension = 2
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         def term(x: Tensor) -> Tensor:
             return 418.98288727243371 - x * safe_sqrt(x.abs()).sin()
 
@@ -184,7 +184,7 @@ class Michalewicz(AnyDimension, MultiMinima):
         known = self.steepness == 10 and self.dim <= len(_MICHALEWICZ)
         return _MICHALEWICZ[: self.dim] if known else ()
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         def term(x: Tensor, i: Tensor) -> Tensor:
             return -x.sin() * (i * x**2 / math.pi).sin() ** (2 * self.steepness)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradexp.numbers import Number, Point, Positive
+from gradexp.numbers import Number, Points, Positive
 from gradexp.surfaces.surface import Coordinates, MultiMinima, StationaryPoint
 
 
@@ -26,7 +26,7 @@ class Easom(MultiMinima):
     minimum = -1.0
     minimizers = ((math.pi, math.pi),)
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         return -x.cos() * y.cos() * (-((x - math.pi) ** 2) - (y - math.pi) ** 2).exp()
 
@@ -54,7 +54,7 @@ class MullerBrown(MultiMinima):
         StationaryPoint((-0.8220015587327322, 0.6243128028148714), "saddle"),
     )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
 
         def term(height: float, a: float, b: float, c: float, x0: float, y0: float) -> Tensor:
@@ -124,7 +124,7 @@ class TwoBowls(MultiMinima):
             StationaryPoint((_plain(between), 0.0), "saddle"),
         )
 
-    def value(self, point: Point) -> Tensor:
+    def value(self, point: Points) -> Tensor:
         x, y = point
         left = ((x + 2) ** 2 + y**2) / (2 * self.left_width**2)
         right = ((x - 2) ** 2 + y**2) / (2 * self.right_width**2)

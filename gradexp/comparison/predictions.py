@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gradexp.analysis.quartiles import median, quartiles
-from gradexp.comparison.arrivals import arrivals, quantiles
+from gradexp.comparison.hitting_times import arrivals, quantiles
 from gradexp.comparison.sample import LR, Sample
 from gradexp.comparison.table import Table, number, spread, steps, texts
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from matplotlib.figure import Figure
 
 from gradexp.comparison import Sample
-from gradexp.comparison.figures.choosing import contenders, on_one_surface
-from gradexp.comparison.figures.of_runs import curves, relief, starts, trajectories
-from gradexp.comparison.figures.of_tables import heat_map, learning_rates, profile
+from gradexp.comparison.figures.run_figures import curves, relief, starts, trajectories
+from gradexp.comparison.figures.selection import contenders, on_one_surface
+from gradexp.comparison.figures.table_figures import heat_map, learning_rates, profile
 
 
 def figures(sample: Sample) -> Iterator[tuple[str, Figure]]:

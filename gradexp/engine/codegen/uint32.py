@@ -18,7 +18,7 @@ _SHIFTS = ("__rshift__", "bitwise_right_shift")
 _BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor", "__and__", "__or__", "__xor__")
 
 
-class Words:
+class Uint32:
     """What is known of the words in a graph.
 
     Args:

@@ -12,13 +12,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from gradexp.errors import Mistake, machine_failure, one_line
+from gradexp.errors import UserError, machine_failure, one_line
 from gradexp.files.yaml import read_plain
 from gradexp.results import is_sound
 from gradexp.results.output_folder import check_empty, check_job_folders, clear
 from gradexp.sweeps.composition import Composer, Job
 from gradexp.sweeps.launching import failed_of_machine
-from gradexp.sweeps.ledger import Entry, Ledger
+from gradexp.sweeps.status import Entry, SweepStatus
 
 
 def _has_configs(job: Job, folder: Path) -> bool:
@@ -34,29 +34,29 @@ def _has_configs(job: Job, folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     whole = all(isinstance(one, dict) and one for one in (config, about))
-    return whole and told == OmegaConf.to_container(job.on_slate().hydra.overrides.task)
+    return whole and told == OmegaConf.to_container(job.reused_config().hydra.overrides.task)
 
 
-class Observed(Launcher):
+class ResumingLauncher(Launcher):
     """Any launcher, told to run what is not whole yet.
 
     Args:
         launcher: set up already.
         composer: of the sweep.
-        ledger: is told of the jobs.
+        status: of the sweep; the jobs are noted in it.
         check: is given the config of a job; raises where it makes no run. None where a grid is cut
             into batches, of which the first may fail whole.
         recall: gives what the task gave for a job whose folder is whole.
         resumed: whether the sweep was begun before: its jobs' folders may hold what an interruption
             left, and what a person has put beside it.
-        announce: is told how many jobs there are, before they run.
+        announce: called with the number of jobs before they run.
     """
 
     def __init__(
         self,
         launcher: Launcher,
         composer: Composer,
-        ledger: Ledger,
+        status: SweepStatus,
         check: Callable[[DictConfig], None] | None,
         recall: Callable[[Path], Any],
         announce: Callable[[int], None],
@@ -64,7 +64,7 @@ class Observed(Launcher):
     ) -> None:
         self._launcher = launcher
         self._composer = composer
-        self._ledger = ledger
+        self._status = status
         self._check = check
         self._recall = recall
         self._announce = announce
@@ -81,7 +81,7 @@ class Observed(Launcher):
         """Runs those jobs whose folders are not whole.
 
         Raises:
-            Mistake: two jobs would write to one folder, a job's is not below the sweep's or not
+            UserError: two jobs would write to one folder, a job's is not below the sweep's or not
                 empty, or none of the first jobs makes a run.
             OSError: the disk is full, say: no other job could be run either.
         """
@@ -91,14 +91,14 @@ class Observed(Launcher):
         ]
         entries = [self._entry(job) for job in jobs]
         self._refuse_shared(entries)
-        before = [entry.folder for entry in self._ledger.entries.values()]
-        check_job_folders(self._ledger.folder, [entry.folder for entry in entries], before)
+        before = [entry.folder for entry in self._status.entries.values()]
+        check_job_folders(self._status.folder, [entry.folder for entry in entries], before)
         if not self._resumed:
             for entry in entries:
                 check_empty("hydra.sweep.subdir", entry.folder)
         self._refuse_hopeless(jobs)
-        self._ledger.expect(entries)
-        self._announce(self._ledger.jobs)
+        self._status.expect(entries)
+        self._announce(self._status.jobs)
         returns = [self._recalled(job, entry) for job, entry in zip(jobs, entries, strict=True)]
         missing = [
             index for index, job in enumerate(returns) if job.status is not JobStatus.COMPLETED
@@ -113,23 +113,23 @@ class Observed(Launcher):
             for job in some:
                 if failed_of_machine(job):
                     raise job._return_value
-            if len(some) < len(indices):  # it was told to stop
+            if len(some) < len(indices):  # it stops at a failure
                 return returns[: first + len(some)]
         return returns
 
     def _launched(self, overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         """
         Raises:
-            Mistake: another's launcher cannot run any of the jobs.
+            UserError: another's launcher cannot run any of the jobs.
         """
         try:
             return self._launcher.launch(overrides, first)
         except Exception as error:
             theirs = not type(self._launcher).__module__.startswith("hydra_plugins.gradexp_")
-            if isinstance(error, Mistake) or machine_failure(error) is not None or not theirs:
+            if isinstance(error, UserError) or machine_failure(error) is not None or not theirs:
                 raise
             name = type(self._launcher).__name__
-            raise Mistake("hydra.launcher", name, f"cannot run it: {one_line(error)}") from error
+            raise UserError("hydra.launcher", name, f"cannot run it: {one_line(error)}") from error
 
     def _recalled(self, job: Job, entry: Entry) -> JobReturn:
         """What a job came to before, if it was run."""
@@ -144,29 +144,29 @@ class Observed(Launcher):
     def _refuse_shared(self, entries: Sequence[Entry]) -> None:
         """
         Raises:
-            Mistake: two jobs would write to one folder.
+            UserError: two jobs would write to one folder.
         """
-        taken = {entry.folder: entry.number for entry in self._ledger.entries.values()}
+        taken = {entry.folder: entry.number for entry in self._status.entries.values()}
         for entry in entries:
             other = taken.setdefault(entry.folder, entry.number)
             if other != entry.number:
                 reason = (
                     f"must differ from job to job; it is the same for {other} and {entry.number}"
                 )
-                raise Mistake("hydra.sweep.subdir", entry.folder.name, reason)
+                raise UserError("hydra.sweep.subdir", entry.folder.name, reason)
 
     def _refuse_hopeless(self, jobs: Sequence[Job]) -> None:
         """
         Raises:
-            Mistake: none of the jobs makes a run; it is the first one's.
+            UserError: none of the jobs makes a run; it is the first one's.
         """
-        first: Mistake | None = None
-        if self._check is None or self._ledger.entries:
+        first: UserError | None = None
+        if self._check is None or self._status.entries:
             return
         for job in jobs:
             try:
-                return self._check(job.on_task_slate())
-            except Mistake as mistake:
+                return self._check(job.reused_task_config())
+            except UserError as mistake:
                 first = first or mistake
         if first is not None:
             raise first

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gradexp.comparison import Sample
-from gradexp.comparison.figures.choosing import (
+from gradexp.comparison.figures.selection import (
     alike,
     contenders,
     names_of,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gradexp.errors import Mistake
+from gradexp.errors import UserError
 from gradexp.results import outcome_row, write_table
 
 
@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     folder: Path
 
 
-class Ledger:
+class SweepStatus:
     """The jobs of a sweep, in the order of their numbers.
 
     Whatever launcher runs them, wherever: what they came to is read from their folders.
@@ -77,7 +77,7 @@ def _row(entry: Entry, sweep: Path) -> dict[str, Any] | None:
     """What a job came to, or None as long as it has not ended."""
     try:
         ended = outcome_row(entry.folder)
-    except Mistake:  # its record is damaged: it is made again
+    except UserError:  # its record is damaged: it is made again
         return None
     if ended is None:
         return None

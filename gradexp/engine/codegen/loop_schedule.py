@@ -17,7 +17,7 @@ class Statement(NamedTuple):
     name: str
 
 
-class Section:
+class LoopSchedule:
     """The statements before the first step, or those of every step.
 
     A loop over places computes all arrays of a phase that have so many. A statement goes into the

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from gradexp.analysis.quartiles import median
 from gradexp.comparison import Sample
-from gradexp.comparison.arrivals import quantiles
-from gradexp.comparison.figures.choosing import CONTENDERS, is_numeric, names_of, surface_of
+from gradexp.comparison.figures.selection import CONTENDERS, is_numeric, names_of, surface_of
+from gradexp.comparison.hitting_times import quantiles
 from gradexp.comparison.profiles import best_first, ratios, solvers, times
 from gradexp.comparison.sample import LR, MOMENTUM, Part, counted, having
 from gradexp.plots.heat_map import draw_heat_map

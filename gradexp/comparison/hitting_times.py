@@ -21,7 +21,7 @@ class Columns(Protocol):
     def __getitem__(self, column: str, /) -> Any: ...
 
 
-class Arrivals(NamedTuple):
+class HittingTimes(NamedTuple):
     """When each of some runs arrived."""
 
     at: np.ndarray
@@ -36,12 +36,12 @@ class Arrivals(NamedTuple):
         """How many arrived."""
         return int(np.isfinite(self.at).sum())
 
-    def take(self, rows: np.ndarray) -> Arrivals:
+    def take(self, rows: np.ndarray) -> HittingTimes:
         """Those of some runs."""
-        return Arrivals(self.at[rows], self.known[rows], self.spent[rows])
+        return HittingTimes(self.at[rows], self.known[rows], self.spent[rows])
 
 
-def arrivals(runs: Columns, column: str, loosest: str | None = None) -> Arrivals:
+def arrivals(runs: Columns, column: str, loosest: str | None = None) -> HittingTimes:
     """Those of runs.
 
     Args:
@@ -59,10 +59,10 @@ def arrivals(runs: Columns, column: str, loosest: str | None = None) -> Arrivals
     if loosest is not None:
         cut_off |= (outcome == "converged") & ~np.isnan(np.asarray(runs[loosest], float))
     known = np.where(arrived, at, np.where(cut_off, made, np.inf))
-    return Arrivals(at, known, np.where(arrived, at, made))
+    return HittingTimes(at, known, np.where(arrived, at, made))
 
 
-def quantiles(some: Arrivals, shares: tuple[float, ...] = (0.25, 0.5, 0.75)) -> list[float]:
+def quantiles(some: HittingTimes, shares: tuple[float, ...] = (0.25, 0.5, 0.75)) -> list[float]:
     """The steps by which shares of the runs have arrived, by the Kaplan-Meier estimate; where
     exactly a share has arrived, halfway to the next one that does, as the median of a sample is.
 
@@ -99,13 +99,13 @@ def _at_share(times: np.ndarray, reached: np.ndarray, share: float) -> float:
     return ends[0] if at == later else (ends[0] + ends[1]) / 2
 
 
-def least_quantile(some: Arrivals, share: float) -> float:
+def least_quantile(some: HittingTimes, share: float) -> float:
     """The least that the sample's quantile can be, by what is known of its runs."""
     known = np.sort(some.known)
     return _at_share(known, np.arange(1, len(known) + 1) / len(known), share)
 
 
-def expected_running_time(some: Arrivals) -> float:
+def expected_running_time(some: HittingTimes) -> float:
     """The steps until one run arrives where runs are started again after they end.
 
     All steps that were made, divided by the runs that arrived: the expected running time of Hansen
