@@ -232,8 +232,7 @@ def test_no_figure_is_cut_or_folded(
     ids=lambda setting: setting[0],
 )
 def test_runs_without_theory_rates_or_known_minima(gradexp: Gradexp, setting: list[str]) -> None:
-    rates = "+optimizer.lr=0.01,0.1" if "optimizer=torch" in setting else "optimizer.lr=0.01,0.1"
-    swept(gradexp, "s", rates, "seed=1,2", "init=uniform", *setting)
+    swept(gradexp, "s", "optimizer.lr=0.01,0.1", "seed=1,2", "init=uniform", *setting)
     status, out, err = gradexp("compare", "s", "--save", "t")
     assert (status, err) == (0, "")
     assert "How fast" in out

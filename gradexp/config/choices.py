@@ -20,6 +20,9 @@ def _shipped(name: str) -> Path:
 CONF = _shipped("conf")
 EXPERIMENTS = _shipped("experiments")
 
+OPEN = ("own", "torch")
+"""Choices that take any key: those of the class that they name."""
+
 
 @dataclass(frozen=True)
 class Choice:

@@ -12,11 +12,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from gradexp.config.choices import CONF, EXPERIMENTS, choices, groups, keys
+from gradexp.config.choices import CONF, EXPERIMENTS, OPEN, choices, groups, keys
 from gradexp.errors import UserError, nearest
-
-_OPEN = ("own", "torch")
-"""Choices that take any key."""
 
 
 @contextmanager
@@ -42,7 +39,10 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> UserError:
         chosen = _value_of(group, overrides)
         advice = nearest(_last(key), known) if known else f"+{key}=… adds one"
         elsewhere = _choices_with(key)
-        if elsewhere and chosen not in _OPEN:
+        within = [f"{one}.{key}" for one in groups() if _choices_with(f"{one}.{key}")]
+        if within:
+            advice = f"did you mean {' or '.join(within)}?"
+        elif elsewhere and chosen not in OPEN:
             advice = f"{', '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it"
         where = f" in {group}={chosen}" if chosen and group != key else ""
         return UserError(key, _value_of(key, overrides), f"no such key{where}; {advice}")

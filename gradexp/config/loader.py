@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import ConfigRepository
@@ -18,7 +18,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from gradexp.config.choices import CONF, EXPERIMENTS
+from gradexp.config.choices import CONF, EXPERIMENTS, OPEN
 from gradexp.config.errors import explained, uncomposed
 from gradexp.config.gate.components import check_search_path
 from gradexp.config.gate.hydra import check_hydra
@@ -54,6 +54,8 @@ class RememberingRepository(ConfigRepository):
         if key not in _parsed:
             result = super().load_config(config_path)
             assert result is not None
+            if PurePosixPath(config_path).stem in OPEN:
+                OmegaConf.set_struct(result.config, False)  # any key may be set, without a +
             if len(_parsed) >= _REMEMBERED:
                 _parsed.clear()
             _parsed[key] = result

@@ -195,9 +195,7 @@ def _check_kind(name: str, part: Any, kind: type | tuple[type, ...]) -> None:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     known = " or ".join(f"{one.__module__.split('.')[1]}.{one.__name__}" for one in kinds)
     if isinstance(part, type):
-        raise UserError(
-            name, part.__name__, f"is a class: make a {name} of it, {part.__name__}(...)"
-        )
+        raise UserError(name, part.__name__, f"is a class; give an instance, {part.__name__}(...)")
     if not isinstance(part, kinds):
         raise UserError(name, part, f"must be of type {known}")
     if not is_dataclass(part):
