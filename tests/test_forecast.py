@@ -10,7 +10,7 @@ import pytest
 
 from gradexp.cli import terminal
 from gradexp.experiment import Experiment
-from gradexp.jobs import batches as computation
+from gradexp.jobs import batches
 from gradexp.sweeps import forecast as sweeps_forecast
 from gradexp.sweeps.forecast import Batch, Forecast
 from tests.conftest import Gradexp, left_behind
@@ -55,18 +55,18 @@ def test_it_foresees_the_batches(
     dry_run: DryRun, gradexp: Gradexp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Batch] = []
-    traced = computation._traced
+    traced = batches._traced
 
     def watched(runs: list[Experiment], *others: Any) -> Any:
         found = traced(runs, *others)
         made.append(Batch(len(runs), runs[0].steps, found.trace.engine))
         return found
 
-    monkeypatch.setattr(computation, "_MOST", 7)
+    monkeypatch.setattr(batches, "_MOST_RUNS", 7)
     sweep = ("-m", *QUICK, "optimizer.lr=linspace(1e-4,1e-3,9)", "surface=rosenbrock,beale")
     status, told, out = dry_run(*sweep)
     assert told is not None
-    monkeypatch.setattr(computation, "_traced", watched)
+    monkeypatch.setattr(batches, "_traced", watched)
     assert (status, gradexp("run", *sweep)[0]) == (0, 0)
     assert told.jobs == 18
     assert told.batches == made
@@ -105,13 +105,13 @@ def test_large_jobs_are_tried_for_few_steps(
     dry_run: DryRun, gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    traced = computation._traced
+    traced = batches._traced
 
     def watched(runs: list[Experiment], *others: Any) -> Any:
         made.append(max(run.steps for run in runs))
         return traced(runs, *others)
 
-    monkeypatch.setattr(computation, "_traced", watched)
+    monkeypatch.setattr(batches, "_traced", watched)
     monkeypatch.setattr(sweeps_forecast, "_BYTES", 2**20)
     large = ("surface=quadratic", "surface.dim=100", "steps=2000", "optimizer.lr=1e-6")
     _, told, _ = dry_run("-m", *large, "log=none")

@@ -18,7 +18,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from gradexp.jobs import batches as computation
+from gradexp.jobs import batches
 from gradexp.results import is_whole, read_record, read_run
 from tests.conftest import Gradexp, in_tiers, left_behind
 from tests.killing import begin, killed
@@ -81,8 +81,8 @@ def test_jobs_of_one_structure_are_one_batch(
         sizes.append(len(runs))
         return traced(runs, *rest)
 
-    traced = computation._traced
-    monkeypatch.setattr(computation, "_traced", counted)
+    traced = batches._traced
+    monkeypatch.setattr(batches, "_traced", counted)
     axes = ["surface=sphere,himmelblau", "seed=1,2", "optimizer.lr=1e-3,1e-2"]
     axes += ["log.tensorboard=true,false", "sweep.fail_fast=false", "log.trajectory=never"]
     status, _, err = gradexp("run", "-m", *axes, "init=uniform", "steps=9")

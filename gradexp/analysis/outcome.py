@@ -16,10 +16,12 @@ the surface's domain and S how high the loss is there (`gradexp.surfaces.scale`)
    and the losses differ by no more than `LEVEL` · S: a minimum, ``converged``, if only one of a
    valley of them; a saddle, ``saddle``.
 3. The surface's minimum is known, and gradient and curvature are so small that even across the
-   whole domain they would change the loss by less than `FLAT` times what it has still to fall,
+   whole domain, and as far as the run is from its middle, they would change the loss by less than
+   `FLAT` times what it has still to fall,
    ‖∇f‖ D + ½ |λ| D² with the eigenvalue λ of the Hessian that is largest in size: ``plateau``.
-4. Newton's method comes to a stationary point farther away: as 2. Where it comes to none, or the
-   loss does not change around it, the way leads on, ever flatter: ``plateau``.
+4. Newton's method comes to a stationary point within `NEAR` · D: as 2. Where it comes to one that
+   is farther away, or to none, or the loss does not change around it, what is left of the gradient
+   leads nowhere in any number of steps that one makes: ``plateau``.
 
 Of more than `gradexp.surfaces.derivatives.LARGEST` dimensions there is no Hessian: instead of 2
 to 4, a run is ``converged`` whose loss is within `AT_MINIMUM` · S of the surface's minimum, and
@@ -35,7 +37,8 @@ A run that used all its steps is
 - at its ``noise_floor`` where noise goes on moving it about a minimizer, without a trend
   (`gradexp.analysis.fluctuation`);
 - on a ``plateau`` by 3, where its gradient is above the limit but so small that it leads nowhere;
-- otherwise ``budget``: it was still on its way.
+- otherwise ``budget``: it was still on its way, or it stands still where no stationary point is,
+  as where weight decay balances the gradient.
 """
 
 from __future__ import annotations
@@ -56,12 +59,13 @@ from gradexp.engine.second_passes.resting import AT_REST
 from gradexp.errors import coordinates
 from gradexp.numbers import select
 from gradexp.surfaces import StationaryPoint, Surface, hessian, value_and_gradient
-from gradexp.surfaces.derivatives import DEGENERATE, LARGEST
+from gradexp.surfaces.derivatives import CURVED, DEGENERATE, LARGEST
 from gradexp.surfaces.scale import diameter, height
 
 LEVEL = 1e-4
 AT_MINIMUM = 1e-9
 FLAT = 1e-3
+NEAR = 5e-3
 
 Word: TypeAlias = Literal[
     "converged", "noise_floor", "saddle", "plateau", "cycling", "diverged", "budget"
@@ -99,8 +103,8 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
         index: which run of the batch.
     """
     end, steps = End(int(trace.end[index])), int(trace.steps[index])
-    gradient_norm = float(trace.final_gradient_norm[index])
     point = trace.final_point[:, index].double().cpu()
+    gradient_norm = _gradient_norm(surface, point, float(trace.final_gradient_norm[index]))
     stop = select(stop, index)
     value = surface.value(point)
     nearest = _nearest(surface, point)
@@ -131,7 +135,7 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
                     word, because = near
         elif (floor := noise_floor(surface, trace, index)) is not None:
             word, because = "noise_floor", _how_noisy(floor, steps)
-        elif _is_flat(surface, float(value), gradient_norm, eigenvalues):
+        elif _is_flat(surface, point, float(value), gradient_norm, eigenvalues):
             word = "plateau"
             because += ", too small to lead anywhere: gradient and curvature are all but zero"
     elif nearest is not None and _is_at(surface, float(value), *nearest):
@@ -154,6 +158,15 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
     return Outcome(word, because, evidence)
 
 
+def _gradient_norm(surface: Surface, point: Tensor, found: float) -> float:
+    """The gradient norm at a point; computed again where the squares that it was found by are 0 or
+    infinite, and it is not."""
+    if found != 0 and not math.isinf(found):
+        return found
+    _, gradient = value_and_gradient(surface, point)
+    return math.hypot(*gradient.tolist())
+
+
 def _has_come_down(surface: Surface, point: Tensor, dtype: torch.dtype) -> bool:
     """Whether a run that stands still has no way to go that its precision would let it see: its
     gradient is what `gradexp.engine.limits` calls all but zero, or what rounding of the point makes
@@ -173,7 +186,7 @@ def _has_come_down(surface: Surface, point: Tensor, dtype: torch.dtype) -> bool:
     values, vectors = torch.linalg.eigh(matrix)
     curvature = float(values.abs().max())
     small = max(small, ROUNDING * torch.finfo(dtype).eps * curvature * far)
-    down = (vectors.T @ gradient)[values < -DEGENERATE * curvature]
+    down = (vectors.T @ gradient)[values < -CURVED * curvature]
     return float(gradient.norm()) <= small and not bool(down.any())
 
 
@@ -257,13 +270,23 @@ def _how_cycling(cycle: Tensor, steps: int) -> str:
     return f"a cycle of {len(cycle)} points after {steps} steps: {points}{more}"
 
 
+def _distance_from_domain(surface: Surface, point: Tensor) -> float:
+    """How far a point is from the middle of the domain."""
+    middle = [(low + high) / 2 for low, high in surface.domain]
+    return math.dist(middle, point.tolist())
+
+
 def _is_flat(
-    surface: Surface, value: float, gradient_norm: float, eigenvalues: list[float] | None
+    surface: Surface,
+    point: Tensor,
+    value: float,
+    gradient_norm: float,
+    eigenvalues: list[float] | None,
 ) -> bool:
     """3 of the above, where the minimum is known."""
     if surface.minimum is None or eigenvalues is None:
         return False
-    far = diameter(surface)
+    far = max(diameter(surface), _distance_from_domain(surface, point))
     change = gradient_norm * far + max(map(abs, eigenvalues)) * far**2 / 2
     return change <= FLAT * (value - float(surface.minimum))
 
@@ -283,10 +306,18 @@ def _at_rest(
     near = _near_rest(surface, point, eigenvalues)
     if near is not None and near[0] != "plateau":
         return near
-    if _is_flat(surface, value, gradient_norm, eigenvalues):
+    if _is_flat(surface, point, value, gradient_norm, eigenvalues):
         largest = max(map(abs, eigenvalues))
         return "plateau", f"gradient and curvature (at most {largest:.2g}) are all but zero"
-    return _as_found(stationary_near(surface, point))
+    found = stationary_near(surface, point)
+    distance = float((found.point - point).norm())
+    if found.kind in ("minimum", "saddle") and distance > NEAR * diameter(surface):
+        where = coordinates(found.point.tolist())
+        return (
+            "plateau",
+            f"the gradient is all but zero, {distance:.2g} from the {found.kind} {where}",
+        )
+    return _as_found(found)
 
 
 def _near_rest(

@@ -25,13 +25,10 @@ import torch
 from torch import Tensor
 
 from gradexp.surfaces import Surface, hessian, value_and_gradient
-from gradexp.surfaces.derivatives import DEGENERATE
+from gradexp.surfaces.derivatives import CURVED, DEGENERATE
 from gradexp.surfaces.scale import diameter
 
 Kind: TypeAlias = Literal["minimum", "saddle", "flat", "none"]
-
-CURVED = 1e-12
-"""Of such an eigenvalue the sign is known if it is larger than this times the largest in size."""
 
 REACH = 0.1
 """Newton's method goes no farther than this times the diameter of the domain."""

@@ -115,7 +115,8 @@ def _shares(
         row: dict[str, Any] = {"factor": key, "and": None, "values": runs[key].nunique()}
         for name, (kept, target) in targets.items():
             level = levels[key][kept]
-            enough = len(level) >= 2 * len(np.unique(level))  # of a value a run, all is explained
+            several = len(np.unique(level))  # of one value nothing is known, of a value a run all
+            enough = several > 1 and len(level) >= 2 * several
             row[name] = _share(target, [level]) if enough else math.nan
             row[f"{name}_by_chance"] = _by_chance(len(np.unique(level)) - 1, len(level))
         rows.append(row)

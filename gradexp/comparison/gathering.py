@@ -96,12 +96,23 @@ def gather(
     if "run.identity" in ended:  # such as those that differ in a seed that nothing depends on
         same = [*setting, "run.identity"]
         again = ended["run.identity"].notna() & ended.duplicated(same)
+        again |= _same_but_for_a_seed(ended, setting, repeats)
         doubled, ended = doubled + int(again.sum()), ended[~again]
         repeats = tuple(key for key in repeats if ended[key].nunique(dropna=False) > 1)
     written = ended.get("run.format", pd.Series(None, ended.index, dtype=object))
     older = int((written != FORMAT).sum())
     left_out = failed, missing, doubled, unknown
     return Sample(ended, *left_out, setting, repeats, chosen, rank or USUAL, older)
+
+
+def _same_but_for_a_seed(
+    runs: pd.DataFrame, setting: Sequence[str], repeats: Sequence[str]
+) -> pd.Series:
+    """Which runs came to the same as another one in every figure, to the last bit, and differ in
+    nothing but seeds: such as those of noise that is lost in rounding."""
+    others = [key for key in repeats if key.rpartition(".")[2] != "seed"]
+    figures = [name for name in runs if str(name).startswith("metrics.")]
+    return runs.duplicated([*setting, *others, "outcome", *figures])
 
 
 def _whole_key(key: str, runs: pd.DataFrame) -> str:

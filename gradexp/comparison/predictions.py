@@ -9,7 +9,7 @@ import pandas as pd
 
 from gradexp.analysis.quartiles import median, quartiles
 from gradexp.comparison.hitting_times import arrivals, quantiles
-from gradexp.comparison.sample import LR, Sample
+from gradexp.comparison.sample import LR, OPTIMIZER, Sample
 from gradexp.comparison.table import Table, number, spread, steps, texts
 
 EXCITED = 1.2
@@ -87,9 +87,13 @@ def edges(sample: Sample) -> Table | None:
     rows = []
     for values, runs in sample.groups(others):
         known = runs["theory.edge"]
-        known = known[~np.isnan(known)]
+        has = ~np.isnan(known)
+        known = known[has]
         if not len(known):
             continue
+        if OPTIMIZER in sample.runs:  # what others did says nothing of these
+            optimizers = runs[OPTIMIZER]
+            runs = runs.where(np.isin(optimizers.astype(str), optimizers[has].astype(str)))
         rate, outcome = runs[LR], runs["outcome"]
         settled = rate[(outcome == "converged") | (outcome == "noise_floor")]
         unsettled = rate[(outcome == "diverged") | (outcome == "cycling")]

@@ -129,7 +129,12 @@ def _latex(table: Table) -> str:
     return str(text).translate(_SIGNS)
 
 
-_ESCAPED = {sign: f"\\{sign}" for sign in "&%$#_{}"}
+_ESCAPED = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 _SIGNS = str.maketrans(
     {

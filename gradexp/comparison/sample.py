@@ -17,6 +17,7 @@ from gradexp.comparison.hitting_times import HittingTimes, arrivals
 from gradexp.comparison.ranking import USUAL, Rank
 
 LR, MOMENTUM, BUDGET = "optimizer.lr", "optimizer.momentum", "steps"
+OPTIMIZER = "optimizer"
 
 
 class Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +42,20 @@ def texts(frame: pd.DataFrame, keys: Sequence[str]) -> dict[str, list[str]]:
     """The values of config keys as texts, by the last part of the key where that says which."""
     last = [last_part(key) for key in keys]
     return {
-        short if last.count(short) == 1 else key: [number(value) for value in frame[key]]
+        short if last.count(short) == 1 else key: told_apart(frame[key])
         for key, short in zip(keys, last, strict=True)
     }
+
+
+def told_apart(values: Iterable[Any]) -> list[str]:
+    """Values as texts, floats as short as tells them apart."""
+    values = list(values)
+    texts: list[str] = []
+    for digits in (4, 9, 17):
+        texts = [number(value, digits) for value in values]
+        if len(set(texts)) >= len({str(value) for value in values}):
+            break
+    return texts
 
 
 def last_part(key: str) -> str:

@@ -6,14 +6,14 @@ import logging
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from gradexp.engine.chunks import Make, run_in_chunks
-from gradexp.engine.cost import Forecast, predict
+from gradexp.engine.cost import Cost, Forecast, predict
 from gradexp.engine.eager import EagerChunk, block_length
 from gradexp.engine.graphed import GraphedChunk
 from gradexp.engine.problem import Problem
@@ -90,17 +90,20 @@ class Batched(Component):
 
     def forecast(self, problem: Problem) -> Forecast:
         """What `run` is likely to take, and in which way."""
-        cost, choice = predict(problem, problem.batch), self._choice(problem)
+        cost = predict(problem, problem.batch)
+        choice = self._choice(problem, cost)
         if choice == "eager":
             return Forecast(choice, cost.eager, building=0.0)
         return Forecast(choice, cost.compiled - cost.building, cost.building)
 
-    def _choice(self, problem: Problem) -> Literal["eager", "compiled"]:
+    def _choice(self, problem: Problem, cost: Cost | None = None) -> Literal["eager", "compiled"]:
+        """How to run a problem, whose cost is predicted if it is not known."""
         if self.compile != "auto":
             return "eager" if self.compile == "never" else "compiled"
-        cost = predict(problem, runs=1 if problem.alone else problem.batch)
+        if cost is None or problem.alone:
+            cost = predict(problem, runs=1 if problem.alone else problem.batch)
         choice: Literal["eager", "compiled"] = "compiled" if cost.compiled < cost.eager else "eager"
-        _say(f"engine: {choice} ({cost})")
+        log.info(f"engine: {choice} ({cost})")
         return choice
 
     def _block(self, problem: Problem) -> Block | None:
@@ -117,12 +120,6 @@ class Batched(Component):
             message = f"engine: running eagerly, for it could not be compiled: {error}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
             return None
-
-
-@cache
-def _say(message: str) -> None:
-    """Logs a message, once: the jobs of a sweep would all say the same."""
-    log.info(message)
 
 
 def _lacking(optimizer: External) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from gradexp.engine.chunks import run_chunk
 from gradexp.engine.cost import Forecast, predict
@@ -217,8 +218,9 @@ class _Fleet:
         form = parameters[0]
         kept = [
             {
-                name: value.flatten()
-                for name, value in state.items()
+                (name, place): value.flatten()
+                for name, field in state.items()
+                for place, value in enumerate(tree_leaves(field))
                 if isinstance(value, Tensor) and value.shape == form.shape
             }
             for state in states

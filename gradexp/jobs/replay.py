@@ -38,6 +38,8 @@ def replay(folder: Path) -> Replayed:
         UserError: the folder holds no whole run, or the run cannot be made here.
     """
     if not is_whole(folder):
+        if (folder / "multirun.yaml").exists():
+            raise UserError("", folder, f"{folder}: is a sweep's; name one of its runs")
         raise UserError("", folder, f"{folder}: holds no whole run")
     expected, record = read_run(folder)
     found = compute([_experiment(folder, record)])[0]

@@ -66,10 +66,11 @@ def read_runs(folder: Path) -> pd.DataFrame:
         return _typed(pd.DataFrame([{"job": 0, "folder": ".", **_run(folder)}]))
     table = _table(folder / TABLE)
     known = set(table["folder"]) if len(table) else set()
+    found = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("run.json")}
     late = [
-        {"job": int(path.parent.name), "folder": path.parent.name, **_run(path.parent)}
-        for path in folder.glob("*/run.json")
-        if path.parent.name.isdecimal() and path.parent.name not in known
+        {"job": number, "folder": name, **_run(folder / name)}
+        for name in sorted(found - known)
+        if (number := _job_number(folder / name)) is not None
     ]
     if late:
         table = pd.concat([table, pd.DataFrame(late)], ignore_index=True)
@@ -80,6 +81,19 @@ def read_runs(folder: Path) -> pd.DataFrame:
         raise UserError("", folder, f"{folder}: none of the sweep's jobs has ended")
     there = "holds neither a sweep nor a run" if folder.is_dir() else "no such folder"
     raise UserError("", folder, f"{folder}: {there}")
+
+
+def _job_number(folder: Path) -> int | None:
+    """The number that is the name of a job's folder, or else stands in it; None of no job's."""
+    from omegaconf import OmegaConf
+
+    from gradexp.files.yaml import read_config
+
+    if folder.name.isdecimal():
+        return int(folder.name)
+    path = folder / ".hydra" / "hydra.yaml"
+    number = OmegaConf.select(read_config(path), "hydra.job.num") if path.is_file() else None
+    return number if isinstance(number, int) else None
 
 
 _COLUMNS = ("job", "folder", "outcome")

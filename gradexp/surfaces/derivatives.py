@@ -17,6 +17,9 @@ DEGENERATE = 1e-6
 """An eigenvalue of a Hessian is all but zero that is smaller than this times the largest in
 size."""
 
+CURVED = 1e-12
+"""Of an eigenvalue the sign is known if it is larger in size than this times the largest."""
+
 
 def value_and_gradient(surface: Surface, point: Points) -> tuple[Tensor, Any]:
     """f and ∇f.

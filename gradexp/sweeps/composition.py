@@ -230,6 +230,12 @@ class Composer:
             known = self._jobs[number] = self._job(overrides, number)
         return known
 
+    def take(self, overrides: Sequence[str], number: int) -> Job:
+        """The same, of a job that is run now: it is not kept any longer."""
+        job = self.compose(overrides, number)
+        del self._jobs[number]
+        return job
+
     def _job(self, overrides: Sequence[str], number: int) -> Job:
         settings = [self._parsed(text) for text in overrides]
         shape = tuple(setting.shape for setting in settings)

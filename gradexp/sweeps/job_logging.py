@@ -69,7 +69,9 @@ def _reopen(handler: logging.FileHandler, path: Path) -> None:
     try:
         if handler.stream is not None:
             handler.stream.close()
+            handler.stream = None
         handler.baseFilename = str(path)
-        handler.stream = handler._open()
+        opened = path.open(handler.mode, encoding=handler.encoding, errors=handler.errors)
+        handler.setStream(opened)  # type: ignore[arg-type]  # its mode is one of text
     finally:
         handler.release()

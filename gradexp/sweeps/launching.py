@@ -83,7 +83,7 @@ def launch(
     master = composer.master
     configure_log(master.hydra.hydra_logging, master.hydra.verbose)
     Path(str(master.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-    jobs = (composer.compose(some, first + index) for index, some in enumerate(job_overrides))
+    jobs = (composer.take(some, first + index) for index, some in enumerate(job_overrides))
     fail_fast = stops_at_failure(master)
     shared = _Shared(task)
     returns: list[JobReturn] = []

@@ -43,8 +43,12 @@ def without_noise(problem: Problem, trace: Trace, run: Callable[[Problem], Trace
     again = restless(replace(problem, noise=silent).of_runs(which))
     steps = max(1, problem.steps // 2)
     first = run(replace(again, start=trace.final_point[:, which], steps=steps)).final_point
-    second = run(replace(again, start=first, steps=-(-steps // 2))).final_point
+    steps = -(-steps // 2)
+    second = run(replace(again, start=first, steps=steps)).final_point
     stays = norm(second - first) <= CALM * spread[which]
+    if bool(stays.any()):  # nor does it go round, and happens to be there again
+        third = run(replace(again, start=first, steps=steps + 1)).final_point
+        stays &= norm(third - second) <= CALM * spread[which]
     calm = trace.late.calm.clone()
     calm[:, which] = torch.where(stays, first, torch.nan)
     return replace(trace, late=trace.late._replace(calm=calm))

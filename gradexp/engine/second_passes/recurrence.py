@@ -15,7 +15,8 @@ that half, or whose last move was all but none, are run again.
    and come back.
 
 States are the same that differ by no more than `CLOSED` times the size of the cycle, or by
-`ROUNDING` units in the last place. A run whose points differ by no more than those stands still.
+`ROUNDING` units in the last place. A run whose points differ by no more than those stands still,
+but for one of which every move is longer than the one before: it is leaving, however near it is.
 """
 
 from __future__ import annotations
@@ -156,6 +157,7 @@ def _periods(problem: Problem, chunk: Chunk, count: int, window: int) -> tuple[T
     length = torch.stack([one.length for one in seen]) - seen[0].length
     units = _units(problem, states)
     back, still, farthest = _returns(states, units)
+    still = still & ~_grows(states[0])
     period = torch.where(back.any(dim=0), back.to(torch.int8).argmax(dim=0) + 1, 0)
     period = torch.where(still, 1, torch.where(period > 1, period, 0))
     sizes = [_at(part, (period - 1).clamp(min=0)).where(period > 0, 0.0) for part in farthest]
@@ -181,6 +183,17 @@ def _periods(problem: Problem, chunk: Chunk, count: int, window: int) -> tuple[T
         as_long = (made - way).abs() <= (CLOSED + 4 * apart) * way.abs() + rounding
         period = torch.where(same & (still | as_long), period, 0)
     return period, states[0]
+
+
+def _grows(points: Tensor) -> Tensor:
+    """Whether every move of runs is longer than the one before, ``(B,)``: rounding makes no such
+    moves.
+
+    Args:
+        points: ``(window + 1, dim, B)``.
+    """
+    moves = norm((points[1:] - points[:-1]).movedim(1, 0))
+    return (moves[1:] > moves[:-1]).all(dim=0) & (len(moves) > ROUNDS)
 
 
 def _halvings(problem: Problem, last: int) -> list[int]:

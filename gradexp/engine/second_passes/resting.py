@@ -37,7 +37,7 @@ from gradexp.numbers import in_lanes, norm, padded, substitute
 from gradexp.optimizers import Optimizer
 from gradexp.schedules import Constant
 from gradexp.surfaces import hessian, value_and_gradient
-from gradexp.surfaces.derivatives import DEGENERATE, LARGEST
+from gradexp.surfaces.derivatives import CURVED, DEGENERATE, LARGEST
 from gradexp.surfaces.scale import diameter
 
 AT_REST = 1e-4
@@ -98,7 +98,8 @@ def _moves_on(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tensor
     found = torch.zeros(len(which), dtype=torch.bool, device=which.device)
     if not len(which):
         return found
-    if problem.surface.family != "convex" and problem.start.shape[0] <= LARGEST:
+    convex = problem.surface.family == "convex" and not _climbs(problem)
+    if not convex and problem.start.shape[0] <= LARGEST:
         found = _leaves_a_saddle(problem, trace, which, run)
     if problem.rest_is_given:
         return found
@@ -156,12 +157,14 @@ def _quietly(problem: Problem) -> Problem:
 
 
 def _leaves_a_saddle(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tensor:
-    """Whether runs stopped beside a saddle, and were leaving it: the part of the gradient along
-    which the loss curves down grows, if they go on."""
+    """Whether runs stopped beside a saddle, and were leaving it: if they go on, the part of the
+    gradient along which the loss curves down grows, or they come to where it curves down nowhere.
+    For those that go uphill it is the other way round."""
     found = torch.zeros(len(which), dtype=torch.bool, device=which.device)
     rest = _elsewhere(problem, trace, which)
-    downhill = _downhill(problem, trace, which[rest])
-    rest, downhill = rest[downhill > 0], downhill[downhill > 0]
+    downhill, clear = _downhill(problem, trace, which[rest])
+    open_ = downhill > 0
+    rest, downhill, clear = rest[open_], downhill[open_], clear[open_]
     if not len(rest):
         return found
     runs = which[rest]
@@ -173,15 +176,17 @@ def _leaves_a_saddle(problem: Problem, trace: Trace, which: Tensor, run: Run) ->
     risen = ~(after.final_gradient_norm.double().square() <= limit)
     everyone = torch.arange(len(runs), device=runs.device)
     moved = ~(after.path_length - trace.path_length[runs] <= AT_REST * diameter(problem.surface))
-    found[rest] = risen | moved | ~(_downhill(again, after, everyone) <= downhill)
+    downhill_after, clear_after = _downhill(again, after, everyone)
+    found[rest] = risen | moved | ~(downhill_after <= downhill) | (clear & ~clear_after)
     return found
 
 
 def _elsewhere(problem: Problem, trace: Trace, which: Tensor) -> Tensor:
-    """Which of some runs are not at a declared minimizer, by their place among them."""
+    """Which of some runs are not at a declared minimizer, by their place among them; all, of a rule
+    that goes uphill."""
     limit = AT_REST * diameter(problem.surface)
     rest = torch.arange(len(which), device=which.device)
-    for place in problem.surface.minimizers:
+    for place in () if _climbs(problem) else problem.surface.minimizers:
         stopped = which[rest]
         if not len(stopped):
             break
@@ -196,15 +201,25 @@ def _elsewhere(problem: Problem, trace: Trace, which: Tensor) -> Tensor:
     return rest
 
 
-def _downhill(problem: Problem, trace: Trace, which: Tensor) -> Tensor:
-    """How large the part of each run's gradient is along which the loss curves down, ``(n,)``."""
+def _climbs(problem: Problem) -> bool:
+    """Whether the rule goes uphill."""
+    return bool(getattr(problem.optimizer, "maximize", False))
+
+
+def _downhill(problem: Problem, trace: Trace, which: Tensor) -> tuple[Tensor, Tensor]:
+    """How large the part of each run's gradient is along which the loss curves down, and whether it
+    clearly curves down somewhere: ``(n,)`` each."""
     dim = problem.start.shape[0]
     many = max(1, _ROOM // dim**2)
     parts = [_downhill_of(problem, trace, which[i : i + many]) for i in range(0, len(which), many)]
-    return torch.cat(parts) if parts else trace.final_loss.new_empty(0, dtype=torch.float64)
+    if not parts:
+        none = torch.zeros(0, dtype=torch.float64, device=which.device)
+        return none, none.bool()
+    slopes, clear = zip(*parts, strict=True)
+    return torch.cat(slopes), torch.cat(clear)
 
 
-def _downhill_of(problem: Problem, trace: Trace, which: Tensor) -> Tensor:
+def _downhill_of(problem: Problem, trace: Trace, which: Tensor) -> tuple[Tensor, Tensor]:
     """The same, all at once."""
     count = len(which)
     point = padded(trace.final_point[:, which].double())
@@ -213,14 +228,19 @@ def _downhill_of(problem: Problem, trace: Trace, which: Tensor) -> Tensor:
     matrix = hessian(surface, point)[..., :count].movedim(-1, 0)
     _, gradient = value_and_gradient(surface, point)
     gradient = gradient[:, :count]
+    if _climbs(problem):
+        matrix, gradient = -matrix, -gradient
+    clear = torch.zeros(count, dtype=torch.bool, device=point.device)
     found = torch.zeros(count, dtype=torch.float64, device=point.device)
     open_ = (_may_curve_down(matrix) & matrix.isfinite().all(dim=-1).all(dim=-1)).nonzero()[:, 0]
     if len(open_):
         values, vectors = torch.linalg.eigh(matrix[open_])
-        negative = values < -DEGENERATE * values.abs().amax(dim=-1, keepdim=True)
+        largest = values.abs().amax(dim=-1, keepdim=True)
+        negative = values < -CURVED * largest
+        clear[open_] = (values < -DEGENERATE * largest).any(dim=-1)
         slopes = (vectors * gradient[:, open_].T[:, :, None]).sum(dim=1)
         found[open_] = norm(torch.where(negative, slopes, 0.0).T)
-    return found
+    return found, clear
 
 
 def _may_curve_down(matrix: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -98,22 +99,22 @@ class TwoBowls(MultiMinima):
 
     @property
     def minimum(self) -> Number | None:
-        known = self._bottoms()
+        known = self._bottoms
         return _plain(torch.minimum(*map(self._on_axis, known))) if known else None
 
     @property
     def minimizers(self) -> tuple[Coordinates, ...]:
-        known = self._bottoms()
+        known = self._bottoms
         return ((_plain(self._deeper(*known)), 0.0),) if known else ()
 
     @property
     def complete(self) -> bool:
-        known = self._bottoms()
+        known = self._bottoms
         return known is not None and not bool(known[0].isnan().any())
 
     @property
     def stationary_points(self) -> tuple[StationaryPoint, ...]:
-        known = self._bottoms()
+        known = self._bottoms
         if not known:
             return ()
         left, right = known
@@ -158,6 +159,7 @@ class TwoBowls(MultiMinima):
             right = torch.where(to_left, right, middle)
         return (left + right) / 2
 
+    @cached_property
     def _bottoms(self) -> tuple[Tensor, Tensor] | None:
         """The two minima's places on the x-axis; NaN where a well is so wide, or so shallow, that
         they are not two, or None where that is so of all runs.
