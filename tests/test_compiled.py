@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ from gradexp.numbers import each
 from gradexp.optimizers import SGD
 from gradexp.processes.environment import AT_START
 from gradexp.schedules import Constant, Exponential, Linear, Schedule, Together
-from gradexp.surfaces import Surface, get, names
+from gradexp.surfaces import Surface, from_function, get, names
 from gradexp.surfaces.convex import Sphere
 from tests.conftest import Undecorated, in_tiers
 
@@ -462,3 +462,28 @@ def test_a_warm_cache_needs_no_compiler(
     fresh(monkeypatch, tmp_path / "another", str(compiler))
     with pytest.raises(UserError, match="there is no C\\+\\+ compiler"):
         loss()
+
+
+@pytest.mark.slow  # a program of its own: 5 s
+def test_without_the_vector_functions_of_torch_libm_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def many(point: Any) -> Any:
+        x, y = point
+        far = (1e6 * y).sin() + (3e5 * x).tan()
+        return x.exp() + x.tanh() * y.atan() + 1e-6 * far + x.erf() + (x * x + 1) ** 1.7 + y.sinh()
+
+    surface = from_function(many)(dim=2)
+    starts = torch.linspace(0.1, 1.0, 40, dtype=torch.float64).reshape(2, 20)
+
+    def losses(compile: Literal["always", "never"]) -> Tensor:
+        trace = optimize(surface, starts, SGD(1e-3), steps=20, compile=compile)
+        assert trace.loss is not None
+        return trace.loss
+
+    monkeypatch.setattr(build, "torch_has_sleef", lambda: False)
+    build._command.cache_clear()
+    try:
+        torch.testing.assert_close(losses("always"), losses("never"), rtol=1e-13, atol=1e-13)
+    finally:
+        build._command.cache_clear()

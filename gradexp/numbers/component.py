@@ -9,7 +9,9 @@ written for one run serves a batch unchanged.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
+from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, ClassVar, TypeVar, get_type_hints
@@ -21,7 +23,7 @@ from gradexp.errors import UserError, nearest
 from gradexp.numbers.fields import Number, checked, element, is_number
 
 
-class Component:
+class Component(ABC):
     """Base of every frozen dataclass of numbers; checks each field against its annotation.
 
     Raises:
@@ -32,7 +34,7 @@ class Component:
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __post_init__(self) -> None:
-        for name, annotation in _annotations(type(self)).items():  # type: ignore[arg-type]
+        for name, annotation in _annotations(type(self)).items():
             value = checked(name, getattr(self, name), annotation)
             object.__setattr__(self, name, value)
         if any(isinstance(number, Tensor) for number in numbers(self).values()):
@@ -50,6 +52,9 @@ class Component:
         Raises:
             UserError: a field is unknown or missing, or its value is not allowed.
         """
+        if inspect.isabstract(cls):
+            lacking = ", ".join(sorted(cls.__abstractmethods__))
+            raise UserError("_target_", cls.__name__, f"must define {lacking}")
         declared = dataclasses.fields(cls)
         known = [field.name for field in declared if field.init]
         for name, value in settings.items():
@@ -99,7 +104,7 @@ def _mapped(value: Any, annotation: Any, name: str, function: Callable[[Any, str
 def map_numbers(component: C, function: Callable[[Any, str], Any], name: str = "") -> C:
     """A copy of `component` with `function(number, name)` in place of each of its numbers."""
     copy = object.__new__(type(component))
-    for field, annotation, holds_number in _fields(type(component)):  # type: ignore[arg-type]
+    for field, annotation, holds_number in _fields(type(component)):
         value = getattr(component, field)
         path = f"{name}.{field}" if name else field
         if holds_number and value is not None:
@@ -113,7 +118,7 @@ def map_numbers(component: C, function: Callable[[Any, str], Any], name: str = "
 def with_parts(component: Component, name: str = "") -> Iterator[tuple[str, Component]]:
     """A component, and those that it is made of, each behind its path in it."""
     yield name, component
-    for field, _, _ in _fields(type(component)):  # type: ignore[arg-type]
+    for field, _, _ in _fields(type(component)):
         value, path = getattr(component, field), f"{name}.{field}" if name else field
         if isinstance(value, Component):
             yield from with_parts(value, path)

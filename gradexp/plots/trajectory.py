@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import SymmetricalLogLocator
 
 from gradexp.plots import style
 from gradexp.plots.contours import (
@@ -90,16 +89,14 @@ def _draw_curves(
     gap = loss if minimum is None else loss - float(minimum)
     name = "loss" if minimum is None else "loss - minimum"
     curves = ((gap, name, style.RUN), (gradient_norm, "gradient norm", style.SECOND))
+    drawn = []
     for values, label, colour in curves:
         shown = np.where(np.abs(values) < _HUGE, values, np.nan)
+        if minimum is not None:
+            shown = np.where(shown > 0, shown, np.nan)  # a gap of 0 is below every power of ten
+        drawn.append(shown)
         axes.plot(step, shown, color=colour, label=label)
-    if minimum is None and bool((gap <= 0).any()):
-        axes.set_yscale("symlog")
-        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1e3))
-        style.name_powers(axes.yaxis)
-    elif bool((gap > 0).any() | (gradient_norm > 0).any()):
-        axes.set_yscale("log", nonpositive="mask")
-        style.name_powers(axes.yaxis)
+    style.scale_losses(axes, np.concatenate(drawn), np.array([one[0] for one in drawn]))
     axes.set(xlabel="step", title="convergence")
     axes.grid(True, linewidth=0.3, color="#cccccc")
     axes.legend()

@@ -67,12 +67,26 @@ def compiler() -> str:
 def _command() -> list[str]:
     libraries = Path(torch.__file__).parent / "lib"
     vectors = _vectors()
-    link = [f"-L{libraries}", "-ltorch_cpu"] if vectors else []
+    link = [f"-L{libraries}", "-ltorch_cpu"] if vectors and torch_has_sleef() else []
     return [*shlex.split(compiler()), *_FLAGS, *vectors, f"-I{_HEADERS[0].parent}", *link]
 
 
 def _vectors() -> list[str]:
-    return _VECTORS.get(torch.backends.cpu.get_cpu_capability(), [])
+    """The flags for the vectors that torch uses here."""
+    flags = _VECTORS.get(torch.backends.cpu.get_cpu_capability(), [])
+    return [*flags, "-DLIBM"] if flags and not torch_has_sleef() else flags
+
+
+@cache
+def torch_has_sleef() -> bool:
+    """Whether the vector functions of Sleef can be had from torch's library, which does not promise
+    them: where it hides them, libm's are called lane by lane."""
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return hasattr(library, f"Sleef_exp{'f16' if wide else 'f8'}_u10")
+    except OSError:
+        return False
 
 
 @cache

@@ -249,7 +249,11 @@ template <class T> inline Pack<T> sqrt(Pack<T> x) {
 #endif
 }
 
-// The vector mathematics that torch brings (https://sleef.org); libm where there is none.
+// The vector mathematics that torch brings (https://sleef.org); libm where there is none, or where
+// torch hides it (LIBM).
+#if defined(__AVX2__) && !defined(LIBM)
+#define SLEEF
+#endif
 #if defined(__AVX512F__)
 #define VECTOR_OF_float(name, ulp) Sleef_##name##f16_##ulp
 #define VECTOR_OF_double(name, ulp) Sleef_##name##d8_##ulp
@@ -257,7 +261,7 @@ template <class T> inline Pack<T> sqrt(Pack<T> x) {
 #define VECTOR_OF_float(name, ulp) Sleef_##name##f8_##ulp
 #define VECTOR_OF_double(name, ulp) Sleef_##name##d4_##ulp
 #endif
-#if defined(__AVX2__)
+#if defined(SLEEF)
 #define UNARY(name, ulp)                                                                     \
   extern "C" Register<float>::type VECTOR_OF_float(name, ulp)(Register<float>::type);        \
   extern "C" Register<double>::type VECTOR_OF_double(name, ulp)(Register<double>::type);     \
@@ -309,7 +313,7 @@ template <class T, class F> inline auto by_size(Pack<T> x, F f) {
   return result;
 }
 
-#if defined(__AVX2__)
+#if defined(SLEEF)
 extern "C" Register<float>::type VECTOR_OF_float(tan, u10)(Register<float>::type);
 extern "C" Register<double>::type VECTOR_OF_double(tan, u10)(Register<double>::type);
 template <class T> inline Pack<T> tan(Pack<T> x) {

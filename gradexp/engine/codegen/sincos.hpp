@@ -23,6 +23,7 @@ template <class T> inline SinCos<T> where(Mask m, SinCos<T> a, SinCos<T> b) {
   return {where(m, a.sin, b.sin), where(m, a.cos, b.cos)};
 }
 
+#if defined(SLEEF)
 template <class T> struct Two { typename Register<T>::type first, second; };
 extern "C" Two<float> VECTOR_OF_float(sincos, u35)(Register<float>::type);
 extern "C" Two<double> VECTOR_OF_double(sincos, u10)(Register<double>::type);
@@ -38,6 +39,11 @@ template <class T> __attribute__((noinline, cold)) SinCos<T> sincos_of_far(Pack<
   }
   return r;
 }
+#else
+template <class T> __attribute__((noinline, cold)) SinCos<T> sincos_of_far(Pack<T> x) {
+  return {each(x, [](T a) { return std::sin(a); }), each(x, [](T a) { return std::cos(a); })};
+}
+#endif
 template <class T> INLINE SinCos<T> sincos(Pack<T> x) {
   WHOLE(T);
   using C = Circle<T>;
