@@ -1,7 +1,7 @@
 """How fast the engine is, beside ``torch.optim``, optax, JAX written by hand, and the machine; and
 what is added to its steps by other rules, by schedules and by noise.
 
-    python benchmarks/engine.py                        # the table of the README
+    python benchmarks/engine.py                        # the table of docs/benchmarks.md
     python benchmarks/engine.py --surfaces rosenbrock --batches 100,10000 --rounds 9
     python benchmarks/engine.py --optimizers adam,rmsprop --batches 1,1e5
     python benchmarks/engine.py --device cuda
@@ -85,7 +85,7 @@ def steps_for(work: Work, units: float, memory: float) -> int:
 
 
 def of_the_readme() -> Iterator[Work]:
-    """The cases of the README's table."""
+    """The cases of the table in docs/benchmarks.md."""
     for surface, dtype in itertools.product(("rosenbrock", "rastrigin"), ("float32", "float64")):
         for batch in (1, 100, 10_000, 100_000, 1_000_000):
             yield Work(surface, 2, 0.9, dtype, "loss", batch, 0)

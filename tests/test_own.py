@@ -1,4 +1,4 @@
-"""Surfaces of a person's own, and the README's words about them."""
+"""Surfaces and optimizers of a person's own, and the examples of them in the docs."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ from gradexp.results import read_run
 from gradexp.surfaces import from_function
 from tests.conftest import Gradexp
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+PAGE = (Path(__file__).parent.parent / "docs" / "own_components.md").read_text()
 
 _modules = (f"mine{number}" for number in itertools.count())
 
@@ -76,7 +76,7 @@ def test_a_function_and_a_class(
     module: str, gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(AT_START, "GRADEXP_TRUST", f"other, {module}")
-    bowl = (f"surface._target_={module}.bowl", "+surface.depth=0.5", "optimizer.lr=0.1")
+    bowl = (f"surface._target_={module}.bowl", "surface.depth=0.5", "optimizer.lr=0.1")
     cubic = (f"surface._target_={module}.Cubic", "+surface.slope=2", "steps=7")
     for folder, arguments in (("bowl", bowl), ("cubic", cubic)):
         status, _, err = gradexp("run", "surface=own", *arguments, f"hydra.run.dir={folder}")
@@ -93,7 +93,7 @@ def test_a_function_and_a_class(
         ("nothing", (), "has no nothing"),
         ("os.getcwd", (), "GRADEXP_TRUST"),
         ("bowl", ("+surface.deph=1",), "did you mean depth?"),
-        ("bowl", ("+surface.depth=deep",), "a finite number"),
+        ("bowl", ("surface.depth=deep",), "a finite number"),
         ("bowl", ("+surface.dim=3",), "too many values to unpack"),
         ("Cubic", (), "surface.slope: Cubic needs a value here"),
         ("broken", (), "ZeroDivisionError"),
@@ -142,10 +142,10 @@ def test_what_is_no_formula_is_refused() -> None:
             from_function(function)
 
 
-def test_the_readme_example_of_a_surface_of_ones_own(
+def test_the_example_of_a_surface_of_ones_own(
     gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    section = README.split("## A surface of your own")[1]
+    section = PAGE
     function, cls = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[:2]
     (tmp_path / "mysurfaces.py").write_text(f"{cls}\n\n{function}")
     commands = re.findall(r"^GRADEXP_TRUST=mysurfaces gradexp (.*)$", section, re.MULTILINE)
@@ -155,7 +155,7 @@ def test_the_readme_example_of_a_surface_of_ones_own(
         status, out, err = gradexp(*command.split())
         assert status == 0, err
         assert "converged" in out
-    bowl = "surface=own surface._target_=mysurfaces.Bowl +surface.depth=0.5 optimizer.lr=0.1"
+    bowl = "surface=own surface._target_=mysurfaces.Bowl surface.depth=0.5 optimizer.lr=0.1"
     status, out, err = gradexp("run", *bowl.split())
     assert status == 0, err
     assert "declared minimizer (0, 0)" in out
@@ -164,8 +164,8 @@ def test_the_readme_example_of_a_surface_of_ones_own(
 @pytest.mark.parametrize(
     ("target", "more", "part"),
     [
-        ("Loose", ("+optimizer.lr=0.1",), "in the form of the one that it is given"),
-        ("Lost", ("+optimizer.lr=0.1",), "a step of it failed: TypeError"),
+        ("Loose", ("optimizer.lr=0.1",), "in the form of the one that it is given"),
+        ("Lost", ("optimizer.lr=0.1",), "a step of it failed: TypeError"),
         ("Plain", (), "has no number lr: annotate it"),
     ],
 )
@@ -187,10 +187,10 @@ def test_mistakes_in_optimizers(
     assert not (tmp_path / "outputs").exists()
 
 
-def test_the_readme_example_of_an_optimizer_of_ones_own(
+def test_the_example_of_an_optimizer_of_ones_own(
     gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    section = README.split("An optimizer of your own")[1]
+    section = PAGE.split("An optimizer of your own")[1]
     (tmp_path / "myrules.py").write_text(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0])
     (command,) = re.findall(r"^GRADEXP_TRUST=myrules gradexp (.*)$", section, re.MULTILINE)
     monkeypatch.setitem(AT_START, "GRADEXP_TRUST", "myrules")
