@@ -113,7 +113,7 @@ def test_sweeps_are_joined_by_what_their_configs_say(gradexp: Gradexp, tmp_path:
         (["--by", "optimizer.lr", "s"], "required: FOLDER; see gradexp compare --help"),
         (["nowhere"], "no such folder"),
         (["s", "--by", "optimizer.lrr"], "did you mean optimizer.lr?"),
-        (["s", "--metric", "steps_to_gap"], "no such figure; did you mean"),
+        (["s", "--metric", "steps_to_gap"], "no such metric; did you mean"),
         (["s", "--where", "lr <"], "cannot be read; such as: optimizer.lr < 0.01"),
         (["s", "--where", "lr"], "is not true or false for each run"),
         (["s", "--where", "lrr < 1"], "lrr: no such key; did you mean lr?"),

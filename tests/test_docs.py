@@ -25,27 +25,17 @@ def commands(page: Path) -> list[list[str]]:
     return found
 
 
-def typed() -> list[list[str]]:
-    every = [command for page in PAGES for command in commands(page)]
-    assert len(every) >= 15, "the pages are not read"
-    return every
-
-
-def is_long(command: list[str]) -> bool:
-    """Whether it runs a few jobs to know how long all of them take, for several seconds."""
-    return "optimizers" in command or any("LBFGS" in word for word in command)
-
-
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(one, marks=pytest.mark.slow if is_long(one) else (), id=" ".join(one))
-        for one in typed()
+        pytest.param(one, marks=() if page == PAGES[0] else pytest.mark.slow, id=" ".join(one))
+        for page in PAGES
+        for one in commands(page)
         if one[0] in ("run", "list")
     ],
 )
 def test_what_the_pages_type_can_be_run(command: list[str], gradexp: Gradexp) -> None:
-    """A second or two each."""
+    """A few seconds each; those of the README here, of the docs in the long tier."""
     if command[0] == "run" and "--dry-run" not in command:
         command = [*command, "--dry-run"]
     status, out, err = gradexp(*command)
@@ -60,6 +50,10 @@ def test_what_the_pages_type_runs(page: Path, gradexp: Gradexp) -> None:
     for command in commands(page):
         status, _, err = gradexp(*command)
         assert status == 0, err
+
+
+def test_the_pages_are_read() -> None:
+    assert sum(len(commands(page)) for page in PAGES) >= 15
 
 
 def test_links_lead_somewhere() -> None:

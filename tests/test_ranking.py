@@ -311,5 +311,7 @@ def test_metrics_that_are_neither_better_nor_worse(gradexp: Gradexp, tmp_path: P
     assert gradexp(*run, "hydra.sweep.dir=s")[0] == 0
     status, out, err = gradexp("compare", "s", "--metric", "rate_r2")
     assert (status, out) == (2, "")
-    assert err == "gradexp: --metric=rate_r2: tells nothing of better or worse\n"
+    assert (
+        err == "gradexp: --metric=rate_r2: ranks nothing: neither more nor less of it is better\n"
+    )
     assert gradexp("compare", "s", "--metric", "steps_to_gap.1e-6")[0] == 0

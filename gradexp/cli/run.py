@@ -48,7 +48,7 @@ def run(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> R
     """See `main`; what was run, or None where something was shown instead."""
     parser, args = parse(arguments, "gradexp run")
     if resumed is not None and not _is_sweep(args):
-        raise UserError("", resumed[0], f"{resumed[0]}: its sweep.json is no sweep's")
+        raise UserError("", resumed[0], f"{resumed[0]}: its sweep.json does not describe a sweep")
     with application(args, typed=resumed is None) as app:
         if _show(app, args, parser):
             return None

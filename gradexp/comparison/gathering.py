@@ -302,7 +302,7 @@ def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
     """The metric of that name.
 
     Raises:
-        UserError: there is none, or it tells nothing of better or worse.
+        UserError: there is none, or it ranks nothing: neither more nor less of it is better.
     """
     columns = {c.removeprefix(COLUMN): c for c in map(str, runs) if c.startswith(COLUMN)}
     if name is None:
@@ -312,7 +312,7 @@ def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
         return usual_metric(there, "loss_gap" in there, groups)
     found = named(name, columns)
     if found is None:
-        raise UserError("--metric", name, f"no such figure; {nearest(name, columns)}")
+        raise UserError("--metric", name, f"no such metric; {nearest(name, columns)}")
     if not Metric(found).ranks:
-        raise UserError("--metric", name, "tells nothing of better or worse")
+        raise UserError("--metric", name, "ranks nothing: neither more nor less of it is better")
     return Metric(found)

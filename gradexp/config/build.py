@@ -55,7 +55,7 @@ def recorded(folder: Path) -> Experiment:
         raise UserError("", folder, f"{folder}: its config is not there")
     config = read_config(path)
     if not isinstance(config, DictConfig):
-        raise UserError("", folder, f"{path}: is damaged (it is no mapping)")
+        raise UserError("", folder, f"{path}: is damaged (it is not a mapping)")
     return build(settings_of(config))
 
 

@@ -82,7 +82,7 @@ def check_fit(
         values = plan.values(known, looks[:, None])
         for name in values:
             if name not in known or "." in name:
-                raise UserError("", name, "is no number of the optimizer that can be scheduled")
+                raise UserError("", name, "is not a number of the optimizer that can be scheduled")
         if isinstance(rule, Optimizer):
             _check_ranges(rule, plan, values, looks)
     except UserError as mistake:

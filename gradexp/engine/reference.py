@@ -1,7 +1,6 @@
 """The reference engine: the plain loop over the real ``torch.optim`` class, with autograd.
 
-Obviously right, and slow; every batched rule is checked against it. It also runs what has no
-batched rule.
+Slow and simple: every batched rule is checked against it. It also runs what has no batched rule.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def read_small(path: Path, most: int = LARGEST) -> bytes:
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
-            raise ValueError("it is no plain file")
+            raise ValueError("it is not a plain file")
         if about.st_size > most:
             raise ValueError(f"it is too large: {about.st_size} bytes")
         return file.read(most + 1)[:most]

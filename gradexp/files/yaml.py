@@ -39,7 +39,7 @@ def check_small(path: Path) -> None:
     try:
         content = read_small(path, _LARGEST)
     except ValueError as error:
-        raise UserError("", path, f"{path}: is no config: {error}") from None
+        raise UserError("", path, f"{path}: is not a config: {error}") from None
     if b"*" not in content or b"&" not in content:
         return  # it has no aliases
     try:

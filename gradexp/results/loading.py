@@ -114,7 +114,7 @@ def _table(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     try:
         if not path.is_file():
-            raise ValueError("it is no plain file")
+            raise ValueError("it is not a plain file")
         if parquet.read_metadata(path).num_rows > _MOST_ROWS:
             raise ValueError(f"it has more than {_MOST_ROWS:,} rows")
         table = _typed(pd.read_parquet(path))
@@ -176,7 +176,7 @@ def _overrides(folder: Path) -> dict[str, Any]:
     path = folder / ".hydra" / "overrides.yaml"
     told = read_config(path)
     if not isinstance(told, ListConfig):
-        raise UserError("", path, f"{path}: is damaged (it is no list)")
+        raise UserError("", path, f"{path}: is damaged (it is not a list)")
     parsed = OverridesParser.create().parse_overrides([str(one) for one in told])
     values = {
         one.get_key_element().lstrip("+"): one.value() for one in parsed if not one.is_delete()

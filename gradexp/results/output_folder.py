@@ -200,7 +200,7 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
         if any(len(os.fsencode(part)) > _LONGEST for part in Path(inside).parts):
             raise UserError(key, inside, f"has a name of more than {_LONGEST} bytes")
         if Path(inside).parts[0] in (*_SWEEP_FILES, *_BESIDE, _CLAIM):
-            raise UserError(key, inside, "is what the sweep writes itself")
+            raise UserError(key, inside, "is a name that the sweep itself writes to")
         above = folder.parent
         while above != sweep:
             if above in taken:
@@ -210,7 +210,7 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
             raise UserError(key, inside, "leads out of the sweep's folder by a link")
         for place in (folder, folder / _CLAIM):
             if place.is_symlink() or (place.exists() and not place.is_dir()):
-                raise UserError(key, inside, f"{place} is no folder, and in a folder's place")
+                raise UserError(key, inside, f"{place} is not a folder, where a folder must be")
 
 
 def check_links(sweep: Path, more: Iterable[str]) -> None:
@@ -228,7 +228,7 @@ def check_links(sweep: Path, more: Iterable[str]) -> None:
         if path.is_symlink():
             raise UserError("", sweep, f"{path} is a link: nothing is written through it")
         if path.exists() and not path.is_file():
-            raise UserError("", sweep, f"{path} is no file, and in a file's place")
+            raise UserError("", sweep, f"{path} is not a file, where a file must be")
 
 
 def clear(folder: Path, more: Iterable[str] = ()) -> None:

@@ -204,7 +204,7 @@ def _read_trace(path: Path) -> dict[str, np.ndarray]:
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
-            raise ValueError("it is no plain file")
+            raise ValueError("it is not a plain file")
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
             stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts)

@@ -85,7 +85,7 @@ def run(
             return Runs(sweep=go_on(app, config, *resumed))
         return Runs(sweep=begin_sweep(app, config, list(arguments)))
     if resumed is not None:
-        raise UserError("", resumed[0], f"{resumed[0]}: its sweep.json is no sweep's")
+        raise UserError("", resumed[0], f"{resumed[0]}: its sweep.json does not describe a sweep")
     app.check_one()
     if args.dry_run:
         return Runs(forecast=dry_run(app, config, "hydra.run.dir"))

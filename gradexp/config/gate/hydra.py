@@ -79,7 +79,7 @@ def _check_interpolations(key: str, node: Any) -> None:
     """
     for place, value in leaves(node, key):
         if "${" in _PLAIN_INTERPOLATION.sub("", str(value)):
-            raise UserError(place, value, "must be written out")
+            raise UserError(place, value, "must be written out, without ${…}")
 
 
 _LONGEST = 200

@@ -66,7 +66,7 @@ def check_logging(key: str, node: Any, folders: tuple[str, ...]) -> None:
         if not isinstance(value, str) or place.endswith(".filename"):
             continue
         if "${" in value:
-            raise UserError(place, value, "must be written out")
+            raise UserError(place, value, "must be written out, without ${…}")
         if re.match(r"[a-z]+://", value) and value not in _LOGGING:
             raise UserError(place, value, f"must be one of {', '.join(_LOGGING)}")
     if node is not None:

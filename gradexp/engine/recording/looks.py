@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gradexp.engine.problem import Problem
-from gradexp.engine.recording.memory import room
+from gradexp.engine.recording.memory import allocate
 from gradexp.engine.runs import Notes
 from gradexp.engine.trace import Late
 from gradexp.noises import Noiseless
@@ -47,9 +47,9 @@ class Looks:
         self._noise = problem.noise
         if not self.ends:
             return
-        self._loss = room((len(self.ends), batch), dtype, device)
-        self._first, self._sum = (room((dim, batch), dtype, device) for _ in range(2))
-        self._square = room((batch,), dtype, device)
+        self._loss = allocate((len(self.ends), batch), dtype, device)
+        self._first, self._sum = (allocate((dim, batch), dtype, device) for _ in range(2))
+        self._square = allocate((batch,), dtype, device)
 
     def end_of_block(self, step: int, longest: int, end: int) -> int:
         """Where a block of steps ends that begins at a step, so that it can be looked at.

@@ -48,7 +48,7 @@ def capacity(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def room(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def allocate(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """An uninitialized tensor; on the CPU aligned to the widest vector register."""
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradexp.engine.problem import Problem
 from gradexp.engine.recording.looks import Looks
-from gradexp.engine.recording.memory import room
+from gradexp.engine.recording.memory import allocate
 from gradexp.engine.recording.rows import RecordedRows, root
 from gradexp.engine.runs import NEVER, Notes, is_at_rest, is_within
 from gradexp.engine.trace import End, EngineKind, Trace
@@ -47,11 +47,11 @@ class Recording:
         tolerances = len(problem.record.tolerances)
         gaps = tolerances if bool(problem.limits.minimum) else 0
         dtype, device = problem.start.dtype, problem.start.device
-        self._reals = room((dim + 4, batch), dtype, device)
-        self._left = [room((batch,), dtype, device) for _ in problem.limits.released]
-        self._counts = room((3 + tolerances + gaps, batch), torch.int64, device)
-        self._end = room((batch,), torch.int64, device)
-        self._may_recur = room((batch,), torch.bool, device)
+        self._reals = allocate((dim + 4, batch), dtype, device)
+        self._left = [allocate((batch,), dtype, device) for _ in problem.limits.released]
+        self._counts = allocate((3 + tolerances + gaps, batch), torch.int64, device)
+        self._end = allocate((batch,), torch.int64, device)
+        self._may_recur = allocate((batch,), torch.bool, device)
         self._still = (STILL * torch.finfo(dtype).eps * diameter(problem.surface)) ** 2
         self._has_own_limits = batch > 1 and any(
             isinstance(limit, Tensor) and limit.numel() > 1
@@ -111,7 +111,7 @@ class Recording:
         first, end = self._counts[3:], self._end
         if tolerances:
             first.masked_fill_(first == NEVER, -1)
-        displacement = room(loss.shape, loss.dtype, loss.device)
+        displacement = allocate(loss.shape, loss.dtype, loss.device)
         size = _PARTS[loss.device.type]
         parts = [slice(begun, begun + size) for begun in range(0, problem.batch, size)]
         for part in parts:

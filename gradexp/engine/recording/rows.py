@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradexp.engine.problem import Problem
-from gradexp.engine.recording.memory import capacity, room
+from gradexp.engine.recording.memory import allocate, capacity
 from gradexp.errors import UserError
 
 
@@ -36,7 +36,7 @@ class RecordedRows:
     """Room for every recorded step, and one more for the last.
 
     Raises:
-        UserError: there is not so much room.
+        UserError: they take more memory than there is.
     """
 
     def __init__(self, problem: Problem, batch: int) -> None:
@@ -55,9 +55,9 @@ class RecordedRows:
             raise UserError("record", problem.record.what, reason)
 
         device = problem.start.device
-        self.loss = room((count, batch), dtype, device)
-        self.gradient_norm = room((count, batch), dtype, device) if whole else None
-        self.point = room((count, dim, batch), dtype, device) if whole else None
+        self.loss = allocate((count, batch), dtype, device)
+        self.gradient_norm = allocate((count, batch), dtype, device) if whole else None
+        self.point = allocate((count, dim, batch), dtype, device) if whole else None
 
     def pointers(self, column: int) -> tuple[int | None, int | None, int | None, int, int]:
         """For a program: where a column's losses, gradient norms and points begin, how far apart
