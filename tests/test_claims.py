@@ -107,7 +107,7 @@ def test_wells_far_narrower_than_the_domain(width: float) -> None:
 @pytest.mark.parametrize(("lr", "betas"), [(0.1, (0.9, 0.99)), (0.25, (0.5, 0.5))])
 def test_lion_goes_round_whichever_engine_runs_it(lr: float, betas: tuple[float, float]) -> None:
     outcomes = [
-        ended(get("sphere"), (4.0, -3.0), Lion(lr, betas), 2000, **engine)[0]
+        ended(get("sphere"), (4.0, -3.0), Lion(lr, betas), 800, **engine)[0]
         for engine in ({}, {"engine": Reference()})
     ]
     assert outcomes[0].word == outcomes[1].word
@@ -116,7 +116,7 @@ def test_lion_goes_round_whichever_engine_runs_it(lr: float, betas: tuple[float,
 
 def test_noise_that_moves_nothing_makes_no_noise_floor() -> None:
     silent, still = (
-        ended(get("sphere"), (4.0, -3.0), Lion(0.1), 2000, noise=Gaussian(std, seed=0))
+        ended(get("sphere"), (4.0, -3.0), Lion(0.1), 400, noise=Gaussian(std, seed=0))
         for std in (1e-8, 0.0)
     )
     assert torch.equal(silent[1].final_point, still[1].final_point)

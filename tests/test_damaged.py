@@ -240,7 +240,7 @@ def test_what_is_no_folder_or_no_file_is_named(name: str, gradexp: Gradexp, swee
     else:
         path.unlink()
         path.mkdir()
-    assert_refused(gradexp, "resume", "s", part=f"{path} is no f")
+    assert_refused(gradexp, "resume", "s", part=f"{path} is not a f")
     assert path.exists()
 
 

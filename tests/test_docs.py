@@ -25,17 +25,22 @@ def commands(page: Path) -> list[list[str]]:
     return found
 
 
+def is_quick(page: Path, command: list[str]) -> bool:
+    """Whether it is one of the README's, of one run."""
+    return page == PAGES[0] and "-m" not in command
+
+
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(one, marks=() if page == PAGES[0] else pytest.mark.slow, id=" ".join(one))
+        pytest.param(one, marks=() if is_quick(page, one) else pytest.mark.slow, id=" ".join(one))
         for page in PAGES
         for one in commands(page)
         if one[0] in ("run", "list")
     ],
 )
 def test_what_the_pages_type_can_be_run(command: list[str], gradexp: Gradexp) -> None:
-    """A few seconds each; those of the README here, of the docs in the long tier."""
+    """A few seconds each; single runs of the README here, the others in the long tier."""
     if command[0] == "run" and "--dry-run" not in command:
         command = [*command, "--dry-run"]
     status, out, err = gradexp(*command)

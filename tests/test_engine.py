@@ -342,5 +342,5 @@ def test_what_a_schedule_of_ones_own_names_must_be_there() -> None:
         def values(self, base: Any, step: Tensor) -> Any:
             return {"learning_rate": step}
 
-    with pytest.raises(UserError, match="schedule=learning_rate: is no number of the optimizer"):
+    with pytest.raises(UserError, match="schedule=learning_rate: is not a number of the optimizer"):
         optimize(get("sphere"), (1.0, 1.0), SGD(0.1), steps=1, schedule=Misspelt())

@@ -104,7 +104,7 @@ ONCE = [
     (["hydra.output_subdir=.config"], "must be .hydra, or null"),
     ([f"hydra.job.name={LONG}"], "at most 200 bytes"),
     (["-m", "seed=1,2", f"hydra.sweep.subdir={LONG}" + "${hydra.job.num}"], "more than 255 bytes"),
-    (["-m", "seed=1,2", "hydra.sweep.subdir=summary/${hydra.job.num}"], "writes itself"),
+    (["-m", "seed=1,2", "hydra.sweep.subdir=summary/${hydra.job.num}"], "sweep itself writes to"),
     ([f"{FILE}.filename='${{hydra.runtime.output_dir}}/a/x.log'"], "must be"),
     ([f"+{FILE}.mode=r"], "mode: a or w"),
     ([f"+{FILE}.encoding=foo"], "mode: a or w"),
