@@ -147,6 +147,7 @@ def test_a_saddle_is_left_even_after_a_long_way_along_its_stable_manifold() -> N
     assert steps > 700
 
 
+@pytest.mark.slow  # 3 s
 def test_what_has_not_left_a_saddle_in_time_is_not_said_to_rest_there() -> None:
     outcome, steps = the_ending(get("strict"), (1.5, 1e-30), SGD(0.1), 500)
     assert (outcome.word, steps) == ("budget", 500)
@@ -159,6 +160,7 @@ def test_on_its_stable_manifold_a_run_ends_at_the_saddle(momentum: float) -> Non
     assert steps < 250
 
 
+@pytest.mark.slow  # 3 s
 def test_of_a_batch_each_run_leaves_at_its_own_time() -> None:
     surface = get("strict")
     distance = torch.logspace(-15, -1, 40, dtype=torch.float64)
@@ -273,6 +275,7 @@ def test_noise_at_a_saddle_drives_a_run_away() -> None:
     assert (x, abs(y)) == pytest.approx((0.0, 1.0), abs=1e-6)
 
 
+@pytest.mark.slow  # 4 s
 def test_noise_of_size_zero_is_none() -> None:
     silent, (without, steps) = (
         Gaussian(std=0.0),
@@ -289,6 +292,7 @@ def test_noise_that_vanishes_at_the_minimum_lets_a_run_converge() -> None:
     assert outcome.word == "converged"
 
 
+@pytest.mark.slow  # 3 s each
 @pytest.mark.parametrize("compile", ["never", "always"])
 def test_a_run_without_noise_is_the_same_among_runs_with_some(compile: Any) -> None:
     std = torch.tensor([0.0, 0.1], dtype=torch.float64)

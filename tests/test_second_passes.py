@@ -35,6 +35,7 @@ def word_of(surface: Surface, *given: Any, stop: Stop | None = None, **more: Any
 # what stopped, and is not at rest
 
 
+@pytest.mark.slow  # 4 s
 @pytest.mark.parametrize(("rule", "steps"), [(RMSprop(0.1), 3000), (RMSprop(0.3, alpha=0.9), 1000)])
 def test_rules_whose_steps_grow_again_are_not_at_rest(rule: Optimizer, steps: int) -> None:
     # They do as the mean of the squares fades: α λ / ε is far above 2.
@@ -172,6 +173,7 @@ def test_optimizers_that_remember_nothing_yet_share_a_batch() -> None:
 # what noise moves
 
 
+@pytest.mark.slow  # 2 s each
 @pytest.mark.parametrize(
     ("name", "start", "rule", "std"),
     [
