@@ -1,4 +1,4 @@
-"""How forgiving a setting is: the width of the band of learning rates that do about as well."""
+"""How sensitive a setting is to its learning rate: how wide the band is that does about as well."""
 
 from __future__ import annotations
 
@@ -63,7 +63,11 @@ def bands(sample: Sample) -> Table | None:
     told += "swept ones or the budget; stable below: by theory, at the minimizers reached; "
     told += sample.rank.explained()
     return Table(
-        "bands", "How forgiving: the band of learning rates", frame, pd.DataFrame(shown), told
+        "bands",
+        "Learning-rate sensitivity: the band that does well",
+        frame,
+        pd.DataFrame(shown),
+        told,
     )
 
 
