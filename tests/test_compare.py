@@ -334,3 +334,24 @@ def test_steps_that_take_several_gradients_are_counted_by_these(
     # Where an engine was swept, it is a setting.
     swept(gradexp, "e", "engine=batched,reference", "optimizer.lr=0.1,0.2")
     assert "engine" in gather([tmp_path / "e", tmp_path / "s"]).setting
+
+
+def test_a_seed_that_changes_nothing_counts_once(gradexp: Gradexp, tmp_path: Path) -> None:
+    """Costs 1 s."""
+    lion = ["optimizer=lion", "optimizer.lr=0.1,0.05", "noise=gaussian", "noise.std=1e-8"]
+    start = ["init=point", "init.point=[4,-3]"]
+    swept(gradexp, "s", *lion, *start, "seed=range(3)", "steps=200")
+    sample = gather([tmp_path / "s"])
+    assert (len(sample.runs), sample.doubled) == (2, 4)
+
+
+def test_runs_that_diverge_from_different_starts_are_not_the_same(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    """Costs 1 s."""
+    axes = ["optimizer.lr=1e200,2e200", "seed=range(3)"]
+    flat = ["surface=sphere", "init=normal", "init.std=1e-200", "record=metrics"]
+    swept(gradexp, "s", *axes, *flat)
+    sample = gather([tmp_path / "s"])
+    assert set(sample.runs["outcome"]) == {"diverged"}
+    assert (len(sample.runs), sample.doubled) == (6, 0)

@@ -15,8 +15,8 @@ from gradexp.comparison.effects import explained
 from gradexp.comparison.figures.table_figures import learning_rates
 from gradexp.comparison.hitting_times import (
     HittingTimes,
-    arrivals,
     expected_running_time,
+    hitting_times,
     least_quantile,
     quantiles,
 )
@@ -79,12 +79,12 @@ def test_kaplan_meier_on_the_remissions_of_freireich() -> None:
 def test_runs_that_never_arrive_stay_and_those_cut_off_are_censored() -> None:
     cut_off = [{"outcome": word, "metrics.steps": 15} for word in ("budget", "noise_floor")]
     rows: Rows = [{GAP: 10.0}, {GAP: 20.0}, *cut_off]
-    one = arrivals(pd.DataFrame([{GAP: math.nan, **DEFAULTS, **row} for row in rows]), GAP)
+    one = hitting_times(pd.DataFrame([{GAP: math.nan, **DEFAULTS, **row} for row in rows]), GAP)
     # After 10 of 4 have arrived 1; two are cut off at 15; the last one at risk arrives at 20.
     assert quantiles(one) == [15.0, 20.0, 20.0]
     assert [least_quantile(one, share) for share in (0.25, 0.5, 0.75)] == [12.5, 15.0, 17.5]
     rows[2:] = [{"outcome": "diverged", "metrics.steps": 15}] * 2
-    other = arrivals(pd.DataFrame([{GAP: math.nan, **DEFAULTS, **row} for row in rows]), GAP)
+    other = hitting_times(pd.DataFrame([{GAP: math.nan, **DEFAULTS, **row} for row in rows]), GAP)
     assert quantiles(other) == [15.0, math.inf, math.inf]
     assert least_quantile(other, 0.5) == math.inf
     assert expected_running_time(other) == (10 + 20 + 15 + 15) / 2

@@ -116,3 +116,19 @@ def test_mistakes(tmp_path: Path) -> None:
         package.load(tmp_path / "nowhere")
     with pytest.raises(UserError, match="neither a sweep nor a run"):
         package.load(tmp_path)
+
+
+def test_late_runs_are_found_by_any_name_in_a_sweep_and_nowhere_else(
+    gradexp: Gradexp, tmp_path: Path
+) -> None:
+    """Costs 1 s."""
+    named = "hydra.sweep.subdir=lr/${hydra.job.override_dirname}"
+    axes = ("optimizer.lr=0.001,0.01", named, *ARGUMENTS)
+    assert gradexp("run", "-m", *axes)[0] == 0
+    known = package.load(tmp_path / "s").runs
+    (tmp_path / "s" / "runs.parquet").unlink()  # as of a sweep that was killed early
+    late = package.load(tmp_path / "s").runs
+    assert late["folder"].tolist() == known["folder"].tolist()
+    assert late["metrics.final_loss"].tolist() == known["metrics.final_loss"].tolist()
+    with pytest.raises(UserError, match="holds neither a sweep nor a run"):
+        package.load(tmp_path)

@@ -20,8 +20,8 @@ the surface's domain and S how high the loss is there (`gradexp.surfaces.scale`)
    `FLAT` times what it has still to fall,
    ‖∇f‖ D + ½ |λ| D² with the eigenvalue λ of the Hessian that is largest in size: ``plateau``.
 4. Newton's method comes to a stationary point within `NEAR` · D: as 2. Where it comes to one that
-   is farther away, or to none, or the loss does not change around it, what is left of the gradient
-   leads nowhere in any number of steps that one makes: ``plateau``.
+   is farther away, or to none, or the loss does not change around it, the gradient is too small to
+   lead anywhere: ``plateau``.
 
 Of more than `gradexp.surfaces.derivatives.LARGEST` dimensions there is no Hessian: instead of 2
 to 4, a run is ``converged`` whose loss is within `AT_MINIMUM` · S of the surface's minimum, and
@@ -270,7 +270,7 @@ def _how_cycling(cycle: Tensor, steps: int) -> str:
     return f"a cycle of {len(cycle)} points after {steps} steps: {points}{more}"
 
 
-def _distance_from_domain(surface: Surface, point: Tensor) -> float:
+def _distance_from_middle(surface: Surface, point: Tensor) -> float:
     """How far a point is from the middle of the domain."""
     middle = [(low + high) / 2 for low, high in surface.domain]
     return math.dist(middle, point.tolist())
@@ -286,7 +286,7 @@ def _is_flat(
     """3 of the above, where the minimum is known."""
     if surface.minimum is None or eigenvalues is None:
         return False
-    far = max(diameter(surface), _distance_from_domain(surface, point))
+    far = max(diameter(surface), _distance_from_middle(surface, point))
     change = gradient_norm * far + max(map(abs, eigenvalues)) * far**2 / 2
     return change <= FLAT * (value - float(surface.minimum))
 

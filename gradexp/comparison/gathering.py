@@ -108,11 +108,15 @@ def gather(
 def _same_but_for_a_seed(
     runs: pd.DataFrame, setting: Sequence[str], repeats: Sequence[str]
 ) -> pd.Series:
-    """Which runs came to the same as another one in every figure, to the last bit, and differ in
-    nothing but seeds: such as those of noise that is lost in rounding."""
+    """Which runs came to the same as another one in trace and metrics, to the last bit, and differ
+    in nothing but seeds: such as those of noise that is lost in rounding. Not those that never
+    moved, or diverged: their metrics do not say where they began."""
     others = [key for key in repeats if key.rpartition(".")[2] != "seed"]
-    figures = [name for name in runs if str(name).startswith("metrics.")]
-    return runs.duplicated([*setting, *others, "outcome", *figures])
+    metrics = [name for name in runs if str(name).startswith("metrics.")]
+    if not {"run.digest", "metrics.path_length", "metrics.displacement"} <= set(runs):
+        return pd.Series(False, runs.index)
+    same = runs.duplicated([*setting, *others, "outcome", "run.digest", *metrics])
+    return same & (runs["metrics.path_length"] > 0) & runs["metrics.displacement"].notna()
 
 
 def _whole_key(key: str, runs: pd.DataFrame) -> str:

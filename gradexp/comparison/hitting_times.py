@@ -41,7 +41,7 @@ class HittingTimes(NamedTuple):
         return HittingTimes(self.at[rows], self.known[rows], self.spent[rows])
 
 
-def arrivals(runs: Columns, column: str, loosest: str | None = None) -> HittingTimes:
+def hitting_times(runs: Columns, column: str, loosest: str | None = None) -> HittingTimes:
     """Those of runs.
 
     Args:

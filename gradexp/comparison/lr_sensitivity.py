@@ -77,7 +77,7 @@ def by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray, np.ndar
     assert sample.rank is not None
     rates, expected, seen = [], [], []
     for value, group in sample.groups([LR], runs):
-        some = sample.arrivals.take(group.rows)
+        some = sample.hitting_times.take(group.rows)
         rates.append(float(value[LR]))
         expected.append(sample.rank.usable(some))
         seen.append(float(some.known[np.isinf(some.at)].min(initial=math.inf)))

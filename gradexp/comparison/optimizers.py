@@ -28,7 +28,7 @@ class _BySteps:
     """Judges runs by when they arrived."""
 
     def __init__(self, sample: Sample, rank: Rank) -> None:
-        self._arrivals, self._unit, self._rank = sample.arrivals, sample.metric.unit, rank
+        self._arrivals, self._unit, self._rank = sample.hitting_times, sample.metric.unit, rank
         self.told = (
             f"best lr: of the least {rank.label}, ≤ and ≥ where it is the last one tried; all lr: "
             f"of the runs at all that were tried; ÷ best: of {rank.label}; {rank.told()}"

@@ -44,14 +44,14 @@ def differences(sample: Sample) -> Table | None:
     if len(ordered) < 2 or not keys:
         return None
     measure, measured = _measured(sample, ordered, across)
-    first = sample.arrivals.take(ordered[0][1].rows) if sample.rank else None
+    first = sample.hitting_times.take(ordered[0][1].rows) if sample.rank else None
     if (first is not None and not first.arrived) or not math.isfinite(measured[0]):
         return None
     series = []
     for _, runs in ordered[: _RIVALS + 1]:
         index = pd.MultiIndex.from_frame(runs.frame()[keys].astype(str))
         values = sample.comparable(metric)[runs.rows]
-        known = sample.arrivals.known[runs.rows] if sample.rank else values
+        known = sample.hitting_times.known[runs.rows] if sample.rank else values
         both = pd.DataFrame({"value": values, "known": known}, index=index)
         series.append(both.groupby(level=keys).first())
     rows = []
@@ -194,7 +194,9 @@ def _measured(
         return "mean relative speed", speeds(sample)
     first = [runs.rows for _, runs in ordered[: _RIVALS + 1]]
     if sample.rank:
-        return sample.ranked_by(), [sample.rank.of(sample.arrivals.take(rows)) for rows in first]
+        return sample.ranked_by(), [
+            sample.rank.of(sample.hitting_times.take(rows)) for rows in first
+        ]
     values = sample.comparable(sample.metric)
     return sample.ranked_by(), [median(values[rows]) for rows in first]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gradexp.analysis.quartiles import median, quartiles
-from gradexp.comparison.hitting_times import arrivals, quantiles
+from gradexp.comparison.hitting_times import hitting_times, quantiles
 from gradexp.comparison.sample import LR, OPTIMIZER, Sample
 from gradexp.comparison.table import Table, number, spread, steps, texts
 
@@ -138,7 +138,7 @@ def escapes(sample: Sample) -> Table | None:
         known = runs.where(~np.isnan(runs["theory.escape_steps"]))
         if not len(known):
             continue
-        some = arrivals(known, "metrics.escape_steps")
+        some = hitting_times(known, "metrics.escape_steps")
         low, half, high = quantiles(some)
         predicted = median(known["theory.escape_steps"])
         rows.append(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric
-from gradexp.comparison.hitting_times import arrivals
+from gradexp.comparison.hitting_times import hitting_times
 from gradexp.comparison.sample import Sample, Setting, counted
 from gradexp.comparison.table import Table, number, percent, steps, texts
 
@@ -47,7 +47,7 @@ def times(sample: Sample, metric: Metric) -> Times:
     solvers, columns = [], []
     for values, some in sample.groups(sample.solver):
         column = np.full(count, np.nan)
-        column[number_of[some.rows]] = arrivals(some, metric.column).at
+        column[number_of[some.rows]] = hitting_times(some, metric.column).at
         solvers.append(values)
         columns.append(column)
     problems = runs.iloc[first][keys].reset_index(drop=True)
@@ -202,7 +202,7 @@ def by_surface(sample: Sample) -> Table | None:
     arrived = np.zeros(ranked.shape, dtype=bool)
     for row, (_, runs) in enumerate(sample.groups(sample.solver)):
         for surface, there in sample.groups(sample.problem, runs):
-            some = sample.arrivals.take(there.rows)
+            some = sample.hitting_times.take(there.rows)
             at = row, next(n for n, place in enumerate(places) if str(place) == str(surface))
             ranked[at], arrived[at] = sample.rank.of(some), some.arrived > 0
     finite = np.where(arrived & np.isfinite(ranked), np.maximum(ranked, 1.0), np.inf)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from gradexp.analysis.metric import Metric
 from gradexp.analysis.quartiles import median, quartiles
-from gradexp.comparison.hitting_times import HittingTimes, arrivals
+from gradexp.comparison.hitting_times import HittingTimes, hitting_times
 from gradexp.comparison.ranking import USUAL, Rank
 
 LR, MOMENTUM, BUDGET = "optimizer.lr", "optimizer.momentum", "steps"
@@ -109,9 +109,9 @@ class Sample:
         return bool(self.problem and self.solver and self.metric.is_arrival)
 
     @cached_property
-    def arrivals(self) -> HittingTimes:
+    def hitting_times(self) -> HittingTimes:
         """When each run arrived, where that is what runs are compared by."""
-        return arrivals(self.every, self.metric.column, self.loosest)
+        return hitting_times(self.every, self.metric.column, self.loosest)
 
     @cached_property
     def loosest(self) -> str | None:
@@ -166,7 +166,7 @@ class Sample:
         def score(setting: Setting) -> tuple[float, ...]:
             rows = setting[1].rows
             rest = median(left[rows])
-            return (*self.rank.key(self.arrivals.take(rows)), rest) if self.rank else (rest,)
+            return (*self.rank.key(self.hitting_times.take(rows)), rest) if self.rank else (rest,)
 
         return sorted(self.groups(self.setting), key=score)
 

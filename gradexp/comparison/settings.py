@@ -69,7 +69,7 @@ def speed(sample: Sample) -> Table:
     for values, runs in sample.settings:
         row: dict[str, Any] = {**values, "runs": len(runs)}
         if rank:
-            some = sample.arrivals.take(runs.rows)
+            some = sample.hitting_times.take(runs.rows)
             low, half, high = quantiles(some)
             row |= {"arrived": some.arrived, "par10": rank.par10(some)}
             row |= {"ert": expected_running_time(some)}

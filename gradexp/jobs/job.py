@@ -180,8 +180,8 @@ def _finals(figures: dict[str, Any]) -> dict[str, float]:
     """
     gaps, gradients = figures["steps_to_gap"], figures["steps_to_gradient"]
     kind = "gap" if any(step is not None for step in gaps.values()) else "gradient"
-    arrivals = gaps if kind == "gap" else gradients
-    found = {f"steps_to_{kind}/{size}": step for size, step in arrivals.items()}
+    hitting_times = gaps if kind == "gap" else gradients
+    found = {f"steps_to_{kind}/{size}": step for size, step in hitting_times.items()}
     known = {tag: float(step) for tag, step in found.items() if step is not None}
     return {"end/steps": figures["steps"], **known}
 

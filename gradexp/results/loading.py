@@ -66,7 +66,9 @@ def read_runs(folder: Path) -> pd.DataFrame:
         return _typed(pd.DataFrame([{"job": 0, "folder": ".", **_run(folder)}]))
     table = _table(folder / TABLE)
     known = set(table["folder"]) if len(table) else set()
-    found = {path.parent.relative_to(folder).as_posix() for path in folder.rglob("run.json")}
+    anywhere = (folder / "multirun.yaml").exists()  # else it may be any folder at all
+    paths = folder.rglob("run.json") if anywhere else folder.glob("*/run.json")
+    found = {path.parent.relative_to(folder).as_posix() for path in paths}
     late = [
         {"job": number, "folder": name, **_run(folder / name)}
         for name in sorted(found - known)

@@ -41,7 +41,7 @@ def heat_map(sample: Sample) -> Figure | None:
     for cell, part in some.groups([across, up]):
         at = int(np.flatnonzero(y == cell[up])[0]), int(np.flatnonzero(x == cell[across])[0])
         if sample.metric.is_arrival:
-            values[at] = quantiles(some.arrivals.take(part.rows), (0.5,))[0]
+            values[at] = quantiles(some.hitting_times.take(part.rows), (0.5,))[0]
         else:
             values[at] = some.quartiles(sample.metric, part)[1]
         words[at] = Counter(part["outcome"]).most_common(1)[0][0]
@@ -139,7 +139,7 @@ def _by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray]:
     where there is none."""
     if sample.rank:
         groups = sample.groups([LR], runs)
-        drawn = [sample.rank.drawn(sample.arrivals.take(part.rows)) for _, part in groups]
+        drawn = [sample.rank.drawn(sample.hitting_times.take(part.rows)) for _, part in groups]
         return np.array([setting[LR] for setting, _ in groups], float), np.maximum(drawn, 1.0)
     groups = sample.groups([LR], runs)
     medians = [sample.quartiles(sample.metric, part)[1] for _, part in groups]
