@@ -20,17 +20,26 @@ os.environ["PYTHONPATH"] = os.pathsep.join(  # by which the server finds what it
 
 
 def begin(folder: Path, *arguments: str) -> ForkServerProcess:
-    """Begins the program in a folder, its output thrown away."""
+    """Begins the program in a folder; what it prints is kept beside that: see `output`."""
     process = _CONTEXT.Process(target=_run, args=(folder, arguments))
     process.start()
     return process
 
 
+def output(folder: Path) -> str:
+    """What the program that was begun last in a folder printed."""
+    return _output(folder).read_text(errors="replace")
+
+
+def _output(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.output")
+
+
 def _run(folder: Path, arguments: tuple[str, ...]) -> None:
     os.chdir(folder)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    file = os.open(_output(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
     sys.exit(main(arguments))
 
 

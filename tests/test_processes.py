@@ -138,11 +138,11 @@ def test_why_it_could_not_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
 @forks
 def test_processes_end_with_the_one_that_forked_them() -> None:
     script = """
-import os, signal
+import os, signal, time
 from gradexp.processes.workers import ForkedWorker, done_by, worthwhile
 os.sched_getaffinity = lambda _: {0, 1}
 here = os.getpid()
-worker = ForkedWorker(lambda: None, print)
+worker = ForkedWorker(lambda: time.sleep(600), print)
 def do(item):
     if os.getpid() == here:
         os.kill(here, signal.SIGKILL)
@@ -150,7 +150,7 @@ def do(item):
 done_by(2, range(1000), do)
 """
     # Its output ends when the last process has ended that may write to it.
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
     assert run.returncode == -signal.SIGKILL
     assert len(run.stdout.split()) < 500
     assert run.stderr == b""

@@ -21,7 +21,7 @@ import torch
 from gradexp.jobs import batches
 from gradexp.results import is_whole, read_record, read_run
 from tests.conftest import Gradexp, in_tiers, left_behind
-from tests.killing import begin, killed
+from tests.killing import begin, killed, output
 
 GRID = ["optimizer.lr=1e-4,1e-3,1e-2", "surface=rosenbrock,himmelblau", "seed=1,2"]
 QUICK = ["init=uniform", "steps=60", "log=none"]
@@ -291,9 +291,12 @@ def test_a_sweep_that_was_moved_is_not_gone_on_with(gradexp: Gradexp, tmp_path: 
     assert "move it back" in err
 
 
-def test_a_sweep_that_runs_is_not_gone_on_with(gradexp: Gradexp, tmp_path: Path) -> None:
+def test_a_sweep_that_runs_is_not_gone_on_with(
+    gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from gradexp.sweeps.plan import held
 
+    monkeypatch.setattr("gradexp.sweeps.plan._PATIENCE", 0.1)
     assert gradexp("run", "-m", "seed=1,2", *QUICK, "hydra.sweep.dir=s")[0] == 0
     with held(tmp_path / "s"):
         status, _, err = gradexp("resume", "s")
@@ -356,7 +359,7 @@ def test_nothing_is_lost_or_double_however_often_a_sweep_is_killed(
                     done.append(whole_jobs(folder / "s"))
                     continue
             sweep.join()
-            assert sweep.exitcode == 0
+            assert sweep.exitcode == 0, output(folder)
             break
         assert state(folder / "s") == expected
     assert sum(0 < some < jobs for some in done) >= kills / 2, done

@@ -7,6 +7,7 @@ does uses one thread and no accelerator; what it gives back is sent.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -28,6 +29,9 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 _FORKS = sys.platform == "linux"  # elsewhere libraries do not survive it
+
+_PR_SET_PDEATHSIG = 1
+"""Of ``prctl`` of Linux: the signal by which a process learns that its parent has ended."""
 
 _MOST = 8
 """Processes: each copies what it writes over, a hundred megabytes or two."""
@@ -78,7 +82,7 @@ def done_by(count: int, items: Sequence[Item], do: Callable[[Item], Made]) -> li
         try:
             with _undisturbed():
                 for _ in range(1, count):
-                    others.append(_forked(_work, do, items, queue.fileno(), os.getpid()))
+                    others.append(_forked(_work, do, items, queue.fileno()))
             for index in _taken(queue.fileno()):
                 made[index] = do(items[index])
                 for _, pipe in others:  # whoever writes to a full one waits
@@ -99,13 +103,9 @@ def _taken(queue: int) -> Iterator[int]:
         yield array("q", number)[0]
 
 
-def _work(
-    do: Callable[[Item], Made], items: Sequence[Item], queue: int, parent: int, pipe: Connection
-) -> None:
-    """What another process does; it ends when its parent does."""
+def _work(do: Callable[[Item], Made], items: Sequence[Item], queue: int, pipe: Connection) -> None:
+    """What another process does."""
     for index in _taken(queue):
-        if os.getppid() != parent:
-            return
         try:
             result = pickle.dumps((index, do(items[index])))
         except Exception:
@@ -198,7 +198,7 @@ def _forked(work: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Co
     """A process that does something, and this one's end of a pipe, whose other end it is given."""
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
-    process = context.Process(target=_begin, args=(here, work, *arguments, there))
+    process = context.Process(target=_begin, args=(here, os.getpid(), work, *arguments, there))
     with warnings.catch_warnings():
         # Other threads may hold locks: imports' and logging's are made anew, and see `_begin`.
         warnings.filterwarnings("ignore", "(?s).*fork", DeprecationWarning)
@@ -207,7 +207,8 @@ def _forked(work: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Co
     return process, here
 
 
-def _begin(others: Connection, work: Callable[..., None], *arguments: Any) -> None:
+def _begin(others: Connection, parent: int, work: Callable[..., None], *arguments: Any) -> None:
+    _die_with(parent)
     others.close()  # which would keep the pipe open when the parent is no more
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     torch = _torch()
@@ -221,6 +222,17 @@ def _begin(others: Connection, work: Callable[..., None], *arguments: Any) -> No
                 handler.stream = stands_in[handler.stream]
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     work(*arguments)
+
+
+def _die_with(parent: int) -> None:
+    """Lets this process be killed as soon as its parent has ended, whatever either is doing.
+
+    Otherwise what a killed sweep left behind would hold the sweep's lock, and its resuming be
+    refused, until it next looks for its parent.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it had ended before
+        os._exit(1)
 
 
 def _end(process: BaseProcess, pipe: Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ from gradexp.files.plain import read_small
 from gradexp.results.output_folder import place
 
 _PLAN = "sweep.json"
+
+_PATIENCE = 2.0
+"""Seconds: the processes of a sweep that was just killed end a moment after it."""
 
 
 class Plan(NamedTuple):
@@ -97,11 +101,21 @@ def held(folder: Path) -> Iterator[None]:
     """Keeps every other process from going on with the same sweep.
 
     Raises:
-        UserError: another process is at it.
+        UserError: another process is at it, and has not ended within `_PATIENCE` seconds.
     """
+    end = time.monotonic() + _PATIENCE
     with (folder / _PLAN).open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError("", folder, f"{folder}: the sweep is still running") from None
+        while not _locked(file.fileno()):
+            if time.monotonic() > end:
+                raise UserError("", folder, f"{folder}: the sweep is still running")
+            time.sleep(0.02)
         yield
+
+
+def _locked(file: int) -> bool:
+    """Whether this process has an open file to itself from now on."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
