@@ -6,6 +6,10 @@ PYTEST := $(BIN)/pytest --quiet --durations 10
 # Compiled modules are kept, whatever the shell says: tests are found in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
+# What a sweep leaves is the same where Hydra composes and runs each of its jobs.
+SWEEPS := $(addprefix tests/test_,composition.py damaged.py forecast.py group_axes.py \
+	output_folders.py overview.py runs.py search.py summary.py sweeps.py)
+
 .PHONY: run test test-all apart docstrings lint clean
 
 run: .venv/run
@@ -18,6 +22,7 @@ test: .venv/dev
 test-all: .venv/dev
 	$(MAKE) --no-print-directory --jobs 2 --output-sync lint apart docstrings
 	$(PYTEST) --numprocesses auto --dist worksteal -m "slow or not slow"
+	$(PYTEST) --numprocesses auto --dist worksteal --without-shortcuts $(SWEEPS)
 
 # JAX starts threads, and processes that have them must not be forked, as other tests do.
 apart: .venv/dev

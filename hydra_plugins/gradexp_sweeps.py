@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
@@ -47,20 +46,28 @@ class VectorizedLauncher(Launcher):
         )
 
 
-class GridSweeper(BasicSweeper):
-    """All combinations of the axes, those that are paired moving together."""
-
-    def __init__(
-        self, max_batch_size: int | None = None, params: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(max_batch_size, params)
-        self.task_function: TaskFunction | None = None
+class _Sweeper(Sweeper):
+    """What the sweepers have in common."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.hydra_context = hydra_context
         self.task_function = task_function
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+
+class GridSweeper(_Sweeper):
+    """Runs all combinations of the axes; paired axes move together."""
+
+    def __init__(
+        self, max_batch_size: int | None = None, params: dict[str, str] | None = None
+    ) -> None:
+        self.max_batch_size = max_batch_size
+        self.params = params
 
     def sweep(self, arguments: list[str]) -> Any:
         from gradexp.sweeps.grid import sweep
@@ -68,8 +75,8 @@ class GridSweeper(BasicSweeper):
         return sweep(self, arguments)
 
 
-class OptunaSweeper(Sweeper):
-    """Values that Optuna chooses, by what the jobs before came to."""
+class OptunaSweeper(_Sweeper):
+    """Lets Optuna choose values by the results of the jobs before."""
 
     def __init__(
         self,
@@ -88,15 +95,6 @@ class OptunaSweeper(Sweeper):
         self.metric = metric
         self.direction = direction
         self.params = params
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        self.hydra_context = hydra_context
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> Any:
         from gradexp.sweeps.search import search

@@ -29,10 +29,17 @@ from gradexp.engine.codegen import build
 from gradexp.processes import environment
 from gradexp.processes.environment import AT_START
 from gradexp.surfaces import Surface
+from gradexp.sweeps import shortcuts
 
 setattr(environment, "hand_on", lambda: None)  # noqa: B010
 # What it hands on to other processes would reach the tests that follow.
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it gives
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option that tests sweeps without their shortcuts."""
+    reason = "lets Hydra compose and run each job of a sweep (gradexp.sweeps.shortcuts)"
+    parser.addoption("--without-shortcuts", action="store_true", help=reason)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -46,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Precompiles g++'s headers, before pytest-xdist starts its workers; collects tests, and no
     garbage meanwhile."""
     gc.disable()
+    shortcuts._given_up = config.getoption("--without-shortcuts")
     if CXX is not None and not hasattr(config, "workerinput"):
         precompiled.precompile(build._command())
 
@@ -74,6 +82,13 @@ def in_tiers(cases: Iterable[Any], quick: Callable[[Any], bool]) -> list[Any]:
         else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
         for case in cases
     ]
+
+
+@pytest.fixture
+def shortcuts_allowed() -> None:
+    """Skips what is about the time that shortcuts save where they are switched off."""
+    if not shortcuts.allowed():
+        pytest.skip("--without-shortcuts was given")
 
 
 Gradexp = Callable[..., tuple[int, str, str]]

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import yaml
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
@@ -20,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gradexp.config.application import without_hydra
 from gradexp.config.axes import linspace, logspace, paired
 from gradexp.config.choices import CONF
+from gradexp.config.internals import ConfigLoaderImpl, search_path_from
 from gradexp.sweeps.composition import Composer
 from gradexp.sweeps.grid import grid
 from gradexp.sweeps.job_files import JobFiles
@@ -91,7 +90,7 @@ NASTY = {
 def loader() -> ConfigLoaderImpl:
     version.setbase("1.3")
     setup_globals()
-    return ConfigLoaderImpl(create_config_search_path(f"file://{CONF}"))
+    return ConfigLoaderImpl(search_path_from(CONF))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +154,9 @@ def test_jobs_are_composed_and_written_as_hydra_does(
             assert (tmp_path / str(number) / name).read_text() == OmegaConf.to_yaml(config)
 
 
-def test_plain_values_are_composed_once(loader: ConfigLoaderImpl, master: DictConfig) -> None:
+def test_plain_values_are_composed_once(
+    shortcuts_allowed: None, loader: ConfigLoaderImpl, master: DictConfig
+) -> None:
     composer = Composer(loader, master)
     jobs = [composer.compose([f"optimizer.lr={lr}", "seed=1"], 0) for lr in (0.1, 0.2, 1e-5)]
     assert len({id(job.template) for job in jobs}) == 1

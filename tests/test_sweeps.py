@@ -306,7 +306,7 @@ def test_a_sweep_that_runs_is_not_gone_on_with(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="jobs are done by several processes on Linux")
 def test_several_processes_leave_what_one_does(
-    gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shortcuts_allowed: None, gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     rates = ",".join(f"{rate}e-4" for rate in range(1, 20))

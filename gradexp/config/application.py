@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hydra import version
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -24,7 +22,9 @@ from omegaconf import DictConfig, open_dict, read_write
 from gradexp.config import axes
 from gradexp.config.errors import explained
 from gradexp.config.gate.environment import guarded_environment
+from gradexp.config.internals import Hydra, hydra_parser
 from gradexp.config.loader import GatedLoader, check_primary, output_folders, search_path
+from gradexp.errors import UserError
 
 
 class Application(NamedTuple):
@@ -46,10 +46,13 @@ class Application(NamedTuple):
         """Checks that the overrides are those of one job.
 
         Raises:
-            ConfigCompositionException: one of them is an axis.
+            UserError: one of them is an axis.
         """
-        parsed = OverridesParser.create().parse_overrides(self.overrides)
-        GatedLoader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+        for override in OverridesParser.create().parse_overrides(self.overrides):
+            if override.is_sweep_override():
+                reason = "several values make a sweep: add -m; a list is written [a,b]"
+                value = override.get_value_string()
+                raise UserError(override.get_key_element(), value, reason)
 
 
 def arguments_parser(program: str) -> ArgumentParser:
@@ -58,7 +61,7 @@ def arguments_parser(program: str) -> ArgumentParser:
     Args:
         program: what a person calls it.
     """
-    parser: ArgumentParser = get_args_parser()
+    parser = hydra_parser()
     parser.prog = program
     return parser
 

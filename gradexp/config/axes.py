@@ -10,11 +10,9 @@ from copy import copy
 from typing import Any, Union
 
 import numpy as np
-from hydra._internal.grammar.functions import Functions
-from hydra._internal.grammar.grammar_functions import choice
-from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 
+from gradexp.config.internals import extend_grammar
 from gradexp.errors import UserError
 
 MOST_JOBS = 100_000
@@ -96,27 +94,13 @@ def paired(*args: Value) -> ChoiceSweep | RangeSweep:
     if len(args) == 1 and isinstance(args[0], ChoiceSweep | RangeSweep):
         axis = copy(args[0])
     else:
-        axis = choice(*args)  # type: ignore[arg-type]
+        if not args:
+            raise ValueError("there must be values")
+        axis = ChoiceSweep(list=list(args))  # type: ignore[arg-type]
     axis.tags = {*axis.tags, "zip"}
     return axis
 
 
 def register() -> None:
-    """Makes the functions known to every parser of this process that is made after."""
-    if not hasattr(overrides_parser.create_functions, "extended"):
-        overrides_parser.create_functions = _Extended(overrides_parser.create_functions)
-
-
-class _Extended:
-    """Makes Hydra's functions, and ours beside them."""
-
-    extended = True
-
-    def __init__(self, hydras: Any) -> None:
-        self._hydras = hydras
-
-    def __call__(self) -> Functions:
-        functions: Functions = self._hydras()
-        for name, function in (("linspace", linspace), ("logspace", logspace), ("zip", paired)):
-            functions.register(name=name, func=function)
-        return functions
+    """Adds the functions to the override grammar of every parser that this process makes later."""
+    extend_grammar({"linspace": linspace, "logspace": logspace, "zip": paired})

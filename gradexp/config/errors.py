@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from gradexp.config.choices import CONF, EXPERIMENTS, OPEN, choices, groups, keys
+from gradexp.config.internals import NOT_IN_DEFAULTS
 from gradexp.errors import UserError, nearest
 
 
@@ -47,14 +48,10 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> UserError:
         where = f" in {group}={chosen}" if chosen and group != key else ""
         return UserError(key, _value_of(key, overrides), f"no such key{where}; {advice}")
     text = _one_line(error)
-    match = re.match(r"Could not override '([^']+)'\. No match in the defaults list", text)
+    match = NOT_IN_DEFAULTS.match(text)
     if match:
         key = match[1]
         return UserError(key, _value_of(key, overrides), f"no such key; {nearest(key, keys())}")
-    match = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)=([^']*)'", text)
-    if match:
-        reason = "several values make a sweep: add -m; a list is written [a,b]"
-        return UserError(match[1], match[2], reason)
     for override in overrides:
         indexed = re.sub(r"(?<=\w)\[(\d+)\]", r".\1", override)
         if indexed != override and isinstance(error, OverrideParseException):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
-from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
@@ -22,6 +20,12 @@ from gradexp.config.choices import CONF, EXPERIMENTS, OPEN
 from gradexp.config.errors import explained, uncomposed
 from gradexp.config.gate.components import check_search_path
 from gradexp.config.gate.hydra import check_hydra
+from gradexp.config.internals import (
+    ConfigLoaderImpl,
+    ConfigRepository,
+    config_place,
+    search_path_from,
+)
 from gradexp.errors import UserError
 from gradexp.files.yaml import check_interpolations, check_small
 
@@ -41,12 +45,12 @@ class RememberingRepository(ConfigRepository):
         Raises:
             UserError: it is too large.
         """
-        source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
-        if source is None or source.scheme() == "structured":
+        place = config_place(self, config_path)
+        if not place or place[0] == "structured":
             return super().load_config(config_path)
-        key: tuple[object, ...] = (source.scheme(), source.path, source.provider, config_path)
-        if source.scheme() == "file":
-            path = Path(source.path) / source._normalize_file_name(config_path)
+        key: tuple[object, ...] = place
+        if place[0] == "file":
+            path = Path(place[1]) / place[-1]
             about = path.stat()
             key = (*key, about.st_ino, about.st_size, about.st_mtime_ns)
             if key not in _parsed:
@@ -76,12 +80,13 @@ class GatedLoader(ConfigLoaderImpl):
         run_mode: RunMode,
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
+        **later: Any,  # what Hydra 1.4 asks for besides
     ) -> DictConfig:
         try:
             self._check_search_path(config_name, overrides)
             of_all = self._of_all_jobs(overrides) if run_mode is RunMode.MULTIRUN else overrides
             config = super().load_configuration(
-                config_name, of_all, run_mode, from_shell, validate_sweep_overrides
+                config_name, of_all, run_mode, from_shell, validate_sweep_overrides, **later
             )
             if len(of_all) < len(overrides):
                 _note_overrides(config, overrides)
@@ -134,11 +139,31 @@ def _note_overrides(config: DictConfig, overrides: list[str]) -> None:
     """Writes down in a sweep's config all that its jobs are told."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     task = [one for one in parsed if not one.is_hydra_override()]
-    naming = config.hydra.job.config.override_dirname
     config.hydra.overrides.task = [one.input_line for one in task]
-    config.hydra.job.override_dirname = get_overrides_dirname(
-        task, list(naming.exclude_keys), naming.item_sep, naming.kv_sep
-    )
+    config.hydra.job.override_dirname = DirectoryNaming.of(config).name(task)
+
+
+class DirectoryNaming(NamedTuple):
+    """How Hydra makes ``hydra.job.override_dirname`` of a job's overrides."""
+
+    exclude_keys: frozenset[str]
+    """keys whose overrides are left out"""
+    item_sep: str
+    """stands between two overrides"""
+    kv_sep: str
+    """stands between a key and its value"""
+
+    @classmethod
+    def of(cls, config: DictConfig) -> DirectoryNaming:
+        """Returns what ``hydra.job.config.override_dirname`` of a config says."""
+        naming = config.hydra.job.config.override_dirname
+        return cls(frozenset(naming.exclude_keys), naming.item_sep, naming.kv_sep)
+
+    def name(self, overrides: Iterable[Override]) -> str:
+        """Returns the name of the directory for a job with these overrides of the task."""
+        kept = (one for one in overrides if one.key_or_group not in self.exclude_keys)
+        lines = sorted(str(one.input_line) for one in kept)
+        return self.item_sep.join(lines).replace("=", self.kv_sep)
 
 
 def check_primary(folder: Path, name: str) -> None:
@@ -161,7 +186,7 @@ def output_folders(overrides: Sequence[str]) -> list[str]:
 def search_path(args: Namespace) -> ConfigSearchPath:
     """gradexp's configs, or those of ``--config-path``; a person's own; the experiments."""
     main = Path(args.config_path).absolute() if args.config_path else CONF
-    path = create_config_search_path(f"file://{main}")
+    path = search_path_from(main)
     extra = []
     if args.config_dir is not None:
         extra.append(("command-line", Path(args.config_dir or "nothing given").absolute()))

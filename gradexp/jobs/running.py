@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, run_job
 from hydra.types import HydraContext
@@ -12,6 +11,7 @@ from omegaconf import DictConfig
 
 from gradexp.config.application import Application, without_hydra
 from gradexp.config.errors import explained
+from gradexp.config.internals import Callbacks, returned
 from gradexp.errors import UserError, machine_failure
 from gradexp.jobs.job import Result
 from gradexp.jobs.task import Task, check_job
@@ -40,7 +40,7 @@ def run_alone(app: Application, config: DictConfig) -> Result:
             job_subdir_key=None,
         )
         callbacks.on_run_end(config=config, config_name=app.name, job_return=job)
-        error = job._return_value
+        error = returned(job)
         if isinstance(error, UserError) or (
             isinstance(error, Exception) and machine_failure(error) is not None
         ):

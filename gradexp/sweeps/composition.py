@@ -10,31 +10,31 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import DictConfig, ListConfig, Node, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from gradexp.config.application import without_hydra
+from gradexp.config.internals import ConfigLoaderImpl
+from gradexp.config.loader import DirectoryNaming
+from gradexp.sweeps import shortcuts
+from gradexp.sweeps.reusable_config import ReusableConfig, set_values
 
 _NOW = re.compile(r"\$\{now:[^${}]*\}")
 _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-_REMEMBERED = 4096
-"""Nodes that are kept for when their values come again."""
-
-
 class _Setting(NamedTuple):
     """An override of a job, parsed once."""
 
+    text: str
     override: Override
     plain: bool
     """whether it may do no more than set a key to a plain value"""
@@ -46,58 +46,6 @@ class _Setting(NamedTuple):
         if self.plain:
             return (self.override.key_or_group, type(self.value).__name__)
         return (str(self.override.input_line),)
-
-
-class ReusableConfig:
-    """A config that is written over for every job: a copy of it would take milliseconds."""
-
-    def __init__(self, config: DictConfig) -> None:
-        self.config = config
-        self._written: dict[str, str] = {}
-        self._nodes: dict[tuple[str, str], Node] = {}
-
-    def write(self, values: dict[str, Any]) -> None:
-        """Sets values by key, always of the same keys."""
-        for key, value in values.items():
-            text = repr(value)  # 1 and 1.0 are equal, and differ in a config
-            if self._written.get(key) != text:
-                self._put(key, value, text)
-                self._written[key] = text
-
-    def _put(self, key: str, value: Any, text: str) -> None:
-        """Puts a node of its own in the place of a value's: a grid has few values of a key, and to
-        make a node of a list takes OmegaConf a millisecond."""
-        holder, name = _place(self.config, key)
-        content: Any = holder._content
-        content[name] = self._node(key, value, text, lambda: holder._get_node(name))
-
-    def write_once(self, values: dict[str, Any]) -> None:
-        """Sets values by key that are hardly another job's again, but for the items of lists."""
-        for key, value in values.items():
-            holder, name = _place(self.config, key)
-            node = holder._get_node(name)
-            if isinstance(value, list) and isinstance(node, ListConfig) and len(node) == len(value):
-                node.__dict__["_content"] = [
-                    self._item(node, f"{key}[{index}]", index, item)
-                    for index, item in enumerate(value)
-                ]
-            else:
-                holder[name] = value
-
-    def _item(self, holder: ListConfig, key: str, index: int, value: Any) -> Node:
-        """The node of a list's item."""
-        return self._node(key, value, repr(value), lambda: holder._get_node(index))
-
-    def _node(self, key: str, value: Any, text: str, old: Callable[[], Any]) -> Node:
-        """A node that holds a value, remembered; made like the old one in its place."""
-        if (key, text) not in self._nodes:
-            if len(self._nodes) >= _REMEMBERED:
-                self._nodes = {}
-            node = copy.deepcopy(old())
-            assert isinstance(node, Node)
-            node._set_value(value)
-            self._nodes[key, text] = node
-        return self._nodes[key, text]
 
 
 @dataclass(frozen=True)
@@ -121,10 +69,9 @@ class Template:
         return ReusableConfig(without_hydra(self.config))
 
     @cached_property
-    def naming(self) -> tuple[list[str], str, str]:
-        """How overrides are made a folder's name: keys left out, and what stands between."""
-        naming = self.config.hydra.job.config.override_dirname
-        return list(naming.exclude_keys), naming.item_sep, naming.kv_sep
+    def naming(self) -> DirectoryNaming:
+        """how ``hydra.job.override_dirname`` is made"""
+        return DirectoryNaming.of(self.config)
 
     @cached_property
     def logs_apart(self) -> bool:
@@ -160,21 +107,36 @@ class Job:
     def config(self) -> DictConfig:
         """The config, with ``hydra``, as Hydra composes it."""
         config = copy.deepcopy(self.template.config)
-        _set(config, self.values)
+        set_values(config, self.values)
         with read_write(config.hydra), open_dict(config.hydra):
-            _set(config, self.hydra)
+            set_values(config, self.hydra)
         return config
 
     def reused_config(self) -> DictConfig:
-        """The same on the template's reusable, until the next job is."""
+        """Returns the same config, which another job's values may replace at any time."""
+        return self._written() if self._is_reusable() else self.config()
+
+    def reused_task_config(self) -> DictConfig:
+        """Returns the config as a task function gets it, to be replaced like `reused_config`."""
+        if not self._is_reusable():
+            return without_hydra(self.config())
+        self.template.reusable_task.write(self.values)
+        return self.template.reusable_task.config
+
+    def _is_reusable(self) -> bool:
+        name = "replacing the values in a config"
+        return shortcuts.try_once(name, self._tried, lambda: plain(self.config()))
+
+    def _written(self) -> DictConfig:
         self.template.reusable.write(self.values)
         self.template.reusable.write_once(self.hydra)
         return self.template.reusable.config
 
-    def reused_task_config(self) -> DictConfig:
-        """The config as a task function gets it, on the template's reusable."""
-        self.template.reusable_task.write(self.values)
-        return self.template.reusable_task.config
+    def _tried(self) -> Any:
+        """Returns what a reusable config holds after it held another job."""
+        for values in (self.values, self.hydra):
+            self.template.reusable.write_once({key: _another(one) for key, one in values.items()})
+        return plain(self._written())
 
     def name(self) -> str:
         """What Hydra calls the job, and its log file."""
@@ -189,18 +151,20 @@ class Job:
         return Path(os.path.abspath(os.path.join(parent, subdir)))
 
 
-def _set(config: DictConfig, values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        holder, name = _place(config, key)
-        holder[name] = value
+def plain(config: DictConfig) -> Any:
+    """Returns a config as mappings, lists and values, interpolations unresolved."""
+    return OmegaConf.to_container(config, resolve=False)
 
 
-def _place(config: DictConfig, key: str) -> tuple[DictConfig, str]:
-    """The mapping in which a dotted key's value stands, and its name there."""
-    *parents, name = key.split(".")
-    for parent in parents:
-        config = config[parent]
-    return config, name
+def _another(value: Any) -> Any:
+    """Returns another value of the same type."""
+    if isinstance(value, list):
+        return [_another(item) for item in value]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return f"{value}x"
+    return None if value is None else value + 1
 
 
 class Composer:
@@ -239,16 +203,44 @@ class Composer:
     def _job(self, overrides: Sequence[str], number: int) -> Job:
         settings = [self._parsed(text) for text in overrides]
         shape = tuple(setting.shape for setting in settings)
-        if shape not in self._templates:
-            config = self._composed(overrides)
-            self._templates[shape] = Template(config) if _is_set(config, settings) else None
-        template, values = self._templates[shape], {}
+        composed = None
+        if shape not in self._templates or not shortcuts.allowed():
+            composed = self._composed(settings, number)
+            usable = shortcuts.allowed() and _is_set(composed.template.config, settings)
+            self._templates[shape] = composed.template if usable else None
+        template = self._templates[shape]
         if template is None:
-            template = Template(self._composed(overrides))
-        else:
-            values = {s.override.key_or_group: s.value for s in settings if s.plain}
-        hydra = self._hydra(settings, number, template)
-        return Job(number, list(overrides), template, values, hydra)
+            return composed or self._composed(settings, number)
+        values = {s.override.key_or_group: s.value for s in settings if s.plain}
+        job = self._job_of(template, settings, number, values)
+        if composed is None and not shortcuts.try_once(
+            "setting plain values in another job's config",
+            lambda: plain(job.config()),
+            lambda: plain(self._composed(settings, number).config()),
+        ):
+            return self._composed(settings, number)
+        return job
+
+    def _composed(self, settings: Sequence[_Setting], number: int) -> Job:
+        """Lets Hydra compose a job."""
+        config = self._loader.load_sweep_config(self.master, [setting.text for setting in settings])
+        return self._job_of(Template(config), settings, number, {})
+
+    def _job_of(
+        self,
+        template: Template,
+        settings: Sequence[_Setting],
+        number: int,
+        values: dict[str, Any],
+    ) -> Job:
+        task = [s.override for s in settings if not s.override.is_hydra_override()]
+        hydra = {  # what Hydra's launchers set
+            "hydra.overrides.task": [override.input_line for override in task],
+            "hydra.job.override_dirname": template.naming.name(task),
+            "hydra.job.num": number,
+            "hydra.job.id": str(number),
+        }
+        return Job(number, [setting.text for setting in settings], template, values, hydra)
 
     def values(self, overrides: Sequence[str]) -> dict[str, Any]:
         """What overrides set, by key: a group's choice, or a value."""
@@ -257,21 +249,6 @@ class Composer:
             override.key_or_group: override.value()
             for override in parsed
             if not override.is_delete() and not override.is_hydra_override()
-        }
-
-    def _composed(self, overrides: Sequence[str]) -> DictConfig:
-        return self._loader.load_sweep_config(self.master, list(overrides))
-
-    def _hydra(
-        self, settings: Sequence[_Setting], number: int, template: Template
-    ) -> dict[str, Any]:
-        """What Hydra says of a job in its own config."""
-        task = [s.override for s in settings if not s.override.is_hydra_override()]
-        return {
-            "hydra.overrides.task": [override.input_line for override in task],
-            "hydra.job.override_dirname": get_overrides_dirname(task, *template.naming),
-            "hydra.job.num": number,
-            "hydra.job.id": str(number),
         }
 
     def _parsed(self, text: str) -> _Setting:
@@ -286,7 +263,7 @@ class Composer:
                 and _is_plain(value)
                 and not self._is_group(override.key_or_group)
             )
-            self._settings[text] = _Setting(override, plain, value)
+            self._settings[text] = _Setting(text, override, plain, value)
         return self._settings[text]
 
     def _is_group(self, key: str) -> bool:
@@ -314,16 +291,19 @@ def _is_set(config: DictConfig, settings: Sequence[_Setting]) -> bool:
             continue
         if sum(other == key or other.startswith(f"{key}.") for other in keys) > 1:
             return False
-        *parents, name = key.split(".")
         node: Any = config
-        for parent in parents:
-            node = node._get_node(parent) if isinstance(node, DictConfig) else None
-        if not isinstance(node, DictConfig) or node._is_interpolation():
-            return False
-        found = node._get_node(name)
-        if found is None or found._metadata.ref_type is not Any:
-            return False
-        value = OmegaConf.to_container(found) if isinstance(found, ListConfig) else found._value()
+        for name in key.split("."):
+            if not _is_untyped(node) or name not in node.keys():  # noqa: SIM118 - `in` resolves
+                return False
+            if OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name):
+                return False
+            node = node[name]
+        value = OmegaConf.to_container(node) if isinstance(node, ListConfig) else node
         if type(value) is not type(setting.value) or repr(value) != repr(setting.value):
             return False
     return True
+
+
+def _is_untyped(node: Any) -> bool:
+    """Returns whether a node is a mapping that takes values of every type."""
+    return isinstance(node, DictConfig) and OmegaConf.get_type(node) is dict

@@ -21,7 +21,7 @@ class GridSweeper(Sweeper, Protocol):
     """A sweeper that makes all combinations of its axes."""
 
     max_batch_size: int | None
-    task_function: TaskFunction | None
+    task_function: TaskFunction
 
 
 def sweep(sweeper: GridSweeper, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:

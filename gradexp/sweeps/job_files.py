@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import get_omega_conf_dumper
+
+from gradexp.config.internals import to_yaml
 
 _EASY = re.compile(r"[A-Za-z/][\w./,+\[\]-]*[=/][\w./=,+\[\]-]*", re.ASCII)
 """Text that stands in YAML as it is, and hardly comes again: paths, and names made of overrides."""
@@ -79,19 +79,7 @@ def _dumped(path: tuple[str, ...], node: Any) -> list[str]:
     """The lines of a mapping that holds nothing but a value at a path."""
     for name in reversed(path):
         node = {name: node}
-    return _yaml(node).splitlines(keepends=True)
-
-
-def _yaml(node: Any) -> str:
-    """As `OmegaConf.to_yaml` writes it, which takes configs only."""
-    text: str = yaml.dump(
-        node,
-        default_flow_style=False,
-        allow_unicode=True,
-        sort_keys=False,
-        Dumper=get_omega_conf_dumper(),
-    )
-    return text
+    return to_yaml(node).splitlines(keepends=True)
 
 
 class JobFiles:
@@ -109,18 +97,25 @@ class JobFiles:
         self._task = _Text({str(name): node for name, node in plain.items()}, changing)
         self._hydra = _Text(hydra, changing)
 
-    def write(self, folder: Path, values: Mapping[str, Any]) -> None:
-        """Writes the files of a job.
+    def texts(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Returns the contents of a job's files by name.
 
         Args:
-            folder: where to; it is made.
-            values: of the changing keys.
+            values: the values of the changing keys.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        texts = {
+        return {
             "config.yaml": self._task.of(values),
             "hydra.yaml": self._hydra.of(values),
             "overrides.yaml": _lines((), values["hydra.overrides.task"]),
         }
-        for name, text in texts.items():
+
+    def write(self, folder: Path, values: Mapping[str, Any]) -> None:
+        """Writes the files of a job.
+
+        Args:
+            folder: is made if it is not there.
+            values: the values of the changing keys.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in self.texts(values).items():
             (folder / name).write_text(text, encoding="utf-8")

@@ -19,9 +19,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gradexp.config.application import without_hydra
+from gradexp.config.internals import returned, view
 from gradexp.errors import machine_failure
 from gradexp.processes.workers import done_by, worthwhile
-from gradexp.sweeps.composition import Composer, Job, Template
+from gradexp.sweeps import shortcuts
+from gradexp.sweeps.composition import Composer, Job, Template, plain
 from gradexp.sweeps.job_files import JobFiles
 from gradexp.sweeps.job_logging import JobLogging
 
@@ -100,7 +102,7 @@ def launch(
 
 def failed_of_machine(job: JobReturn) -> bool:
     """Whether a job failed of something that every other will fail of, too: a full disk, say."""
-    error = job._return_value
+    error = returned(job)
     return (
         job.status is JobStatus.FAILED
         and isinstance(error, OSError)
@@ -139,6 +141,8 @@ def _done(
 
     def way(job: Job) -> str:
         if not isinstance(task, ComputesInBatches) or not _is_plain(job.template):
+            return "Hydra's"
+        if not shared.can_run(job):
             return "Hydra's"
         free = not in_turn and is_free(job.template) and task.has(job.number)
         return "free" if free else "in turn"
@@ -215,6 +219,18 @@ class _Shared:
         self._files: dict[int, tuple[Template, JobFiles]] = {}
         self._logging = JobLogging()
 
+    def can_run(self, job: Job) -> bool:
+        """Returns whether what is left of a job that is run here is what Hydra leaves."""
+        return shortcuts.try_once(
+            "writing a job's files", lambda: self._leaves(job), lambda: left_by_hydra(job)
+        )
+
+    def _leaves(self, job: Job) -> Any:
+        own = self._own(job)
+        config = job.reused_config()
+        config.hydra.runtime.output_dir = str(job.folder())
+        return self._files_of(job.template, own).texts(own), plain(view(config, "hydra"))
+
     def run(self, job: Job) -> JobReturn:
         """Runs a job."""
         return _returned(job, *self._do(job))
@@ -232,11 +248,11 @@ class _Shared:
         config = job.reused_config()
         hydra = config.hydra
         hydra.runtime.output_dir = str(folder)
-        instance.cfg = _holder(config)  # type: ignore[assignment]
+        instance.cfg = view(config, "hydra")  # type: ignore[assignment]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._logging.turn_to(folder, job.template)
-            own = {**job.values, **job.hydra, "hydra.runtime.output_dir": str(folder)}
+            own = self._own(job)
             self._files_of(job.template, own).write(folder / hydra.output_subdir, own)
             try:
                 return JobStatus.COMPLETED, self._task(job.reused_task_config())
@@ -245,6 +261,10 @@ class _Shared:
         finally:
             instance.cfg = before
 
+    def _own(self, job: Job) -> dict[str, Any]:
+        """Returns the values that other jobs of the template have otherwise, by dotted key."""
+        return {**job.values, **job.hydra, "hydra.runtime.output_dir": str(job.folder())}
+
     def _files_of(self, template: Template, own: dict[str, Any]) -> JobFiles:
         """What is made once for a template, which is kept so that its id stays its own."""
         if id(template) not in self._files:
@@ -252,16 +272,23 @@ class _Shared:
         return self._files[id(template)][1]
 
 
+def left_by_hydra(job: Job) -> tuple[dict[str, str], Any]:
+    """Returns the files that Hydra's ``run_job`` writes of a job's config, and what `HydraConfig`
+    holds meanwhile."""
+    config = job.config()
+    with read_write(config.hydra), open_dict(config.hydra):
+        config.hydra.runtime.output_dir = str(job.folder())
+    hydra = OmegaConf.masked_copy(config, "hydra")
+    texts = {
+        "config.yaml": OmegaConf.to_yaml(without_hydra(config)),
+        "hydra.yaml": OmegaConf.to_yaml(hydra),
+        "overrides.yaml": OmegaConf.to_yaml(config.hydra.overrides.task),
+    }
+    return texts, plain(hydra)
+
+
 def _returned(job: Job, status: JobStatus, value: Any) -> JobReturn:
     result = _Return(job)
     result.status, result.return_value = status, value
     result.task_name = JobRuntime.instance().get("name")
     return result
-
-
-def _holder(config: DictConfig) -> DictConfig:
-    """What `HydraConfig` holds for a config: its ``hydra`` alone, as it is and not a copy."""
-    holder = OmegaConf.create({"hydra": None})
-    content: Any = holder._content
-    content["hydra"] = config._get_node("hydra")
-    return holder

@@ -12,6 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from gradexp.config.internals import returned
 from gradexp.errors import UserError, machine_failure, one_line
 from gradexp.files.yaml import read_plain
 from gradexp.results import is_sound
@@ -112,7 +113,7 @@ class ResumingLauncher(Launcher):
             returns[first : first + len(some)] = some
             for job in some:
                 if failed_of_machine(job):
-                    raise job._return_value
+                    raise returned(job)
             if len(some) < len(indices):  # it stops at a failure
                 return returns[: first + len(some)]
         return returns

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -24,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from gradexp.config import axes
 from gradexp.config.application import Application
 from gradexp.config.errors import explained
+from gradexp.config.internals import Callbacks
 from gradexp.errors import UserError, machine_failure
 from gradexp.jobs.job import Result, recall
 from gradexp.jobs.running import run_alone
