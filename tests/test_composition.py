@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import version
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
@@ -18,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gradexp.config.application import without_hydra
 from gradexp.config.axes import linspace, logspace, paired
 from gradexp.config.choices import CONF
-from gradexp.config.internals import ConfigLoaderImpl, search_path_from
+from gradexp.config.internals import ConfigLoaderImpl, search_path_from, set_version_base
 from gradexp.sweeps.composition import Composer
 from gradexp.sweeps.grid import grid
 from gradexp.sweeps.job_files import JobFiles
@@ -88,7 +87,7 @@ NASTY = {
 
 @pytest.fixture(scope="module")
 def loader() -> ConfigLoaderImpl:
-    version.setbase("1.3")
+    set_version_base()
     setup_globals()
     return ConfigLoaderImpl(search_path_from(CONF))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import version
 from hydra.core.override_parser import overrides_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -37,7 +36,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def loader() -> Any:
-    version.setbase("1.3")
+    internals.set_version_base()
     return internals.ConfigLoaderImpl(internals.search_path_from(CONF))
 
 
@@ -162,6 +161,20 @@ def test_plain_data_is_written_as_configs_are() -> None:
         "f": "a b " * 60,
     }
     assert internals.to_yaml(plain) == OmegaConf.to_yaml(OmegaConf.create(plain))
+
+
+def test_a_resolver_learns_where_it_stands() -> None:
+    def where(_node_: Any) -> str:
+        return internals.full_key(_node_)
+
+    internals.set_resolver("where", where)
+    try:
+        config = OmegaConf.create({"a": {"b": [0, "${where:}"]}})
+        assert config.a.b[1] == "a.b[1]"
+        internals.set_resolver("where", lambda: 1)  # replaces the other
+        assert config.a.b[1] == 1
+    finally:
+        OmegaConf.clear_resolver("where")
 
 
 # The shortcuts that rest on these.

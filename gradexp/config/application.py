@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra import version
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -22,7 +21,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from gradexp.config import axes
 from gradexp.config.errors import explained
 from gradexp.config.gate.environment import guarded_environment
-from gradexp.config.internals import Hydra, hydra_parser
+from gradexp.config.internals import Hydra, hydra_parser, set_version_base
 from gradexp.config.loader import GatedLoader, check_primary, output_folders, search_path
 from gradexp.errors import UserError
 
@@ -77,7 +76,7 @@ def application(args: Namespace, typed: bool = True) -> Iterator[Application]:
     Raises:
         UserError: a config that they name is not there; and what Hydra raises inside is one, too.
     """
-    version.setbase("1.3")
+    set_version_base()
     axes.register()
     name = ("config" if args.config_name is None else args.config_name).removesuffix(".yaml")
     overrides = list(args.overrides)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import copy
 import re
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra import __version__, version
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
@@ -35,6 +36,7 @@ __all__ = [
     "Hydra",
     "config_place",
     "extend_grammar",
+    "full_key",
     "hydra_parser",
     "node_at",
     "node_with",
@@ -42,6 +44,8 @@ __all__ = [
     "put_nodes",
     "returned",
     "search_path_from",
+    "set_resolver",
+    "set_version_base",
     "to_yaml",
     "view",
 ]
@@ -56,6 +60,15 @@ __all__ = [
 NOT_IN_DEFAULTS = re.compile(r"Could not override '([^']+)'\. No match in the defaults list")
 """the message about a group that the primary config does not choose from: the exception has no
 field for the group's name"""
+
+
+def set_version_base() -> None:
+    """Asks for the behavior of Hydra 1.3; left alone, Hydra 1.3 behaves as 1.1 did, with warnings.
+
+    Later versions behave as themselves, and are about to lose the setting.
+    """
+    if __version__.startswith("1.3."):
+        version.setbase("1.3")
 
 
 def hydra_parser() -> ArgumentParser:
@@ -113,6 +126,20 @@ class _ExtendedFunctions:
 def returned(job: JobReturn) -> Any:
     """Returns what a job returned or raised; ``return_value`` prints lines when it raises."""
     return job._return_value
+
+
+# OmegaConf: what a gate asks.
+
+
+def full_key(node: Node) -> str:
+    """Returns the dotted key of a node; a resolver is given the node, but not where it stands."""
+    return str(node._get_full_key(""))
+
+
+def set_resolver(name: str, resolver: Callable[..., Any]) -> None:
+    """Sets what interpolations of a name give: OmegaConf 2.4 has another name for it than 2.3."""
+    register = getattr(OmegaConf, "register_resolver", OmegaConf.register_new_resolver)
+    register(name, resolver, replace=True)
 
 
 # OmegaConf: what saves time in a sweep of many jobs.

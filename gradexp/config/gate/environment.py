@@ -23,15 +23,16 @@ def guarded_environment(overrides: Sequence[str] = ()) -> Iterator[None]:
     Args:
         overrides: what was typed: of these, output folders may be named by any variable.
     """
-    from omegaconf import Node, OmegaConf
     from omegaconf.resolvers import oc
+
+    from gradexp.config.internals import full_key, set_resolver
 
     from_environment = (override for override in overrides if "${oc.env:" in override)
     typed = {override.partition("=")[0].lstrip("+") for override in from_environment}
 
-    def number_of(key: str, *default: Any, _node_: Node) -> Any:
+    def number_of(key: str, *default: Any, _node_: Any) -> Any:
         value = oc.env(key, *default)
-        if not isinstance(value, str) or _node_._get_full_key("") in _free[-1]:
+        if not isinstance(value, str) or full_key(_node_) in _free[-1]:
             return value
         if _NUMBER.fullmatch(value):
             return float(value) if set(value) & set(".eE") else int(value)
@@ -40,10 +41,10 @@ def guarded_environment(overrides: Sequence[str] = ()) -> Iterator[None]:
         raise ValueError(f"only numbers are taken from the environment, and {key} holds none")
 
     _free.append(typed.intersection(_OUTPUT))
-    OmegaConf.register_new_resolver("oc.env", number_of, replace=True)
+    set_resolver("oc.env", number_of)
     try:
         yield
     finally:
         _free.pop()
         if not _free:
-            OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+            set_resolver("oc.env", oc.env)
