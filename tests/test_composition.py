@@ -111,7 +111,7 @@ def by_hydra(
     """A job's config as Hydra's own launcher makes it."""
     config = loader.load_sweep_config(master, overrides)
     with open_dict(config):
-        config.hydra.job.id = number
+        config.hydra.job.id = str(number)
         config.hydra.job.num = number
     return config
 

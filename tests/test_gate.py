@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from hydra.experimental import callbacks
 
 from gradexp import optimize
 from gradexp.comparison.where import UnknownName, Unreadable, rows_where
@@ -25,6 +26,7 @@ QUICK = ["steps=3", "log=none"]
 
 # What a config file has below `hydra:`, and what the one line that is answered names.
 CALLBACK = "hydra.experimental.callbacks.LogJobReturnCallback"
+PICKLES = "hydra.experimental.callbacks.PickleJobInfoCallback"
 COMMANDS = [
     # a mapping with a target, by way of a key of Hydra's that may hold one
     (f"runtime: {{choices: {{evil: '${{elsewhere}}'}}}}\n  callbacks: {{c: {{_target_: {CALLBACK}, "
@@ -40,7 +42,11 @@ COMMANDS = [
      "filename: '${hydra.sweep.dir}/evil.log'}}}", "f.filename"),
     ("sweep: {dir: \"a\\nb\"}", "hydra.sweep.dir"),
     # plugins of which nothing is known
-    ("callbacks: {c: {_target_: hydra.experimental.callbacks.PickleJobInfoCallback}}", "pickles"),
+    *(
+        [(f"callbacks: {{c: {{_target_: {PICKLES}}}}}", "pickles")]
+        if hasattr(callbacks, "PickleJobInfoCallback")  # Hydra 1.4 does not have it
+        else []
+    ),
     ("launcher: {_target_: hydra_plugins.mine.Launcher}", "hydra.launcher._target_"),
     ("job: {env_set: {CXX: \"sh -c 'touch evil'\"}}", "hydra.job.env_set"),
     ("job: {env_set: {PATH: /tmp, LD_PRELOAD: evil.so}}", "hydra.job.env_set"),

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Future Hydra versions will no lo
 @pytest.fixture(autouse=True)
 def version_base(monkeypatch: pytest.MonkeyPatch) -> None:
     """The version base that Hydra's suites expect, whatever a test before them has set."""
-    compatible = version.__compat_version__
+    compatible = getattr(version, "__compat_version__", version.getbase())  # Hydra 1.3, and later
     monkeypatch.setattr(version.VersionBase.instance(), "version_base", compatible)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import omegaconf
 import yaml
 from hydra import __version__, version
 from hydra._internal.callbacks import Callbacks
@@ -138,7 +139,8 @@ def full_key(node: Node) -> str:
 
 def set_resolver(name: str, resolver: Callable[..., Any]) -> None:
     """Sets what interpolations of a name give: OmegaConf 2.4 has another name for it than 2.3."""
-    register = getattr(OmegaConf, "register_resolver", OmegaConf.register_new_resolver)
+    of_2_3 = omegaconf.__version__.startswith("2.3.")
+    register: Any = OmegaConf.register_new_resolver if of_2_3 else OmegaConf.register_resolver
     register(name, resolver, replace=True)
 
 

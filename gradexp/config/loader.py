@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gradexp.config.choices import CONF, EXPERIMENTS, OPEN
 from gradexp.config.errors import explained, uncomposed
@@ -82,7 +84,7 @@ class GatedLoader(ConfigLoaderImpl):
         validate_sweep_overrides: bool = True,
         **later: Any,  # what Hydra 1.4 asks for besides
     ) -> DictConfig:
-        try:
+        with _others_explained(overrides):
             self._check_search_path(config_name, overrides)
             of_all = self._of_all_jobs(overrides) if run_mode is RunMode.MULTIRUN else overrides
             config = super().load_configuration(
@@ -90,10 +92,6 @@ class GatedLoader(ConfigLoaderImpl):
             )
             if len(of_all) < len(overrides):
                 _note_overrides(config, overrides)
-        except (HydraException, UserError):
-            raise
-        except Exception as error:  # broken YAML, values that Hydra's own code stumbles over
-            raise uncomposed(error, overrides) from error
         plain = OmegaConf.to_container(config, resolve=False)
         assert isinstance(plain, dict)
         check_interpolations(plain)
@@ -103,7 +101,7 @@ class GatedLoader(ConfigLoaderImpl):
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
-        with explained(sweep_overrides):
+        with explained(sweep_overrides), _others_explained(sweep_overrides):
             return super().load_sweep_config(master_config, sweep_overrides)
 
     def _of_all_jobs(self, overrides: list[str]) -> list[str]:
@@ -133,6 +131,22 @@ class GatedLoader(ConfigLoaderImpl):
         for entries in lists:
             for entry in entries if isinstance(entries, list | ListConfig) else ():
                 check_search_path(str(entry))
+
+
+@contextmanager
+def _others_explained(overrides: Sequence[str]) -> Iterator[None]:
+    """Turns exceptions that are not Hydra's own into user errors: of broken YAML, and of values
+    that Hydra's code does not expect.
+
+    Raises:
+        UserError: instead of such an exception.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, UserError):
+        raise
+    except Exception as error:
+        raise uncomposed(error, overrides) from error
 
 
 def _note_overrides(config: DictConfig, overrides: list[str]) -> None:
