@@ -154,7 +154,9 @@ def _note_overrides(config: DictConfig, overrides: list[str]) -> None:
     parsed = OverridesParser.create().parse_overrides(overrides)
     task = [one for one in parsed if not one.is_hydra_override()]
     config.hydra.overrides.task = [one.input_line for one in task]
-    config.hydra.job.override_dirname = DirectoryNaming.of(config).name(task)
+    naming = DirectoryNaming.of(config)
+    if naming is not None:
+        config.hydra.job.override_dirname = naming.name(task)
 
 
 class DirectoryNaming(NamedTuple):
@@ -168,8 +170,13 @@ class DirectoryNaming(NamedTuple):
     """stands between a key and its value"""
 
     @classmethod
-    def of(cls, config: DictConfig) -> DirectoryNaming:
-        """Returns what ``hydra.job.config.override_dirname`` of a config says."""
+    def of(cls, config: DictConfig) -> DirectoryNaming | None:
+        """Returns what ``hydra.job.config.override_dirname`` of a config says.
+
+        It is None from Hydra 1.4 on, where the name is an interpolation.
+        """
+        if OmegaConf.is_interpolation(config.hydra.job, "override_dirname"):
+            return None
         naming = config.hydra.job.config.override_dirname
         return cls(frozenset(naming.exclude_keys), naming.item_sep, naming.kv_sep)
 

@@ -69,7 +69,7 @@ class Template:
         return ReusableConfig(without_hydra(self.config))
 
     @cached_property
-    def naming(self) -> DirectoryNaming:
+    def naming(self) -> DirectoryNaming | None:
         """how ``hydra.job.override_dirname`` is made"""
         return DirectoryNaming.of(self.config)
 
@@ -236,10 +236,11 @@ class Composer:
         task = [s.override for s in settings if not s.override.is_hydra_override()]
         hydra = {  # what Hydra's launchers set
             "hydra.overrides.task": [override.input_line for override in task],
-            "hydra.job.override_dirname": template.naming.name(task),
             "hydra.job.num": number,
             "hydra.job.id": str(number),
         }
+        if template.naming is not None:
+            hydra["hydra.job.override_dirname"] = template.naming.name(task)
         return Job(number, [setting.text for setting in settings], template, values, hydra)
 
     def values(self, overrides: Sequence[str]) -> dict[str, Any]:
