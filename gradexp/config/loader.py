@@ -173,9 +173,11 @@ class DirectoryNaming(NamedTuple):
     def of(cls, config: DictConfig) -> DirectoryNaming | None:
         """Returns what ``hydra.job.config.override_dirname`` of a config says.
 
-        It is None from Hydra 1.4 on, where the name is an interpolation.
+        It is None from Hydra 1.4 on, where a resolver makes the name.
         """
-        if OmegaConf.is_interpolation(config.hydra.job, "override_dirname"):
+        job = OmegaConf.to_container(config.hydra.job, resolve=False)
+        assert isinstance(job, dict)
+        if str(job["override_dirname"]).startswith("${hydra_override_dirname:"):
             return None
         naming = config.hydra.job.config.override_dirname
         return cls(frozenset(naming.exclude_keys), naming.item_sep, naming.kv_sep)
