@@ -1,4 +1,4 @@
-"""What each factor decides."""
+"""Decomposes the variance of a metric and of the outcome by config key."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from gradexp.comparison.sample import Sample
 from gradexp.comparison.table import Table, texts
 
 _FACTORS = 8
-"""Of more, those with the largest effects are paired."""
+"""Only this many factors, those with the largest effects, are paired."""
 
 
 def explained(sample: Sample) -> Table | None:
-    """How much of the variance each factor and each pair of factors explains.
+    """Returns the share of the variance that each factor and each pair of factors explains.
 
-    Of a target y the share of a factor is 1 - SSE/SST with the mean of each of its values; that of
-    a pair, beyond both, is what the mean of each cell explains more than a sum of an effect of one
-    and an effect of the other. In a whole grid the shares of factors, pairs and what is left add up
-    to 1: the decomposition of Sobol' (1993). The outcome is one 0-or-1 variable a word, whose
-    squares add up: the share of Light and Margolin's variance (1971).
+    For a target y, the share of a factor is 1 - SSE/SST, where y is predicted by its mean at each
+    value of the factor. The share of a pair is its interaction: what the mean of each cell explains
+    beyond the sum of an effect of one factor and an effect of the other. In a full grid the shares
+    of factors, pairs and the remainder add up to 1, which is the decomposition of Sobol' (1993).
+    The outcome is encoded as one 0-or-1 variable for each word, and their sums of squares are
+    added: this gives the share of Light and Margolin's variance (1971).
 
     Returns:
-        None where only one key differs.
+        The table, or None if fewer than two keys differ.
     """
     factors = [*sample.setting, *sample.repeats]
     if len(factors) < 2:
@@ -51,11 +52,13 @@ def explained(sample: Sample) -> Table | None:
 
 
 def explained_by_surface(sample: Sample) -> Table | None:
-    """How much each factor alone explains on each surface: over all surfaces together a factor
-    that decides everything on each of them, in another way, explains little.
+    """Returns the share of the variance that each factor alone explains on each surface.
+
+    A factor that decides everything on each surface, but differently on each, explains little over
+    all surfaces together.
 
     Returns:
-        None where there is one surface.
+        The table, or None if there is only one surface, or no other key differs.
     """
     factors = [key for key in (*sample.setting, *sample.repeats) if key not in sample.problem]
     if not sample.problem or not factors:
@@ -91,16 +94,17 @@ def explained_by_surface(sample: Sample) -> Table | None:
 def _shares(
     runs: pd.DataFrame, factors: Sequence[str], metric: Metric, pairs: bool = True
 ) -> tuple[list[dict[str, Any]], bool, int]:
-    """The shares of factors and of their pairs, those that explain most first.
+    """Returns the shares of factors, those that explain most first, and then of their pairs.
 
     Args:
-        runs: a row each.
-        factors: keys.
-        metric: what is explained, besides the outcome.
-        pairs: whether they are wanted.
+        runs: one row for each run.
+        factors: config keys.
+        metric: the metric whose variance is explained, besides that of the outcome.
+        pairs: whether to include pairs.
 
     Returns:
-        The rows; whether the metric's logarithm is explained; how many runs have it.
+        The rows, whether the logarithm of the metric is explained, and the number of runs that
+        have the metric.
     """
     values = runs[metric.column].to_numpy(float, na_value=np.nan)
     there = np.isfinite(values)
@@ -115,7 +119,8 @@ def _shares(
         row: dict[str, Any] = {"factor": key, "and": None, "values": runs[key].nunique()}
         for name, (kept, target) in targets.items():
             level = levels[key][kept]
-            several = len(np.unique(level))  # of one value nothing is known, of a value a run all
+            several = len(np.unique(level))
+            # One value explains nothing, and a different one for each run explains everything.
             enough = several > 1 and len(level) >= 2 * several
             row[name] = _share(target, [level]) if enough else math.nan
             row[f"{name}_by_chance"] = _by_chance(len(np.unique(level)) - 1, len(level))
@@ -140,17 +145,17 @@ def _shares(
 
 
 def _by_chance(freedom: int, count: int) -> float:
-    """The share of a variance that a grouping explains on average which has nothing to do with it.
+    """Returns the share of the variance that an unrelated grouping explains on average.
 
     Args:
-        freedom: of the grouping: how many groups there are, less one.
-        count: of values.
+        freedom: the grouping's degrees of freedom: the number of groups minus one.
+        count: the number of values.
     """
     return freedom / (count - 1) if count > 1 else math.nan
 
 
 def _percents(frame: pd.DataFrame, name: str) -> list[str]:
-    """Shares with what they would be by chance."""
+    """Returns shares in percent, each with the share expected by chance in brackets."""
     both = zip(frame[name], frame[f"{name}_by_chance"], strict=True)
     return [
         "" if math.isnan(share) else f"{100 * share:.1f} ({100 * chance:.1f})"
@@ -159,14 +164,14 @@ def _percents(frame: pd.DataFrame, name: str) -> list[str]:
 
 
 def _share(target: np.ndarray, groups: Sequence[np.ndarray]) -> float:
-    """The share of a target's variance that a sum of effects of groupings explains.
+    """Returns the share of a target's variance that a sum of effects of groupings explains.
 
     Args:
         target: ``(N,)`` or ``(N, K)``.
-        groups: ``(N,)`` each, whole numbers.
+        groups: the group number of each value in each grouping, ``(N,)`` integers.
 
     Returns:
-        NaN where nothing varies.
+        The share, or NaN if the target does not vary.
     """
     columns = target[:, None] if target.ndim == 1 else target
     if not len(columns):

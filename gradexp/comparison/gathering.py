@@ -1,4 +1,4 @@
-"""Where the runs that are compared come from: the folders of sweeps and runs."""
+"""Collects the runs to compare from the folders of sweeps and runs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from gradexp.files.yaml import read_config
 from gradexp.results import FORMAT, is_override, jobs_of, read_runs, swept_keys
 
 _STARTS = ("init", "init.point", "init.center", "init.angle", "init.index")
-"""Keys of starts; how far away or how widely one begins is a setting."""
+"""Config keys of the start. Its distance or spread (``init.radius``, ``init.std``) is a setting."""
 
 _INCIDENTAL = ("engine", "record", "log", "device")
-"""Keys, and groups, of how runs are made and kept: folders that differ in them can be compared."""
+"""Groups and keys that say how runs are computed and stored, but not what is computed."""
 
 _CLASS = "._target_"
 
@@ -41,19 +41,21 @@ def gather(
     where: str | None = None,
     rank: str | None = None,
 ) -> Sample:
-    """The runs of sweeps.
+    """Returns the runs of sweeps, divided into settings and repeats.
 
     Args:
-        folders: of sweeps and runs.
-        by: the config keys that are compared; all that differ but for seeds and starts, if none.
-        metric: a figure of ``run.json``, such as ``steps_to_gap.1e-06`` or ``final_loss``; the
-            steps to the least tolerance that any run reached, if None; or the evaluations of the
-            gradient, where the steps of an optimizer took several.
-        where: an expression of config keys and figures that is true for the runs to compare.
-        rank: by what settings are ranked, of `gradexp.comparison.ranking.RANKS`; PAR10, if None.
+        folders: the folders of sweeps and of single runs.
+        by: the config keys to compare; if empty, all keys that differ between runs, except for
+            seeds and starts.
+        metric: a metric of ``run.json``, such as ``steps_to_gap.1e-06`` or ``final_loss``; if None,
+            the one that `gradexp.analysis.metric.usual_metric` chooses: as a rule the steps to a
+            small tolerance, or the gradient evaluations if a step of some run took several.
+        where: an expression of config keys and metrics that selects the runs to compare.
+        rank: the criterion that settings are ranked by, a key of
+            `gradexp.comparison.ranking.RANKS`; PAR10 if None.
 
     Raises:
-        UserError: a folder holds no runs, a name is not known, or no runs are left.
+        UserError: If a folder holds no runs, a name is not known, or no runs are left.
     """
     if rank is not None and rank not in RANKS:
         raise UserError("--rank", rank, f"must be one of {', '.join(RANKS)}")
@@ -93,7 +95,7 @@ def gather(
             raise UserError("--by", key, f"is a key that no run sets; {nearest(key, swept)}")
     setting = tuple(by) or tuple(key for key in swept if not _is_repeat(key))
     repeats = tuple(key for key in swept if key not in setting)
-    if "run.identity" in ended:  # such as those that differ in a seed that nothing depends on
+    if "run.identity" in ended:  # equal for runs that differ only in a seed that is not used
         same = [*setting, "run.identity"]
         again = ended["run.identity"].notna() & ended.duplicated(same)
         again |= _same_but_for_a_seed(ended, setting, repeats)
@@ -108,9 +110,11 @@ def gather(
 def _same_but_for_a_seed(
     runs: pd.DataFrame, setting: Sequence[str], repeats: Sequence[str]
 ) -> pd.Series:
-    """Which runs came to the same as another one in trace and metrics, to the last bit, and differ
-    in nothing but seeds: such as those of noise that is lost in rounding. Not those that never
-    moved, or diverged: their metrics do not say where they began."""
+    """Marks runs identical in trace and metrics to an earlier run that differs only in seeds.
+
+    This happens, for example, when the noise is lost in rounding. Runs that never moved or that
+    diverged are not marked, since their metrics do not tell where they started.
+    """
     others = [key for key in repeats if key.rpartition(".")[2] != "seed"]
     metrics = [name for name in runs if str(name).startswith("metrics.")]
     if not {"run.digest", "metrics.path_length", "metrics.displacement"} <= set(runs):
@@ -120,13 +124,13 @@ def _same_but_for_a_seed(
 
 
 def _whole_key(key: str, runs: pd.DataFrame) -> str:
-    """A config key that tables head by its last part, as ``lr``."""
+    """Returns the full config key for its last part, such as ``lr``; other keys as they are."""
     keys = _by_last_part(runs).get(key, [])
     return keys[0] if len(keys) == 1 and key not in runs.columns else key
 
 
 def _by_last_part(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """The config keys by their last part."""
+    """Returns the config keys by their last part."""
     found: dict[str, list[str]] = {}
     for key in filter(is_override, runs.columns):
         found.setdefault(key.rpartition(".")[2], []).append(key)
@@ -134,36 +138,38 @@ def _by_last_part(runs: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _follows(runs: pd.DataFrame, key: str) -> bool:
-    """Whether a key of a group has one value for each choice of the group: that which optimizers
-    differ in, such as whether they have a momentum at all."""
+    """Returns whether the choice of a key's group determines its value.
+
+    An example is the momentum, which some optimizers have and others lack.
+    """
     group = key.partition(".")[0]
     return group != key and group in runs and bool((runs.groupby(group)[key].nunique() < 2).all())
 
 
 def _is_repeat(key: str) -> bool:
-    """Whether a key says where a run begins, or what chance makes of it."""
+    """Returns whether a key sets the start or a random seed."""
     return key in _STARTS or key.rpartition(".")[2] == "seed"
 
 
 class _Joined(NamedTuple):
-    """The runs of some folders."""
+    """The runs of several folders in one table."""
 
     runs: pd.DataFrame
     missing: int
-    """jobs that have not ended"""
+    """number of jobs that have not ended"""
     doubled: int
-    """runs that are left out, for they are the same as one of another folder"""
+    """number of runs left out because another folder has the same run"""
     untold: tuple[str, ...]
-    """keys that no run sets, and that are filled in from the configs"""
+    """keys that no run overrides, filled in from the configs"""
     incidental: tuple[str, ...]
-    """keys of how runs are made and kept, in which folders differ, but no two runs of one"""
+    """keys of `_INCIDENTAL` that are constant within each folder, though folders may differ"""
 
 
 def _joined(folders: Sequence[Path]) -> _Joined:
-    """The runs of all folders; what one of them was not told is filled in from its configs."""
+    """Joins the runs of all folders; keys that a folder did not set are read from its configs."""
     once = list({folder.resolve(): folder for folder in folders}.values())
     tables = [(folder, read_runs(folder)) for folder in once]
-    # Where a run is double, the folder has it that knows more of it, or is larger.
+    # A run that is in two folders is kept from the one with more hitting times, or the larger one.
     tables.sort(key=lambda table: (-len(_hitting_times(table[1])), -len(table[1])))
     keys = dict.fromkeys(key for _, runs in tables for key in runs.columns if is_override(key))
     wanted = [*keys, *(key for key in (LR, MOMENTUM, BUDGET) if key not in keys)]
@@ -171,23 +177,23 @@ def _joined(folders: Sequence[Path]) -> _Joined:
         untold = [key for key in wanted if key not in runs.columns]
         if untold:
             _fill_in(folder, runs, untold)
-        whole = os.path.realpath(folder)  # to resolve each of ten thousand takes a second
+        whole = os.path.realpath(folder)  # resolving each of 10,000 paths takes a second
         runs["folder"] = [os.path.normpath(f"{whole}/{run}") for run in runs["folder"]]
     joined = pd.concat([runs for _, runs in tables], ignore_index=True)
     source = pd.Series(np.repeat(range(len(tables)), [len(runs) for _, runs in tables]))
-    apart = ~joined.duplicated("folder")  # one of a sweep that is given, too
+    apart = ~joined.duplicated("folder")  # a run may be given beside its sweep
     identity = joined.get("run.identity", pd.Series(None, joined.index, dtype=object))
     first = source.where(apart).groupby(identity).transform("min")
     twice = apart & first.notna() & (first != source)
     joined = joined[apart & ~twice].reset_index(drop=True)
     only_filled = [key for key in wanted if key not in keys and bool(joined[key].isna().all())]
     own = [number for number in range(len(tables)) if (~twice & (source == number)).any()]
-    some = [tables[number] for number in own]  # what a copy of a sweep lacks, the sweep lacks
+    some = [tables[number] for number in own]  # a copied sweep lacks the same jobs: count once
     lacking = [
         name
         for name in _hitting_times(joined)
         if not all(name.replace("evaluations", "steps", 1) in runs for _, runs in some)
-    ]  # that one of them did not record says nothing of what it reached
+    ]  # a folder that did not record a tolerance may still have reached it
     joined = joined.drop(columns=[*only_filled, *lacking])
     for key in (key for key in joined.columns if is_override(key)):
         joined[key] = _one_kind(joined[key])
@@ -203,13 +209,13 @@ def _joined(folders: Sequence[Path]) -> _Joined:
 
 
 def _hitting_times(runs: pd.DataFrame) -> list[str]:
-    """The columns that say when something was reached."""
+    """Returns the columns of the steps, or gradient evaluations, to a tolerance."""
     names = map(str, runs.columns)
     return [name for name in names if name.removeprefix(COLUMN).startswith(HITTING_TIMES)]
 
 
 def _one_kind(column: pd.Series) -> pd.Series:
-    """The values of a key as numbers, or all as texts."""
+    """Returns the values of a key unchanged if they are of one kind, else all as strings."""
     kinds = {type(value) for value in column if not pd.isna(value)}
     if len(kinds) < 2 or all(issubclass(k, int | float) and k is not bool for k in kinds):
         return column
@@ -217,7 +223,10 @@ def _one_kind(column: pd.Series) -> pd.Series:
 
 
 def _fill_in(folder: Path, runs: pd.DataFrame, keys: Sequence[str]) -> None:
-    """Adds what runs were not told: as one of them has it, of each choice of config groups."""
+    """Adds columns for keys that the runs did not set, in place.
+
+    The values are read from the config of one run for each combination of config group choices.
+    """
     groups = [key for key in runs.columns if is_override(key) and "." not in key]
     chosen = [key for key in groups if not pd.api.types.is_numeric_dtype(runs[key])]
     ended = runs[runs["outcome"] != "failed"]
@@ -228,7 +237,7 @@ def _fill_in(folder: Path, runs: pd.DataFrame, keys: Sequence[str]) -> None:
         if part.empty:
             continue
         hidden = folder / part["folder"].iloc[0] / ".hydra"
-        if not (hidden / "config.yaml").exists():  # it was not to be written
+        if not (hidden / "config.yaml").exists():  # the run did not save its config
             continue
         config = read_config(hidden / "config.yaml")
         about = read_config(hidden / "hydra.yaml")
@@ -250,17 +259,17 @@ def _fill_in(folder: Path, runs: pd.DataFrame, keys: Sequence[str]) -> None:
 
 
 def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The runs for which an expression is true.
+    """Returns the runs for which an expression is true.
 
     Raises:
-        UserError: it cannot be evaluated.
+        UserError: If the expression cannot be evaluated.
     """
     short: dict[str, str] = {}
     for prefix in reversed(_FIGURES):
         short |= {n.removeprefix(prefix): n for n in runs.columns if n.startswith(prefix)}
     last = _by_last_part(runs)
     short |= {name: keys[0] for name, keys in last.items() if len(keys) == 1 and name not in short}
-    short |= {name: name for name in runs.columns}  # config keys before figures of their name
+    short |= {name: name for name in runs.columns}  # a config key takes precedence over a metric
     try:
         kept = rows_where(runs, where, short)
     except UnknownName as error:
@@ -276,8 +285,7 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
 
 
 def _with_classes(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs; a choice of a group that takes any class, as ``torch`` and ``own`` do, is called by
-    the class that it was given."""
+    """Replaces group choices that accept any class, such as ``torch`` and ``own``, by the class."""
     for key in (str(name) for name in runs if str(name).endswith(_CLASS)):
         group = key.removesuffix(_CLASS)
         classes = runs[key]
@@ -290,7 +298,7 @@ def _with_classes(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_evaluations(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs; where steps of some took more than one gradient, with how many all of them took."""
+    """Fills in the gradient evaluations of all runs, or drops them if every step took one."""
     counted = [name for name in map(str, runs) if name.startswith("metrics.evaluations")]
     if not counted or not (runs["metrics.evaluations"] > runs["metrics.steps"]).any():
         return runs.drop(columns=counted)
@@ -303,10 +311,10 @@ def _with_evaluations(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
-    """The metric of that name.
+    """Returns the metric of a name, or the usual one if it is None.
 
     Raises:
-        UserError: there is none, or it ranks nothing: neither more nor less of it is better.
+        UserError: If there is no such metric, or neither more nor less of it is better.
     """
     columns = {c.removeprefix(COLUMN): c for c in map(str, runs) if c.startswith(COLUMN)}
     if name is None:

@@ -1,10 +1,11 @@
-"""Steps, or evaluations of the gradient, to a tolerance, of runs of which not all arrive.
+"""Hitting times: the steps, or gradient evaluations, until runs reach a tolerance.
 
-A run that used all its steps, on its way or moved by noise, might have arrived later: it is
-censored there; so is one that came to rest within the loosest tolerance, for it stopped at the goal
-as far as its limits go. One that ended otherwise (diverged, at rest or going round somewhere else)
-never arrives, however long one waits: it counts among the runs for ever. Neither is left out, and
-neither counts as having arrived at the end of its steps.
+Not all runs arrive. A run that used up its steps, whether it was still on its way or is moved by
+noise, might have arrived later: it is censored at its last step. So is a run that converged within
+the loosest tolerance, since it stopped at the goal as far as its stopping rule can tell. A run that
+ended otherwise (diverged, at rest elsewhere or cycling) never arrives, however long one waits: its
+hitting time is infinite. Neither kind is left out, and neither counts as having arrived at its last
+step.
 """
 
 from __future__ import annotations
@@ -16,38 +17,38 @@ import numpy as np
 
 
 class Columns(Protocol):
-    """Runs, whose columns are had by their names."""
+    """Runs whose columns are obtained by name."""
 
     def __getitem__(self, column: str, /) -> Any: ...
 
 
 class HittingTimes(NamedTuple):
-    """When each of some runs arrived."""
+    """The hitting times of some runs, in steps or gradient evaluations."""
 
     at: np.ndarray
-    """``(N,)``, after how many steps; infinite where a run did not"""
+    """``(N,)``, when the run arrived; infinite if it did not"""
     known: np.ndarray
-    """``(N,)``, up to how many that is known; infinite where it never arrives"""
+    """``(N,)``, when it arrived or was cut off; infinite if it never arrives"""
     spent: np.ndarray
-    """``(N,)``, how many were made until then, or to the run's end"""
+    """``(N,)``, the number made until it arrived, or until its end"""
 
     @property
     def arrived(self) -> int:
-        """How many arrived."""
+        """The number of runs that arrived."""
         return int(np.isfinite(self.at).sum())
 
     def take(self, rows: np.ndarray) -> HittingTimes:
-        """Those of some runs."""
+        """Returns the hitting times of the runs at some positions."""
         return HittingTimes(self.at[rows], self.known[rows], self.spent[rows])
 
 
 def hitting_times(runs: Columns, column: str, loosest: str | None = None) -> HittingTimes:
-    """Those of runs.
+    """Returns the hitting times of runs.
 
     Args:
-        runs: with their columns.
-        column: ``metrics.steps_to_…`` or ``metrics.evaluations_to_…``, or of other steps.
-        loosest: the same of the largest tolerance, if there is one.
+        runs: the columns of the runs.
+        column: ``metrics.steps_to_…``, ``metrics.evaluations_to_…`` or another column of steps.
+        loosest: the column for the largest tolerance, if there is one.
     """
     at = np.asarray(runs[column], float)
     at = np.where(np.isnan(at), np.inf, at)
@@ -63,22 +64,25 @@ def hitting_times(runs: Columns, column: str, loosest: str | None = None) -> Hit
 
 
 def quantiles(some: HittingTimes, shares: tuple[float, ...] = (0.25, 0.5, 0.75)) -> list[float]:
-    """The steps by which shares of the runs have arrived, by the Kaplan-Meier estimate; where
-    exactly a share has arrived, halfway to the next one that does, as the median of a sample is.
+    """Returns the hitting times by which shares of the runs have arrived, by Kaplan-Meier.
+
+    If the estimate is exactly equal to a share over an interval, the middle of the interval is
+    returned, as for the median of a sample of even size.
 
     Returns:
-        Infinite where so many never do, or are not known to.
+        One hitting time for each share, infinite where so many runs never arrive, or are not known
+        to arrive.
     """
     cut = np.isinf(some.at) & np.isfinite(some.known)
     if some.known[cut].min(initial=np.inf) >= some.at[np.isfinite(some.at)].max(initial=-np.inf):
-        # All are known until the last one arrives: the estimate is the sample's own distribution.
+        # No run is cut off before the last arrival: the estimate is the empirical distribution.
         # (NumPy's quantiles of a few numbers take ten times as long as sorting them.)
         times = np.sort(some.at)
         reached = np.arange(1, len(times) + 1) / len(times)
     else:
-        from scipy import stats  # takes a second, which the end of most sweeps can spare
+        from scipy import stats  # importing it takes a second, and most sweeps do not need it
 
-        last = some.known[np.isfinite(some.known)].max(initial=0.0) + 1  # stands for ever
+        last = some.known[np.isfinite(some.known)].max(initial=0.0) + 1  # stands for infinity
         lasting = np.where(np.isfinite(some.known), some.known, last)
         estimate = stats.ecdf(stats.CensoredData.right_censored(lasting, np.isinf(some.at))).cdf
         times, reached = estimate.quantiles, estimate.probabilities
@@ -86,11 +90,11 @@ def quantiles(some: HittingTimes, shares: tuple[float, ...] = (0.25, 0.5, 0.75))
 
 
 def _at_share(times: np.ndarray, reached: np.ndarray, share: float) -> float:
-    """When a share is reached.
+    """Returns the time at which a share is reached; infinite if it is not.
 
     Args:
         times: ``(K,)``, ascending.
-        reached: ``(K,)``, the share that is reached then.
+        reached: ``(K,)``, the share that is reached at each time.
         share: above 0.
     """
     at = int(np.searchsorted(reached, share - 1e-9))
@@ -100,15 +104,16 @@ def _at_share(times: np.ndarray, reached: np.ndarray, share: float) -> float:
 
 
 def least_quantile(some: HittingTimes, share: float) -> float:
-    """The least that the sample's quantile can be, by what is known of its runs."""
+    """Returns a lower bound of a quantile, as if runs arrived right when they were cut off."""
     known = np.sort(some.known)
     return _at_share(known, np.arange(1, len(known) + 1) / len(known), share)
 
 
 def expected_running_time(some: HittingTimes) -> float:
-    """The steps until one run arrives where runs are started again after they end.
+    """Returns the expected running time (ERT): the mean steps to the goal if runs are restarted.
 
-    All steps that were made, divided by the runs that arrived: the expected running time of Hansen
-    et al., "Real-parameter black-box optimization benchmarking" (2009).
+    It is the number of steps that all runs made until they arrived or ended, divided by the number
+    of runs that arrived; infinite if none did. Source: Hansen et al., "Real-parameter black-box
+    optimization benchmarking" (2009).
     """
     return float(some.spent.sum()) / some.arrived if some.arrived else math.inf

@@ -1,4 +1,4 @@
-"""How sensitive a setting is to its learning rate: how wide the band is that does about as well."""
+"""Learning-rate sensitivity: the width of the band of learning rates that do about equally well."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from gradexp.comparison.sample import LR, MOMENTUM, Part, Sample
 from gradexp.comparison.table import Table, number, steps, texts
 
 FACTOR = 2.0
-"""Learning rates are in the band whose rank is at most so many times the best."""
+"""A learning rate is in the band if its ranking value is at most this many times the best one."""
 
 
 def bands(sample: Sample) -> Table | None:
-    """The band of learning rates within a factor of two of the best, by each other setting.
+    """Returns the band of learning rates within a factor of two of the best, by other settings.
 
-    Its ends are where what settings are ranked by, as a broken line through the learning rates of
-    the sweep, both logarithmic, passes twice the least; next to a learning rate at which fewer than
-    half of the runs arrive, the last one at which half do.
+    The value that settings are ranked by is interpolated linearly between the learning rates of the
+    sweep, both on logarithmic scales; the band ends where it exceeds twice its least value. Beside
+    a learning rate at which fewer than half of the runs arrive, the band ends at the last one at
+    which at least half do.
 
     Returns:
-        None where the learning rate was not swept, or runs are not compared by steps.
+        The table; None if the learning rate was not swept or has fewer than three values, if runs
+        are not compared by a hitting time, or if there is no learning rate at which half of the
+        runs arrive.
     """
     if LR not in sample.setting or sample.rank is None:
         return None
@@ -72,8 +75,11 @@ def bands(sample: Sample) -> Table | None:
 
 
 def by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The learning rates of runs, ascending; what each is ranked by, infinite where fewer than half
-    arrive; and up to which step it is known that those did not arrive that did not: see `band`."""
+    """Returns the learning rates of runs, in ascending order, with the other arguments of `band`.
+
+    These are the ranking value at each, infinite where fewer than half of the runs arrive, and the
+    smallest number of steps after which a run that has not arrived was cut off.
+    """
     assert sample.rank is not None
     rates, expected, seen = [], [], []
     for value, group in sample.groups([LR], runs):
@@ -90,16 +96,18 @@ def _ends(values: pd.Series, is_open: pd.Series, sign: str, digits: int = 4) -> 
 
 
 def band(rates: np.ndarray, expected: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    """The band around the learning rate of the fewest steps.
+    """Returns the band of learning rates around the one with the fewest steps.
 
     Args:
-        rates: ``(N,)``, ascending, positive.
-        expected: ``(N,)``, steps at least 0; infinite where no run arrives.
-        seen: ``(N,)``, up to which step that is known; infinite where they never will.
+        rates: ``(N,)``, learning rates, ascending and positive.
+        expected: ``(N,)``, the steps at each, at least 0; infinite where too few runs arrive.
+        seen: ``(N,)``, the number of steps up to which it is known that runs did not arrive;
+            infinite where they never will.
 
     Returns:
-        ``best``, ``best_steps`` there, ``low``, ``high``, ``decades``, and whether the band goes on
-        beyond the rates: ``open_low``, ``open_high``.
+        A dictionary of ``best``, ``best_steps`` (the steps there), ``low``, ``high``, ``decades``
+        (the width), and ``open_low`` and ``open_high``: whether the band may extend beyond that
+        end.
     """
     if not np.isfinite(expected).any():
         nothing = dict.fromkeys(("best", "best_steps", "low", "high", "decades"), math.nan)

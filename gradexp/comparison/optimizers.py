@@ -1,4 +1,4 @@
-"""Optimizers side by side: each at its best learning rate, and over all that were tried."""
+"""Compares optimizers, each at its best learning rate and over all learning rates tried."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class _Judged(NamedTuple):
     """How well some runs did."""
 
     score: tuple[float, ...]
-    """less is better; the first is infinite where there is none"""
+    """less is better; the first item is infinite if runs have no value to rank by"""
     numbers: dict[str, Any]
-    """for the table"""
+    """values for the table"""
 
 
 class _BySteps:
-    """Judges runs by when they arrived."""
+    """Judges runs by their hitting times."""
 
     def __init__(self, sample: Sample, rank: Rank) -> None:
         self._arrivals, self._unit, self._rank = sample.hitting_times, sample.metric.unit, rank
@@ -48,12 +48,12 @@ class _BySteps:
         return _Judged((first if some.arrived else math.inf, *others), numbers)
 
     def beside(self, best: float, own: float) -> dict[str, float]:
-        """What is said of an optimizer beside the best one on the same surface."""
+        """Returns the comparison of an optimizer with the best one on the same surface."""
         known = math.isfinite(best) and best > 0
         return {"times_best": own / best if known else math.nan}
 
     def texts(self, frame: pd.DataFrame) -> dict[str, list[str]]:
-        """The columns of a table."""
+        """Returns the columns of the table as strings."""
         counts = zip(frame["arrived"], frame["runs"], strict=True)
         shares = frame["arrived_of_all"] / frame["runs_of_all"]
         return {
@@ -71,8 +71,10 @@ class _BySteps:
 
 
 class _ByMetric:
-    """Judges runs by the median of another metric, in which those that diverged, or have none,
-    count as worse than all others."""
+    """Judges runs by the median of a metric that is not a hitting time.
+
+    Runs that diverged, or do not have the metric, count as worse than all others.
+    """
 
     told = (
         "medians and quartiles, in which runs that diverged, or have none, are worse than all "
@@ -97,11 +99,11 @@ class _ByMetric:
         return _Judged(tuple(score), numbers)
 
     def beside(self, best: float, own: float) -> dict[str, float]:
-        """Nothing: a ratio of values that may be negative tells nothing."""
+        """Returns nothing, since ratios of values that may be negative have no meaning."""
         return {}
 
     def texts(self, frame: pd.DataFrame) -> dict[str, list[str]]:
-        """The columns of a table."""
+        """Returns the columns of the table as strings."""
         found = {}
         for of, head in (("", ""), ("_of_all", "all lr: ")):
             ends = (f"{part}{of}" for part in ("median", "first_quartile", "third_quartile"))
@@ -113,11 +115,13 @@ class _ByMetric:
 
 
 def optimizers(sample: Sample) -> Table | None:
-    """How each optimizer does on each surface: at the learning rate that suits it there, and at all
-    of them together, as for one who does not know it.
+    """Returns how well each optimizer does on each surface.
+
+    Optimizers are judged at their best learning rate on that surface, and over all learning rates
+    that were tried, as if the best one were not known.
 
     Returns:
-        None where optimizers, or their learning rates, were not swept.
+        The table, or None if optimizers or learning rates were not swept.
     """
     if not {"optimizer", LR} <= set(sample.setting):
         return None
@@ -146,7 +150,7 @@ def optimizers(sample: Sample) -> Table | None:
 
 
 def _row(sample: Sample, judge: _BySteps | _ByMetric, setting: Setting) -> _Judged:
-    """One optimizer on one surface."""
+    """Judges one optimizer on one surface."""
     values, runs = setting
     tried = [(float(value[LR]), judge.judged(part)) for value, part in sample.groups([LR], runs)]
     best, at_best = min(tried, key=lambda one: one[1].score)
@@ -165,7 +169,7 @@ def _row(sample: Sample, judge: _BySteps | _ByMetric, setting: Setting) -> _Judg
 
 
 def _conditions(sample: Sample, problem: list[str], solver: list[str]) -> str:
-    """Whether all optimizers had the same learning rates, starts and steps on each surface."""
+    """Says whether all optimizers had the same learning rates, starts and budgets."""
     if all(len(sample.groups(solver, there)) < 2 for _, there in sample.groups(problem)):
         return "no two of them were run on one surface, so that none is compared with another"
     what = {"learning rates": [LR], ", ".join(sample.repeats): list(sample.repeats)}
@@ -184,7 +188,7 @@ def _conditions(sample: Sample, problem: list[str], solver: list[str]) -> str:
 
 
 def _cost(sample: Sample) -> str:
-    """How many gradients a step of any run took, where that is not one."""
+    """Says how many gradient evaluations a step took at most, if that is not one."""
     if not sample.counts_evaluations:
         return ""
     made = sample.runs[sample.runs["metrics.steps"] > 0]
@@ -195,7 +199,7 @@ def _cost(sample: Sample) -> str:
 def _differ(
     sample: Sample, problem: Sequence[str], solver: Sequence[str], keys: Sequence[str]
 ) -> bool:
-    """Whether on some problem not all solvers had the same values of keys."""
+    """Returns whether the solvers had different values of keys on some problem."""
 
     def given(runs: Part) -> set[tuple[str, ...]]:
         return set(zip(*(map(str, runs[key]) for key in keys), strict=True))

@@ -1,4 +1,4 @@
-"""The TensorBoard run that sums a sweep up."""
+"""Writes the TensorBoard run that summarizes a sweep."""
 
 from __future__ import annotations
 
@@ -29,24 +29,25 @@ from gradexp.results.tensorboard import Curve, write_summary
 FOLDER = "summary"
 
 _SETTINGS = 32
-"""Settings that have a curve: of more, the best ones."""
+"""Maximum number of settings that have a curve; if there are more, the best ones do."""
 
 _SHEET = 17
-"""Runs from which on there is a contact sheet: fewer have a figure each."""
+"""Minimum number of runs for a contact sheet; with fewer, each run has a figure by default."""
 
 
 def write_overview(sweep: Path, started: float) -> Path:
     """Writes ``summary/`` in a sweep's folder: curves by setting, and the comparison's figures.
 
     Args:
-        sweep: its folder.
-        started: when it began, in seconds since 1970.
+        sweep: the folder of the sweep.
+        started: when the sweep began, in seconds since 1970.
 
     Returns:
-        The event file.
+        The path of the event file.
 
     Raises:
-        UserError: none of its runs can be compared, or one of them is where it would be written.
+        UserError: If none of the runs can be compared, or ``summary/`` is the folder of a run or a
+            symbolic link.
     """
     if is_whole(sweep / FOLDER):
         raise UserError("hydra.sweep.subdir", FOLDER, "is the folder of a run")
@@ -56,7 +57,7 @@ def write_overview(sweep: Path, started: float) -> Path:
     one = on_one_surface(sample)
     ordered = contenders(one)
     large = len(one.runs) >= _SHEET
-    # The largest first, so that none is left over at the end.
+    # The slowest first, so that no process is left with a slow one at the end.
     makers: dict[str, Callable[[], Figure | dict[str, Band] | None]] = {
         "trajectories": lambda: trajectories(one, ordered),
         "contact_sheet": lambda: contact_sheet(one) if large else None,
@@ -64,7 +65,7 @@ def write_overview(sweep: Path, started: float) -> Path:
         "heat_map": lambda: heat_map(one),
         "starts": lambda: starts(one),
         "profiles": lambda: profile(sample),
-        # Of settings that are numbers the heat map says it.
+        # For numeric settings, the heat map shows the same.
         "learning_rates": lambda: learning_rates(sample) if "optimizer" in sample.setting else None,
     }
 
@@ -84,7 +85,7 @@ def write_overview(sweep: Path, started: float) -> Path:
 
 
 def make_ready() -> None:
-    """Draws something: the first figure that is drawn takes a fifth of a second more."""
+    """Draws an empty figure, since the first figure of a process takes 0.2 s longer."""
     figure = Figure()
     figure.subplots().set_title("")
     png(figure)

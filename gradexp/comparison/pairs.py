@@ -1,4 +1,4 @@
-"""The best setting beside the next ones, pair by pair, and how sure a difference is."""
+"""Compares the best setting with the next ones on paired runs, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from gradexp.comparison.sample import Sample, Setting
 from gradexp.comparison.table import Table, interval, number, spread, texts
 
 _RIVALS = 10
-"""Settings that the best one is compared with."""
+"""Maximum number of settings that the best one is compared with."""
 
 CONFIDENCE = 0.95
-"""Of the intervals of medians, at least."""
+"""The least coverage of the intervals of medians."""
 
 
 def differences(sample: Sample) -> Table | None:
-    """The best setting beside the next ones, start by start; across surfaces the best solver, on
-    each surface by itself.
+    """Returns the differences between the best setting and the next ones on paired runs.
 
-    Which setting is the best is decided by the measure that the title names, and that a column has
-    of each; another may still be faster in most pairs. Over the pairs, which share their repeats,
-    stands the median ratio of steps (of another metric, the median difference) with its interval
-    (`median_interval`). A run that does not arrive takes infinitely long; where neither arrives
-    there is no ratio.
+    Two runs are paired if they share the repeats, such as start and seed; across surfaces, the best
+    solver is compared with the next ones and pairs share the surface, too. The best setting is the
+    one with the best value of the measure that the title names and a column shows; another setting
+    may still be faster in most pairs. For a hitting time the table gives the median ratio of steps
+    over the pairs, for another metric the median difference, with its interval
+    (`median_interval`). A run that does not arrive takes infinitely long; pairs in which neither
+    run arrives are left out.
 
     Returns:
-        None where there is one setting, or nothing to pair, or what surfaces cannot be compared by;
-        and where none arrives, or all are lost: then there is no best.
+        The table; None if there is only one setting, if there is nothing to pair, if runs on
+        different surfaces are not compared by a hitting time, or if there is no best setting, since
+        no run of the first one arrives or its measure is not finite.
     """
     across = any(key in sample.setting for key in sample.problem)
     if across and not sample.spans_surfaces:
@@ -104,14 +106,19 @@ def differences(sample: Sample) -> Table | None:
 def _ratios(
     best: np.ndarray, best_known: np.ndarray, rival: np.ndarray, rival_known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rival's steps ÷ the best's, of those pairs of which one arrived: what each is at least,
-    and at most, as far as that is known where the other was cut off.
+    """Returns bounds of the ratio of the rival's steps to the best setting's, pair by pair.
+
+    Pairs in which neither run arrived are left out. The bounds differ if one of the two did not
+    arrive, since it may have been cut off before it would have.
 
     Args:
-        best: ``(N,)``, when it arrived; infinite where it did not.
-        best_known: up to when that is known.
-        rival: likewise.
-        rival_known: likewise.
+        best: ``(N,)``, the hitting times of the best setting; infinite where it did not arrive.
+        best_known: ``(N,)``, when it arrived or was cut off (`HittingTimes.known`).
+        rival: the same as `best` for the rival.
+        rival_known: the same as `best_known` for the rival.
+
+    Returns:
+        The least and the greatest value that each ratio may have.
     """
     some = np.isfinite(best) | np.isfinite(rival)
     best, best_known, rival, rival_known = (
@@ -129,20 +136,22 @@ def _ratios(
 def _differences(
     best: np.ndarray, best_known: np.ndarray, rival: np.ndarray, rival_known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rival's figures less the best's, of those pairs of which one has a figure; see
-    `_ratios`."""
+    """Returns the rival's values minus the best setting's, in the form that `_ratios` has.
+
+    Pairs in which neither value is finite are left out. The bounds are equal.
+    """
     some = np.isfinite(best) | np.isfinite(rival)
     apart = rival[some] - best[some]
     return apart, apart
 
 
 def _compared(least: np.ndarray, most: np.ndarray, alike: float) -> dict[str, Any]:
-    """What pairs say.
+    """Returns the columns of the table for the pairs of one rival.
 
     Args:
-        least: ``(N,)``, what each is at least.
-        most: at most.
-        alike: what it is where both are the same.
+        least: ``(N,)``, lower bounds of the ratios or differences.
+        most: ``(N,)``, their upper bounds.
+        alike: the value for two equal runs: 1 for ratios, 0 for differences.
     """
     low, _, coverage = median_interval(least)
     high = median_interval(most)[1]
@@ -161,8 +170,10 @@ def _compared(least: np.ndarray, most: np.ndarray, alike: float) -> dict[str, An
 
 
 def _middle(values: np.ndarray, alike: float) -> float:
-    """The median of ratios, or of differences; NaN halfway between infinitely more and infinitely
-    less."""
+    """Returns the median of ratios or differences; NaN if it lies between the two extremes.
+
+    These are 0 and infinity for ratios, and the two infinities for differences.
+    """
     middle = median(values)
     if math.isinf(middle) and alike == 1:
         with np.errstate(divide="ignore"):
@@ -171,7 +182,7 @@ def _middle(values: np.ndarray, alike: float) -> float:
 
 
 def _between(least: float, most: float, low: float, high: float) -> str:
-    """A median that is known to lie between two values, with its interval."""
+    """Returns a median as a string, from its bounds and the ends of its interval."""
 
     def text(value: float) -> str:
         return number(value, digits=3)
@@ -189,7 +200,7 @@ def _between(least: float, most: float, low: float, high: float) -> str:
 def _measured(
     sample: Sample, ordered: Sequence[Setting], across: bool
 ) -> tuple[str, Sequence[float]]:
-    """What settings are ordered by, and how much of it the first of them have."""
+    """Returns the name of the measure that orders settings, and its values for the first."""
     if across:
         return "mean relative speed", speeds(sample)
     first = [runs.rows for _, runs in ordered[: _RIVALS + 1]]
@@ -202,18 +213,18 @@ def _measured(
 
 
 def median_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """An interval of the median of what values are drawn from, whatever its distribution.
+    """Returns a distribution-free confidence interval of the median of a population.
 
-    It lies between the r-th smallest and the r-th largest of n values, and covers the median with
-    the probability 1 - 2 P(X < r) at least, X binomial of n trials and ½: r is the largest with
-    which that is `CONFIDENCE` or more.
+    The interval reaches from the r-th smallest to the r-th largest of n values. It covers the
+    median with a probability of at least 1 - 2 P(X < r), where X is binomial with n trials and
+    probability ½; r is the largest rank for which that is at least `CONFIDENCE`.
 
     Args:
-        values: ``(n,)``, independent; they may be infinite.
+        values: ``(n,)``, an independent sample; values may be infinite.
 
     Returns:
-        Its ends, and that probability; NaN of fewer than 6 values, of which no interval covers it
-        so often.
+        The two ends, and that probability; all are NaN for fewer than 6 values, for which no such
+        interval has the coverage.
 
     Source: David and Nagaraja, *Order Statistics* (2003), §7.1.
     """

@@ -1,4 +1,4 @@
-"""What theory says of runs, beside what they did."""
+"""Compares what theory predicts for runs with what was measured."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from gradexp.comparison.sample import LR, OPTIMIZER, Sample
 from gradexp.comparison.table import Table, number, spread, steps, texts
 
 EXCITED = 1.2
-"""Runs that are so many times as fast as predicted are told apart."""
+"""Runs at least this many times as fast as predicted are counted separately."""
 
 
 def rates(sample: Sample) -> Table | None:
-    """The factor by which the distance shrinks in a step: predicted and fitted.
+    """Returns the convergence rates, the factor by which the distance shrinks in a step.
 
-    No run near a minimum is slower than predicted for ever, and none is faster, but where its start
-    has no part in the slowest direction: those that shrink `EXCITED` times as fast as predicted, or
-    faster, are told apart.
+    In the long run, no run near a minimum is slower than predicted. A run is faster only if its
+    start has no component in the slowest direction: those that converge `EXCITED` times as fast as
+    predicted, or faster, are counted separately.
 
     Returns:
-        None where no run converged whose rate theory knows.
+        The table, or None if no run has both a predicted and a fitted rate.
     """
     rows = []
     for values, runs in sample.settings:
@@ -76,10 +76,10 @@ def rates(sample: Sample) -> Table | None:
 
 
 def edges(sample: Sample) -> Table | None:
-    """The learning rate above which minima repel: predicted, and what runs did around it.
+    """Returns the learning rates above which minima repel: predicted, and observed in the runs.
 
     Returns:
-        None where the learning rate was not swept, or no run converged whose edge theory knows.
+        The table, or None if the learning rate was not swept or no run has a predicted edge.
     """
     if LR not in sample.setting:
         return None
@@ -91,7 +91,7 @@ def edges(sample: Sample) -> Table | None:
         known = known[has]
         if not len(known):
             continue
-        if OPTIMIZER in sample.runs:  # what others did says nothing of these
+        if OPTIMIZER in sample.runs:  # keep only the optimizers that have a prediction
             optimizers = runs[OPTIMIZER]
             runs = runs.where(np.isin(optimizers.astype(str), optimizers[has].astype(str)))
         rate, outcome = runs[LR], runs["outcome"]
@@ -128,10 +128,10 @@ def edges(sample: Sample) -> Table | None:
 
 
 def escapes(sample: Sample) -> Table | None:
-    """The steps to leave the saddle that runs started at: predicted and measured.
+    """Returns the steps to escape the saddle that runs started at: predicted and measured.
 
     Returns:
-        None where no run started at one.
+        The table, or None if no run has a predicted number of steps.
     """
     rows = []
     for values, runs in sample.settings:

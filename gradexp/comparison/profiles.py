@@ -1,4 +1,4 @@
-"""Settings across surfaces: which solves how many of them, and how soon."""
+"""Compares solvers across surfaces: performance profiles and shares of targets reached."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from gradexp.comparison.sample import Sample, Setting, counted
 from gradexp.comparison.table import Table, number, percent, steps, texts
 
 _RATIOS = (1, 2, 4, 8, 16, 32)
-"""Where the profile is tabled."""
+"""The ratios at which the table gives the profile."""
 
 _TIES = 1 + 1e-12
+"""Tolerance for rounding in comparisons of ratios."""
 
 
 class Times(NamedTuple):
-    """The steps that each solver took for each problem."""
+    """The hitting times of each solver on each problem."""
 
     solvers: list[dict[str, Any]]
     problems: pd.DataFrame
     steps: np.ndarray
-    """``(problems, solvers)``, infinite where it did not arrive, NaN where it was not run"""
+    """``(problems, solvers)``, infinite where the solver did not arrive"""
     dims: np.ndarray
-    """``(problems,)``, of the surface; NaN where it is not known"""
+    """``(problems,)``, the dimension of the surface; NaN where it is not known"""
     left_out: int
-    """problems that not all solvers were run on: nothing is compared on them"""
+    """number of problems left out because not all solvers were run on them"""
 
 
 def problem_keys(sample: Sample) -> list[str]:
-    """The keys that say what is solved: the surface, the start and the seed."""
+    """Returns the keys that define a problem: the surface, the start and the seed."""
     return list(dict.fromkeys((*sample.problem, *sample.repeats)))
 
 
 def times(sample: Sample, metric: Metric) -> Times:
-    """Those of a sample; a problem is a surface with a start and a seed."""
+    """Returns the hitting times by problem (a surface with a start and a seed) and by solver."""
     keys = problem_keys(sample)
     runs = sample.runs
     number_of = runs.groupby(keys, dropna=False).ngroup().to_numpy()
@@ -60,24 +61,27 @@ def times(sample: Sample, metric: Metric) -> Times:
 
 
 def solvers(sample: Sample) -> list[Setting]:
-    """Those of a sample with their runs, the best first (`best_first`)."""
+    """Returns the solvers of a sample with their runs, the best first (`best_first`)."""
     groups = sample.groups(sample.solver)
     return [groups[index] for index in best_first(ratios(times(sample, sample.metric)))]
 
 
 def speeds(sample: Sample) -> list[float]:
-    """By what the solvers of a sample are ordered, in that order: the mean over problems of how
-    fast each is beside the fastest, 1 of one that is that on all of them, 0 of one that never
-    arrives."""
+    """Returns the mean relative speed of each solver of a sample, in descending order.
+
+    On a problem, the relative speed of a solver is the steps of the fastest solver divided by its
+    own. The mean is 1 for a solver that is the fastest on all problems, and 0 for one that never
+    arrives.
+    """
     found: list[float] = np.sort(_speed(ratios(times(sample, sample.metric))))[::-1].tolist()
     return found
 
 
 def best_first(found: np.ndarray) -> np.ndarray:
-    """The order of solvers by `speeds`.
+    """Returns the indices of solvers ordered by their mean relative speed (`speeds`).
 
     Args:
-        found: ``(problems, solvers)``, of `ratios`.
+        found: ``(problems, solvers)``, as `ratios` returns it.
     """
     return np.argsort(-_speed(found), kind="stable")
 
@@ -90,27 +94,29 @@ def _speed(found: np.ndarray) -> np.ndarray:
 
 
 def ratios(some: Times) -> np.ndarray:
-    """The steps of each solver to those of the best one on each problem, of Dolan and Moré.
+    """Returns the performance ratios of Dolan and Moré: steps divided by those of the best solver.
 
     Returns:
-        ``(problems, solvers)``, infinite where a solver did not arrive, and for all where none did.
+        ``(problems, solvers)``, infinite where a solver did not arrive, which includes all solvers
+        where none did.
     """
     taken = np.where(np.isnan(some.steps), np.inf, some.steps)
     best = taken.min(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        # A solver that starts at its goal takes no step; so does the best one then.
+        # Where the best solver starts at its goal, it takes no step: the ratio would be 0/0.
         found = np.where(best == 0, np.where(taken == 0, 1.0, np.inf), taken / best)
     return np.where(np.isfinite(best), found, np.inf)
 
 
 def profiles(sample: Sample) -> Table | None:
-    """The share of problems that each solver solves within a multiple of the best one's steps.
+    """Returns the share of problems that each solver solves within a multiple of the best's steps.
 
-    ρ(τ) of Dolan and Moré, "Benchmarking optimization software with performance profiles" (2002).
+    This is the performance profile ρ(τ) of Dolan and Moré, "Benchmarking optimization software with
+    performance profiles" (2002).
 
     Returns:
-        None where there is one surface, or one solver, or no surface that all were run on, or runs
-        are not compared by steps.
+        The table; None if surfaces or solvers do not vary, if there is no problem that all solvers
+        were run on, or if runs are not compared by a hitting time.
     """
     if not sample.spans_surfaces:
         return None
@@ -140,12 +146,12 @@ def profiles(sample: Sample) -> Table | None:
 
 
 def targets(sample: Sample) -> Table | None:
-    """The share of problems and tolerances that each solver has reached by a number of steps.
+    """Returns the share of pairs of problem and tolerance that each solver reaches in given steps.
 
-    The empirical distribution of Hansen et al. (2009) over all recorded tolerances.
+    This is the empirical distribution of Hansen et al. (2009) over all recorded tolerances.
 
     Returns:
-        None where `profiles` is.
+        The table, or None in the cases in which `profiles` returns None.
     """
     if not sample.spans_surfaces:
         return None
@@ -183,16 +189,17 @@ def targets(sample: Sample) -> Table | None:
 
 
 def _left_out(some: Times) -> str:
-    """How many problems are left out, if any are."""
+    """Returns the part of a footer that says how many problems are left out, if any are."""
     what = counted(some.left_out, "problem")
     return f"{what} that not all were run on left out; " if some.left_out else ""
 
 
 def by_surface(sample: Sample) -> Table | None:
-    """What each solver is ranked by on each surface.
+    """Returns the ranking value of each solver on each surface.
 
     Returns:
-        None where `profiles` is.
+        The table; None if surfaces or solvers do not vary, or if runs are not compared by a
+        hitting time.
     """
     if not sample.spans_surfaces or sample.rank is None:
         return None
@@ -223,7 +230,7 @@ def by_surface(sample: Sample) -> Table | None:
 
 
 def _told_apart(places: list[dict[str, Any]]) -> list[str]:
-    """Names of surfaces, their numbers as short as tells them apart."""
+    """Returns names of surfaces, numbers with as few digits as keep the names distinct."""
     names: list[str] = []
     for digits in (4, 9, 17):
         names = [", ".join(number(value, digits) for value in place.values()) for place in places]

@@ -1,4 +1,4 @@
-"""How settings are ranked by when their runs arrived: less is better."""
+"""Criteria that rank settings by the hitting times of their runs; less is better."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from gradexp.comparison.hitting_times import (
 from gradexp.comparison.table import steps
 
 PENALTY = 10
-"""A run that does not arrive counts as one that takes so many times the budget."""
+"""A run that does not arrive counts as one that takes this many times the budget."""
 
 RANKS = {"par10": f"PAR{PENALTY}", "ert": "ERT", "median": "median"}
-"""What settings can be ranked by, and what it is called."""
+"""The criteria that settings can be ranked by, and their labels."""
 
 USUAL = "par10"
-"""What they are ranked by where nobody says what."""
+"""The default criterion."""
 
 
 @dataclass(frozen=True)
 class Rank:
-    """What settings are ranked by.
+    """A criterion that settings are ranked by.
 
     Args:
-        name: of `RANKS`.
-        unit: what is counted, steps or evaluations.
-        budget: the most of them that any run was given.
+        name: a key of `RANKS`.
+        unit: what is counted: ``steps`` or ``evaluations``.
+        budget: the largest number of them that any run was given or made.
     """
 
     name: str
@@ -41,18 +41,21 @@ class Rank:
 
     @property
     def label(self) -> str:
-        """What it is called."""
+        """The label of the criterion."""
         return RANKS[self.name]
 
     def par10(self, some: HittingTimes) -> float:
-        """The mean of the steps until runs arrived, `PENALTY` times the budget of those that did
-        not: the penalized average runtime, by which algorithms are configured (Hutter et al.,
-        "ParamILS: an automatic algorithm configuration framework", 2009). One budget for all: a
-        run that was given fewer steps, or ended early, is not better for it."""
+        """Returns the penalized average runtime (PAR10).
+
+        It is the mean hitting time, where a run that did not arrive counts `PENALTY` times the
+        budget. The budget is the same for all runs, so that a run gains nothing by having fewer
+        steps or by ending early. Source: Hutter et al., "ParamILS: an automatic algorithm
+        configuration framework" (2009), where algorithms are configured by it.
+        """
         return float(np.where(np.isfinite(some.at), some.at, PENALTY * self.budget).mean())
 
     def of(self, some: HittingTimes) -> float:
-        """What a setting with these runs is ranked by."""
+        """Returns the ranking value of a setting with these runs."""
         match self.name:
             case "ert":
                 return expected_running_time(some)
@@ -62,21 +65,23 @@ class Rank:
                 return self.par10(some)
 
     def key(self, some: HittingTimes) -> tuple[float, ...]:
-        """What a setting with these runs is sorted by: `of`, of equal ones PAR10, and then how soon
-        half of them arrived."""
+        """Returns the sort key of a setting with these runs.
+
+        It consists of the ranking value, and to break ties PAR10 and the median hitting time.
+        """
         half = quantiles(some, (0.5,))[0]
         return (self.of(some), self.par10(some), half)
 
     def drawn(self, some: HittingTimes) -> float:
-        """What a setting with these runs is drawn at: `of`, infinite where none arrived."""
+        """Returns the ranking value to plot for these runs, infinite if none arrived."""
         return self.of(some) if some.arrived else math.inf
 
     def usable(self, some: HittingTimes) -> float:
-        """The same, infinite where fewer than half arrived."""
+        """Returns the ranking value, infinite if fewer than half of these runs arrived."""
         return self.of(some) if 2 * some.arrived >= len(some.at) else math.inf
 
     def explained(self) -> str:
-        """What settings are ranked by, in a sentence."""
+        """Returns a definition of the criterion for footers and captions."""
         match self.name:
             case "ert":
                 return f"ERT: the expected running time, all {self.unit} made ÷ runs that arrived"
@@ -90,19 +95,22 @@ class Rank:
                 )
 
     def told(self) -> str:
-        """What the columns PAR10 and ERT are, and the mark beside how many arrived."""
+        """Returns definitions of the columns PAR10 and ERT, and of the mark that `arrived` adds."""
         both = (replace(self, name=name).explained() for name in ("par10", "ert"))
         return f"{'; '.join(both)}; †: fewer than half arrive"
 
 
 def arrived(some: int, count: int) -> str:
-    """How many of some runs arrived, with a mark where these are fewer than half."""
+    """Returns how many of some runs arrived as a string, marked with † if fewer than half did."""
     return f"{some}/{count}" + ("\N{NO-BREAK SPACE}†" if 2 * some < count else "")
 
 
 def told_quantile(some: HittingTimes, value: float, share: float) -> str:
-    """The steps by which a share of runs has arrived; or what they are more than, where runs that
-    were cut off may still arrive."""
+    """Returns the steps by which a share of runs has arrived as a string.
+
+    If that number is not known since runs were cut off that may still have arrived, a lower bound
+    is given.
+    """
     if math.isfinite(value):
         return steps(value)
     least = least_quantile(some, share)

@@ -1,4 +1,4 @@
-"""Saves what a comparison found."""
+"""Saves the tables and figures of a comparison."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CAPTIONS = "captions.txt"
 
 
 def checked(formats: str) -> list[str]:
-    """A comma-separated list of formats, as a list.
+    """Splits a comma-separated list of formats and checks that each is known.
 
     Raises:
-        UserError: one of them is not known.
+        UserError: If one of them is not known.
     """
     from gradexp.plots import FORMATS  # matplotlib takes 0.4 s
 
@@ -45,21 +45,21 @@ def save(
     tables: Sequence[Table],
     overwrite: bool = False,
 ) -> list[str]:
-    """Writes tables and figures, and what stands behind each into ``captions.txt``.
+    """Writes tables and figures, and their captions to ``captions.txt``.
 
     Args:
-        folder: is made where it is missing.
-        formats: of `TABLES`, `plots.FORMATS` and `ANIMATION`.
-        sample: what was compared.
-        tables: of the comparison.
-        overwrite: whether files that are there are replaced.
+        folder: where to; it is created if it does not exist.
+        formats: some of `TABLES`, `plots.FORMATS` and `ANIMATION`.
+        sample: the runs that were compared.
+        tables: the tables of the comparison.
+        overwrite: whether to replace existing files.
 
     Returns:
-        What could not be drawn, and why, a line each.
+        One line for each reason why figures could not be drawn, with their names.
 
     Raises:
-        UserError: a file is there already, the folder cannot be written to, or a run cannot
-            be drawn; nothing was written.
+        UserError: If a file exists already or a run cannot be drawn, in which cases nothing is
+            written, or if the folder cannot be written to.
     """
     with staged("--save", folder, overwrite, [_CAPTIONS]) as staging:
         return _save(staging, formats, sample, tables)
@@ -95,7 +95,7 @@ def _save(
 
 
 def _caption(figure: Figure) -> str:
-    """What stands behind a figure, and first what it shows."""
+    """Returns a figure's title and caption."""
     from gradexp.plots.style import CAPTION
 
     titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
@@ -113,7 +113,7 @@ def _save_table(path: Path, formats: Sequence[str], table: Table) -> None:
 
 
 def _latex(table: Table) -> str:
-    """The table as it is read, as LaTeX (with booktabs)."""
+    """Returns the table as LaTeX source, which needs the package booktabs."""
     caption = "".join(_ESCAPED.get(sign, sign) for sign in f"{table.title}. {table.footer}.")
     shown = table.shown.style.hide(axis="index")
     shown = shown.format(escape="latex").format_index(escape="latex", axis="columns")
@@ -151,4 +151,4 @@ _SIGNS = str.maketrans(
         "σ": r"$\sigma$",
     }
 )
-"""What LaTeX has no letters for."""
+"""Characters that need a command in LaTeX."""

@@ -1,4 +1,4 @@
-"""The runs that are compared, with what tells them apart."""
+"""The runs that are compared, and the config keys in which they differ."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ OPTIMIZER = "optimizer"
 
 
 class Part:
-    """Some rows of a table of runs, a column at a time as an array: pandas takes a fifth of a
-    millisecond for one, and there are thousands of settings with many each.
+    """Some rows of a table of runs, whose columns are read as arrays.
+
+    Reading a column with pandas takes 0.2 ms, and there may be thousands of settings with many
+    columns each.
 
     Args:
         runs: the table.
         columns: its columns as arrays.
-        rows: ``(N,)``, which ones.
+        rows: ``(N,)``, the positions of the rows.
     """
 
     def __init__(
@@ -45,35 +47,36 @@ class Part:
         return values
 
     def where(self, chosen: np.ndarray) -> Part:
-        """Those that are chosen, by truth or by number."""
+        """Returns the rows selected by a boolean mask or by their positions."""
         return Part(self._runs, self._columns, self.rows[chosen])
 
     def frame(self) -> pd.DataFrame:
-        """The rows as a table."""
+        """Returns the rows as a table."""
         return self._runs.iloc[self.rows]
 
 
 Setting: TypeAlias = tuple[dict[str, Any], Part]
-"""The values of the keys that are compared, and the runs that have them."""
+"""The values of the compared config keys, and the runs that have these values."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Runs, and what tells them apart.
+    """The runs of a comparison, divided into settings and their repeats.
 
     Args:
-        runs: a row a run that ended, at least one.
-        failed: how many could not be run, and are not among them.
-        missing: how many jobs of the sweeps have not ended.
-        doubled: how many are the same as another one, and are counted once.
-        unknown: how many are left out besides, of surfaces whose minimum is not known, where runs
-            are compared by their gap to it.
+        runs: one row for each run that ended; at least one.
+        failed: the number of jobs that failed; `runs` does not contain them.
+        missing: the number of jobs of the sweeps that have not ended.
+        doubled: the number of runs left out because they are the same as another one.
+        unknown: the number of runs left out because the minimum of their surface is not known and
+            the metric needs it.
         setting: the config keys that are compared.
-        repeats: the other keys that are not the same in all runs: each setting is run for each of
-            their values, such as seeds and starts.
-        metric: what runs are compared by.
-        ranking: by what settings are ranked, of `RANKS`, where that is when something is reached.
-        older: how many runs were made by a gradexp that ended runs by other rules.
+        repeats: the other keys in which runs differ, such as seeds and starts: each setting is
+            repeated with several of their values.
+        metric: the metric that runs are compared by.
+        ranking: the criterion that settings are ranked by, a key of `RANKS`; it is used if the
+            metric is a hitting time.
+        older: the number of runs made by a version of gradexp with other rules for ending a run.
     """
 
     runs: pd.DataFrame
@@ -89,33 +92,33 @@ class Sample:
 
     @property
     def counts_evaluations(self) -> bool:
-        """Whether steps of some took several evaluations of the gradient."""
+        """Whether a step of some runs took several gradient evaluations."""
         return "metrics.evaluations" in self.runs
 
     @property
     def problem(self) -> tuple[str, ...]:
-        """The keys that say what is minimized, of the setting or of its repeats."""
+        """The keys, of the setting or its repeats, that define the surface."""
         keys = (*self.setting, *self.repeats)
         return tuple(key for key in keys if key.partition(".")[0] == "surface")
 
     @property
     def solver(self) -> tuple[str, ...]:
-        """The keys of the setting that say how it is minimized."""
+        """The keys of the setting that do not define the surface."""
         return tuple(key for key in self.setting if key not in self.problem)
 
     @property
     def spans_surfaces(self) -> bool:
-        """Whether there are several things to solve, several ways to do so, and steps to count."""
+        """Whether surfaces and solvers both vary, and the metric is a hitting time."""
         return bool(self.problem and self.solver and self.metric.is_arrival)
 
     @cached_property
     def hitting_times(self) -> HittingTimes:
-        """When each run arrived, where that is what runs are compared by."""
+        """The hitting time of each run, for a metric that is one."""
         return hitting_times(self.every, self.metric.column, self.loosest)
 
     @cached_property
     def loosest(self) -> str | None:
-        """The column of the largest tolerance of what runs are compared by."""
+        """The column of the metric at its largest recorded tolerance, or None."""
         start = self.metric.column.rpartition("_to_")[0] + "_to_"
         start += self.metric.name.partition("_to_")[2].partition(".")[0] + "."
         columns = [name for name in map(str, self.runs) if name.startswith(start)]
@@ -128,7 +131,7 @@ class Sample:
         return Part(self.runs, columns, np.arange(len(self.runs)))
 
     def groups(self, keys: Sequence[str], among: Part | None = None) -> list[Setting]:
-        """The runs, or some of them, by the values of keys, in their order."""
+        """Groups all runs, or those in `among`, by the values of keys, in ascending order."""
         among = among or self.every
         if not keys:
             return [({}, among)]
@@ -145,7 +148,7 @@ class Sample:
         return found
 
     def _code(self, key: str) -> np.ndarray:
-        """The number of each run's value of a key, in their order."""
+        """Returns the rank of each run's value among the values of a key."""
         if key not in self._codes:
             self._codes[key] = self.runs.groupby(key, dropna=False).ngroup().to_numpy()
         return self._codes[key]
@@ -156,9 +159,12 @@ class Sample:
 
     @cached_property
     def settings(self) -> list[Setting]:
-        """The settings with their runs, the best first: by their `rank`, of equal ones by the
-        median loss gap, or loss; or by the median of another metric. A run that diverged counts as
-        worse than any other in these medians."""
+        """The settings with their runs, the best first.
+
+        For a hitting time they are ordered by `rank`, and ties by the median loss gap, or by the
+        median loss if no minimum is known. For another metric they are ordered by its median. A run
+        that diverged counts as worse than any other in these medians.
+        """
         known = self.runs["metrics.loss_gap"].notna().any()
         other = Metric("loss_gap" if known else "final_loss")
         left = self.comparable(other if self.metric.is_arrival else self.metric)
@@ -172,7 +178,7 @@ class Sample:
 
     @cached_property
     def rank(self) -> Rank | None:
-        """What settings are ranked by, where that is when runs arrived."""
+        """The criterion that settings are ranked by; None if the metric is not a hitting time."""
         if not self.metric.is_arrival:
             return None
         columns = (f"metrics.{self.metric.unit}", BUDGET)
@@ -180,11 +186,11 @@ class Sample:
         return Rank(self.ranking, self.metric.unit, float(max(most)))
 
     def ranked_by(self) -> str:
-        """What settings are ranked by, in words."""
+        """Returns the name of what settings are ranked by."""
         return self.rank.label if self.rank else f"median {self.metric.label}"
 
     def comparable(self, metric: Metric) -> np.ndarray:
-        """``(N,)``, a figure of all runs (`Metric.comparable`)."""
+        """Returns a metric of all runs, ``(N,)``, as `Metric.comparable` does."""
         if metric not in self._comparable:
             every = self.every
             found = metric.comparable(every[metric.column], every["outcome"])
@@ -196,11 +202,10 @@ class Sample:
         return {}
 
     def quartiles(self, metric: Metric, runs: Part) -> tuple[float, float, float]:
-        """The first quartile, the median and the third of a figure of some runs, in which those
-        that diverged, or have none, count as larger than all others.
+        """Returns the first quartile, the median and the third quartile of a metric of some runs.
 
-        Returns:
-            NaN where no run has it, and none diverged.
+        Runs that diverged, or have no value, count as larger than all others. All three are NaN if
+        no run has a value and none diverged.
         """
         values = self.comparable(metric)[runs.rows]
         if not np.isfinite(values).any() and not (runs["outcome"] == "diverged").any():
@@ -209,7 +214,7 @@ class Sample:
         return low, half, high
 
     def behind(self) -> str:
-        """How many runs these figures are of."""
+        """Returns how many runs and settings are compared, and how many were left out and why."""
         over = f" over {', '.join(self.repeats)}" if self.repeats else ""
         told = f"{counted(len(self.runs), 'run')} of {counted(len(self.settings), 'setting')}{over}"
         left_out = (
@@ -223,19 +228,19 @@ class Sample:
         return "; ".join([told, *some])
 
     def lacking(self) -> str:
-        """What is not among the runs, in few words."""
+        """Returns how many jobs failed or have not ended, in a few words."""
         failed = f"{counted(self.failed, 'job')} failed" if self.failed else "none failed"
         waiting = f"; {counted(self.missing, 'job')} not ended yet" if self.missing else ""
         return failed + waiting
 
 
 def counted(count: int, what: str) -> str:
-    """A number of things."""
+    """Returns a count with its noun, in the plural unless it is 1."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def having(runs: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
-    """The runs with these values of keys; one that is missing has no value."""
+    """Returns the runs that have these values of keys; NaN or None stands for a missing value."""
     for key, value in values.items():
         runs = runs[runs[key].isna() if pd.isna(value) else runs[key] == value]
     return runs

@@ -1,4 +1,4 @@
-"""Each setting over its repeats: how its runs ended, and how fast."""
+"""Tables of how the runs of each setting ended, and how fast they were."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ OUTCOMES: tuple[str, ...] = get_args(Word)
 
 @cache
 def share_interval(successes: int, trials: int) -> tuple[float, float]:
-    """The interval of a share that covers it with a probability of 95 % at least, whatever it is.
+    """Returns a confidence interval of a proportion with a coverage of at least 95 %.
 
-    By Clopper and Pearson, "The use of confidence or fiducial limits" (1934). Wilson's, which is
-    narrower, covers some shares with 83 % only.
+    Source: Clopper and Pearson, "The use of confidence or fiducial limits" (1934). Wilson's
+    interval is narrower, but covers some proportions with a probability of only 83 %.
     """
     from scipy import stats
 
@@ -37,7 +37,7 @@ def share_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def outcomes(sample: Sample) -> Table:
-    """How the runs of each setting ended."""
+    """Returns the share of each outcome among the runs of each setting."""
     words = [word for word in OUTCOMES if (sample.runs["outcome"] == word).any()]
     rows = []
     for values, runs in sample.settings:
@@ -63,7 +63,7 @@ def outcomes(sample: Sample) -> Table:
 
 
 def speed(sample: Sample) -> Table:
-    """How fast the runs of each setting were, and on what way."""
+    """Returns the speed of the runs of each setting, and how direct their paths were."""
     metric, rank = sample.metric, sample.rank
     rows, medians = [], []
     for values, runs in sample.settings:

@@ -1,4 +1,4 @@
-"""A table: figures to save, texts to read, and what stands behind them."""
+"""A table with its values, the strings to show for them, and a footer."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pandas as pd
 _NUMERIC = "0123456789-≤≥>∞"
 
 _TOGETHER = "\N{NO-BREAK SPACE}"
-"""Keeps a figure and its interval in one line."""
+"""Keeps a value and its interval on one line."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """What is compared.
+    """A table of a comparison.
 
     Args:
-        name: of the file it is saved to.
-        title: what it tells.
-        frame: its figures; an infinite number of steps is one that was not reached.
-        shown: the same rows as texts.
-        footer: how many runs stand behind it, and how its figures are to be read.
+        name: the name of the file that it is saved to, without its suffix.
+        title: what the table shows.
+        frame: the values; a number of steps is infinite if the goal was not reached.
+        shown: the same rows as strings, to be printed.
+        footer: how many runs the table is based on, and how to read it.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Table:
     footer: str
 
     def is_numeric(self, head: str) -> bool:
-        """Whether the texts of a column are numbers, or numbers with intervals, or missing."""
+        """Returns whether the strings of a column are numbers, perhaps with intervals, or empty."""
         return bool(self.shown[head].map(lambda text: text[:1] in _NUMERIC).all())
 
 
 def texts(frame: pd.DataFrame, keys: Sequence[str]) -> dict[str, list[str]]:
-    """The values of config keys as texts, by the last part of the key where that says which."""
+    """Returns the values of config keys as strings, by the last part of the key if it is unique."""
     last = [last_part(key) for key in keys]
     return {
         short if last.count(short) == 1 else key: told_apart(frame[key])
@@ -48,7 +48,7 @@ def texts(frame: pd.DataFrame, keys: Sequence[str]) -> dict[str, list[str]]:
 
 
 def told_apart(values: Iterable[Any]) -> list[str]:
-    """Values as texts, floats as short as tells them apart."""
+    """Returns values as strings, floats with as few digits as keep them distinct."""
     values = list(values)
     texts: list[str] = []
     for digits in (4, 9, 17):
@@ -59,13 +59,13 @@ def told_apart(values: Iterable[Any]) -> list[str]:
 
 
 def last_part(key: str) -> str:
-    """What a config key is called in tables and legends: its last part; of a class, its group."""
+    """Returns the short name of a config key: its last part, or for ``_target_`` its group."""
     *groups, last = key.split(".")
     return groups[-1] if last == "_target_" and groups else last
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A value as a text: a float shortened, nothing where it is missing."""
+    """Returns a value as a string: a float rounded, and an empty string if it is missing."""
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
@@ -76,24 +76,24 @@ def number(value: Any, digits: int = 4) -> str:
 
 
 def steps(value: float) -> str:
-    """A number of steps, which may be infinite."""
+    """Returns a number of steps, which may be infinite, as a string."""
     return number(round(float(value), 1), 6)
 
 
 def spread(middle: float, low: float, high: float, text: Any = number) -> str:
-    """A figure with its interval, which is left out where there is none."""
+    """Returns a value with its interval, which is left out if `low` is NaN."""
     if math.isnan(middle):
         return ""
     return str(text(middle)) if math.isnan(low) else interval(text(middle), text(low), text(high))
 
 
 def interval(middle: str, low: str, high: str) -> str:
-    """A figure with its interval, which is left out where it has no width."""
+    """Returns a value with its interval, which is left out if it has no width."""
     if low == middle == high:
         return middle
     return f"{middle} [{low}, {high}]".replace(" ", _TOGETHER)
 
 
 def percent(share: float) -> str:
-    """A share in percent."""
+    """Returns a share in percent, without the sign."""
     return f"{100 * share:.0f}"

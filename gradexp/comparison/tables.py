@@ -1,4 +1,4 @@
-"""All tables that a sample of runs has something to say in."""
+"""All tables of a comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gradexp.comparison.table import Table
 
 
 def compare(sample: Sample) -> list[Table]:
-    """The tables of a sample, those without anything to say left out."""
+    """Returns the tables that apply to a sample."""
     found = [
         outcomes(sample),
         speed(sample),

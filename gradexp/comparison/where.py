@@ -1,6 +1,8 @@
-"""The small language of ``--where``: names, numbers, texts, comparisons, and, or, not, in.
+"""The expression language of ``--where``.
 
-Python's own parser reads it; what is not listed here is refused, so that nothing is called.
+An expression consists of names, numbers, strings, comparisons, ``and``, ``or``, ``not`` and ``in``.
+Python's parser reads it, and everything else is refused, so that an expression cannot call
+anything.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 _LONGEST = 2_000
-"""Characters."""
+"""Maximum length of an expression, in characters."""
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -27,27 +29,27 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 class UnknownName(Exception):
-    """An expression has a name that is no column."""
+    """An expression contains a name that is not a column."""
 
 
 class Unreadable(Exception):
-    """An expression is not of the language."""
+    """An expression is not valid in the language."""
 
 
 def rows_where(runs: pd.DataFrame, expression: str, names: Mapping[str, str]) -> pd.Series:
-    """Whether an expression is true, for each row.
+    """Evaluates an expression for each row.
 
     Args:
-        runs: a row a run.
+        runs: one row for each run.
         expression: such as ``optimizer.lr < 0.01 and outcome in ['converged', 'saddle']``.
-        names: the column that each name means.
+        names: the column that each name stands for.
 
     Returns:
-        ``(rows,)``, true or false.
+        ``(rows,)`` booleans.
 
     Raises:
-        UnknownName: a name is none of these.
-        Unreadable: it is not of the language, or is not true or false for each row.
+        UnknownName: If the expression contains a name that is not in `names`.
+        Unreadable: If the expression is not valid, or is not true or false for each row.
     """
     if len(expression) > _LONGEST:
         raise Unreadable("is too long")
@@ -79,11 +81,11 @@ def rows_where(runs: pd.DataFrame, expression: str, names: Mapping[str, str]) ->
 
 
 class _Evaluation:
-    """Works an expression out.
+    """Evaluates a parsed expression.
 
     Args:
-        runs: the rows.
-        columns: what stands for ``_0_``, ``_1_``, …
+        runs: one row for each run.
+        columns: the columns that the names ``_0_``, ``_1_``, … stand for.
     """
 
     def __init__(self, runs: pd.DataFrame, columns: list[str]) -> None:
@@ -91,7 +93,7 @@ class _Evaluation:
         self._columns = {f"_{number}_": name for number, name in enumerate(columns)}
 
     def of(self, node: ast.expr) -> Any:
-        """What a part of the expression comes to: a column, or a constant."""
+        """Returns the value of a part of the expression: a column or a constant."""
         match node:
             case ast.Constant(value=bool() | int() | float() | str() as value):
                 return value
@@ -141,7 +143,7 @@ class _Evaluation:
         return found
 
     def _written(self, node: ast.AST) -> str:
-        """A name as the person wrote it."""
+        """Returns a name with placeholders replaced by columns."""
         text = ast.unparse(node)
         for name, column in self._columns.items():
             text = text.replace(name, column)

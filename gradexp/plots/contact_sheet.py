@@ -1,4 +1,4 @@
-"""Many runs at a glance: a small picture of each."""
+"""Draws a contact sheet: small pictures of many runs."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from gradexp.plots.contours import levels, slice_along, values
 from gradexp.surfaces import Surface
 
 _SIDE = 1.6
-"""Inches of a picture."""
+"""Side of a picture, in inches."""
 
 _GAP, _TITLE = 0.04, 0.15
-"""Shares of a picture's side that are left free, and that its title takes."""
+"""Gap between pictures and height of a title, as fractions of a picture's side."""
 
 _LETTERS = 34
-"""Letters of a setting that there is room for."""
+"""Maximum length of the text that describes a setting, in characters."""
 
 _DOTS = 200
-"""Dots along a picture's side."""
+"""Pixels along a picture's side, to which trajectories are thinned."""
 
 
 class Picture(NamedTuple):
-    """One run of many."""
+    """One run on a contact sheet."""
 
     name: str
     setting: str
-    """the values of its keys"""
+    """the values of the keys in which runs differ"""
     outcome: str
     point: np.ndarray
     """``(R, dim)``"""
@@ -42,13 +42,13 @@ class Picture(NamedTuple):
 def draw_contact_sheet(
     surface: Surface, pictures: Sequence[Picture], title: str, caption: str
 ) -> Figure:
-    """The ways of runs over one slice of their surface, each in its outcome's colour.
+    """Draws the trajectories of runs over one slice of their surface, colored by outcome.
 
     Args:
-        surface: of two dimensions or more, that of all runs.
-        pictures: one or more.
-        title: of the sheet.
-        caption: what stands behind it.
+        surface: the surface of all runs, of at least two dimensions.
+        pictures: the runs; at least one.
+        title: the title of the sheet.
+        caption: the text below it.
     """
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
@@ -63,7 +63,7 @@ def draw_contact_sheet(
         heights = values(surface, part)[2]
         order = matplotlib.colors.BoundaryNorm(levels(heights), 256)
         coloured = matplotlib.colormaps[style.SURFACE](order(heights.numpy()[::-1]), bytes=True)
-        coloured[..., 3] = 140  # of 255: light enough for what is drawn on it
+        coloured[..., 3] = 140  # of 255: light enough to see the trajectories on it
         low, span = part.view[:, 0], part.view[:, 1] - part.view[:, 0]
         width, height = 1 - _GAP, 1 - _TITLE - _GAP / 2
         dots = len(heights) / width
@@ -91,7 +91,7 @@ def draw_contact_sheet(
         starts, ends = (np.stack([way[at] for way in ways]) for at in (0, -1))
         axes.scatter(starts[:, 0], starts[:, 1], s=6, c=style.INK, zorder=3)
         axes.scatter(ends[:, 0], ends[:, 1], s=8, c=colours, marker="s", zorder=3)
-        # In colours already: to give every dot of the sheet its own takes a fifth of a second.
+        # Passed as RGBA, since mapping every pixel of the sheet to a color takes 0.2 s.
         axes.imshow(whole, extent=(0, columns, rows, 0), interpolation="nearest")
         axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="auto")
         figure.suptitle(title, fontsize=10, y=1 - 0.1 / (_SIDE * rows + 0.6), va="top")
@@ -100,15 +100,17 @@ def draw_contact_sheet(
 
 
 def _thinned(way: np.ndarray) -> np.ndarray:
-    """A way ``(R, 2)`` without the points that fall on the dot of the one before, but for the last:
-    lines of a collection are drawn point by point."""
+    """Removes the points of a trajectory ``(R, 2)`` that fall on the same pixel as the one before.
+
+    The last point is kept. Thinning saves time, since each point of a line collection is drawn.
+    """
     dots = np.round(way * _DOTS)
-    moved = (dots[1:] != dots[:-1]).any(axis=1)  # also to and from what is not a number
+    moved = (dots[1:] != dots[:-1]).any(axis=1)  # also true to and from NaN
     return way[np.concatenate([[True], moved[:-1], [True]])] if len(way) > 1 else way
 
 
 def _resized(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The nearest dots of a picture, in another size."""
+    """Resizes a picture by taking the nearest pixels."""
     rows, columns = (
         np.minimum(np.arange(size) * of // size, of - 1)
         for size, of in zip(shape, picture.shape[:2], strict=True)

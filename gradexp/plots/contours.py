@@ -1,4 +1,4 @@
-"""Contours of a surface, whole or a slice of it, with its known points."""
+"""Draws the contours of a surface, or of a slice of it, with its known stationary points."""
 
 from __future__ import annotations
 
@@ -16,38 +16,47 @@ from gradexp.plots import style
 from gradexp.surfaces import Surface
 
 _GRID = 160
-"""Points along each side of a slice; fewer where their coordinates are more than `_ROOM`."""
+"""Grid points along each side of a slice; fewer if their coordinates would exceed `_ROOM`."""
 
 _COARSEST, _ROOM = 16, 2**27
+"""Minimum number of grid points along a side, and maximum number of coordinates of a grid."""
+
 _TOGETHER = 2**23
-"""Coordinates that are evaluated at a time."""
+"""Maximum number of coordinates that are evaluated at a time."""
+
 _LEVELS = 22
+"""Number of contour levels."""
+
 _MARGIN = 0.08
+"""Margin around a path that leaves the domain, as a fraction of the domain's width."""
+
 _DOT = 0.05
+"""A path that extends over a smaller fraction of the domain is enlarged."""
 
 
 class Slice(NamedTuple):
-    """A rectangle of a surface: two of its coordinates vary."""
+    """A rectangle in the domain of a surface, along which two coordinates vary."""
 
     coordinates: tuple[int, int]
-    """which, counted from 0"""
+    """indices of the two coordinates, from 0"""
     view: np.ndarray
-    """``(2, 2)``, rows ``(low, high)``"""
+    """``(2, 2)``, the rows ``(low, high)`` of the two coordinates"""
     through: Tensor
-    """``(dim,)``, a point of it"""
+    """``(dim,)``, a point in the plane of the slice"""
 
     def inside(self, points: np.ndarray) -> np.ndarray:
-        """Those of some points ``(N, dim)`` that lie in the rectangle, ``(M, 2)``."""
+        """Returns the points of ``(N, dim)`` that project into the rectangle, as ``(M, 2)``."""
         flat = points.reshape(-1, len(self.through))[:, list(self.coordinates)]
         return flat[((flat >= self.view[:, 0]) & (flat <= self.view[:, 1])).all(axis=1)]
 
 
 def slice_along(surface: Surface, path: np.ndarray) -> Slice:
-    """The slice through the last point of some, along the two coordinates that move most.
+    """Returns the slice through a path's last point, along the two coordinates that vary most.
 
     Args:
-        surface: of two dimensions or more.
-        path: ``(N, dim)``, finite; may be empty.
+        surface: the surface to slice, of at least two dimensions.
+        path: ``(N, dim)``, finite. If it is empty, the slice goes through a minimizer, or else the
+            surface's start.
     """
     moved = np.ptp(path, axis=0) if len(path) else np.zeros(surface.dim)
     i, j = sorted(np.argsort(-moved, kind="stable")[:2].tolist())
@@ -57,15 +66,15 @@ def slice_along(surface: Surface, path: np.ndarray) -> Slice:
 
 
 def _middle(surface: Surface) -> Any:
-    """Where a surface is cut that nothing else says anything of."""
+    """Returns the point through which a surface is sliced if there is no path."""
     return surface.minimizers[0] if surface.minimizers else surface.start
 
 
 def view(surface: Surface, path: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-    """What part of each axis to show: rows ``(low, high)``.
+    """Returns the part of each axis to show, as rows ``(low, high)``.
 
-    The domain, widened to hold the path, but to no more than thrice its width; or, where the path
-    would be a dot in it, the neighbourhood of the path.
+    That is the domain, extended to contain the path, but by no more than its width on either side.
+    If the path would be no larger than a dot in it, it is the neighborhood of the path.
     """
     domain = np.array([surface.domain[axis] for axis in axes])
     if not len(path):
@@ -83,7 +92,7 @@ def view(surface: Surface, path: np.ndarray, axes: Sequence[int]) -> np.ndarray:
 
 
 def values(surface: Surface, part: Slice) -> tuple[Tensor, Tensor, Tensor]:
-    """The surface on a grid over a slice: x ``(X,)``, y ``(Y,)`` and the values ``(Y, X)``."""
+    """Returns a grid over a slice, x ``(X,)`` and y ``(Y,)``, and the values there ``(Y, X)``."""
     side = max(_COARSEST, min(_GRID, math.isqrt(_ROOM // surface.dim)))
     x, y = (torch.linspace(low, high, side, dtype=torch.float64) for low, high in part.view)
 
@@ -98,13 +107,13 @@ def values(surface: Surface, part: Slice) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def levels(heights: Tensor) -> np.ndarray:
-    """Levels at quantiles, closer together towards the low ones: each surface shows its valleys."""
+    """Returns contour levels at quantiles, closer together at low values so that valleys show."""
     shares = torch.linspace(0, 1, _LEVELS, dtype=torch.float64) ** 2
     return np.unique(heights.flatten().nan_to_num().quantile(shares))
 
 
 def draw_contours(axes: Axes, surface: Surface, part: Slice) -> None:
-    """Draws the contours of a slice, and names its axes."""
+    """Draws the contours of a slice, and labels the axes."""
     x, y, heights = values(surface, part)
     steps = levels(heights)
     if len(steps) > 1:
@@ -117,7 +126,7 @@ def draw_contours(axes: Axes, surface: Surface, part: Slice) -> None:
 
 
 def draw_known_points(axes: Axes, surface: Surface, part: Slice) -> None:
-    """Draws the declared stationary points of a surface of two dimensions."""
+    """Draws the declared minimizers and stationary points of a surface of two dimensions."""
     if surface.dim != 2:
         return
     draw_marks(axes, part, surface.minimizers, "*", style.MINIMUM, "minimizer", 10)
@@ -134,7 +143,7 @@ def draw_known_points(axes: Axes, surface: Surface, part: Slice) -> None:
 def draw_marks(
     axes: Axes, part: Slice, points: Any, marker: str, colour: str, name: str, size: float
 ) -> None:
-    """Marks those of some points that lie in a slice."""
+    """Marks the points that lie in the rectangle of a slice."""
     found = np.array([[float(x) for x in point] for point in points])
     if len(found) and len(inside := part.inside(found)):
         edge: Any = {"markeredgecolor": "white", "markeredgewidth": 0.6}
@@ -142,5 +151,5 @@ def draw_marks(
 
 
 def draw_legend_below(axes: Axes, columns: int = 5) -> None:
-    """The legend under the axes, where it covers nothing."""
+    """Draws the legend below the axes, where it covers nothing."""
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=columns, columnspacing=1.2)

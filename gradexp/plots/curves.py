@@ -1,4 +1,4 @@
-"""Losses along the steps, each setting's median with a band of quartiles."""
+"""Draws losses against steps: the median of each setting, with a band between the quartiles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradexp.plots import style
 
 
 class Band(NamedTuple):
-    """Quartiles over runs along the steps."""
+    """The quartiles over runs at each step."""
 
     step: np.ndarray
     """``(R,)``"""
@@ -27,10 +27,11 @@ class Band(NamedTuple):
 
 
 def band(curves: list[tuple[np.ndarray, np.ndarray]]) -> Band:
-    """The quartiles of curves ``(step, value)``.
+    """Returns the quartiles of curves ``(step, value)`` at every step that any of them has.
 
-    A curve goes on at its last value after its end: a run at rest stays, one that has diverged is
-    infinitely high. Between two recorded steps it has the value of the one before.
+    After its end, a curve keeps its last value: a run at rest stays there, and NaN, where a run has
+    diverged, counts as infinity. Between two recorded steps, a curve has the value at the earlier
+    one.
     """
     step = np.unique(np.concatenate([steps for steps, _ in curves]))
     rows = []
@@ -50,15 +51,15 @@ def draw_curves(
     log_steps: bool = False,
     along: str = "step",
 ) -> Figure:
-    """The bands of several settings.
+    """Draws the bands of several settings.
 
     Args:
-        bands: by the name of each setting, at most six.
-        ylabel: what the values are.
-        title: of the figure.
-        caption: what stands behind it.
-        log_steps: whether the steps are drawn by their logarithm.
-        along: what the steps are.
+        bands: the bands by the name of each setting; at most six.
+        ylabel: the label of the vertical axis.
+        title: the title of the figure.
+        caption: the text below it.
+        log_steps: whether the horizontal axis is logarithmic.
+        along: the label of the horizontal axis.
     """
     with style.drawing(5.2, 4.0) as figure:
         axes = figure.subplots()

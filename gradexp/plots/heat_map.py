@@ -1,4 +1,4 @@
-"""A figure over two swept numbers."""
+"""Draws a heat map over two swept numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from gradexp.plots import style
 
 _FEW = 6
-"""Numbers that each get a tick."""
+"""Up to this many numbers on an axis each have a tick."""
 
 
 def draw_heat_map(
@@ -28,18 +28,18 @@ def draw_heat_map(
     caption: str,
     edge: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Figure:
-    """A value over two swept numbers; where there is none, how most runs ended.
+    """Draws a value over two swept numbers, and the most frequent outcome where there is no value.
 
     Args:
         x: ``(X,)``, ascending.
         y: ``(Y,)``, ascending.
-        values: ``(Y, X)``; not finite where there is none.
-        outcomes: ``(Y, X)``, words; empty where nothing was run.
-        names: of x and y.
-        label: of the values.
-        title: of the figure.
-        caption: what stands behind it.
-        edge: where theory puts the edge of stability, as x and y of a line.
+        values: ``(Y, X)``, not finite where there is no value.
+        outcomes: ``(Y, X)``, outcomes as words; empty strings where nothing was run.
+        names: the labels of the two axes.
+        label: the label of the values.
+        title: the title of the figure.
+        caption: the text below it.
+        edge: the x and y values of a line at the predicted edge of stability, if any.
     """
     with style.drawing(5.6, 4.2) as figure:
         axes = figure.subplots()
@@ -107,7 +107,7 @@ def draw_heat_map(
 
 
 def _is_log(side: np.ndarray) -> bool:
-    """Whether numbers are more evenly spaced by their logarithms."""
+    """Returns whether the logarithms of numbers are more evenly spaced than the numbers."""
     if len(side) < 3 or side[0] <= 0:
         return False
     steps, ratios = np.diff(side), np.diff(np.log(side))
@@ -115,7 +115,7 @@ def _is_log(side: np.ndarray) -> bool:
 
 
 def _borders(side: np.ndarray) -> np.ndarray:
-    """Borders of cells, halfway between numbers, or their logarithms: one more than numbers."""
+    """Returns the ``(N + 1,)`` borders of cells, halfway between numbers or their logarithms."""
     if len(side) == 1:
         return np.array([side[0] - 0.5, side[0] + 0.5])
     log = _is_log(side)

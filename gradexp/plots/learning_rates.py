@@ -1,4 +1,4 @@
-"""How each optimizer does by its learning rate, and how much that matters."""
+"""Draws the performance of optimizers against their learning rate."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def draw_learning_rates(
     *,
     one_scale: bool,
 ) -> Figure:
-    """Steps, or another metric, of each optimizer by its learning rate, a panel a surface.
+    """Draws steps, or another metric, of each optimizer against its learning rate.
 
     Args:
-        panels: by surface and by optimizer, one to six of each: learning rates and values
-            ``(N,)``, not finite where there is nothing to draw; some are.
-        label: what the values are.
-        title: of the figure.
-        caption: what stands behind it.
-        one_scale: whether values on different surfaces may be compared.
+        panels: learning rates ``(N,)`` and values ``(N,)``, by surface and then by optimizer; one
+            to six of each. Values that are not finite are not drawn, but some must be finite.
+        label: the label of the values.
+        title: the title of the figure.
+        caption: the text below it.
+        one_scale: whether values on different surfaces may be compared, so that the panels share
+            their vertical axis.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     columns = min(3, len(panels))
@@ -68,8 +69,11 @@ def draw_learning_rates(
 
 
 def _scale(lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """The vertical axis of some lines: whole powers of ten, where most of what is finite is
-    positive; what is not falls to its lower end."""
+    """Returns the scale and limits of the vertical axis for some lines.
+
+    The axis is logarithmic, between integer powers of ten, if the median of the finite values is
+    positive; values that are not positive are then drawn below its lower end.
+    """
     values = np.concatenate([found[np.isfinite(found)] for _, found in lines])
     if not len(values) or np.median(values) <= 0:
         return {"yscale": "linear"}

@@ -1,4 +1,4 @@
-"""Performance profiles."""
+"""Draws performance profiles."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gradexp.plots import style
 
 
 def draw_profile(ratios: Mapping[str, np.ndarray], unit: str, title: str, caption: str) -> Figure:
-    """The share of problems that each solver solves within a multiple of the best one's steps.
+    """Draws the share of problems that each solver solves within a multiple of the best's steps.
 
     Args:
-        ratios: by the name of each solver, at most six: ``(problems,)``, from 1 on, infinite where
-            a problem was not solved.
-        unit: what they are ratios of, such as steps.
-        title: of the figure.
-        caption: what stands behind it.
+        ratios: the performance ratios ``(problems,)`` by the name of each solver, at most six.
+            They are at least 1, and infinite where a problem was not solved.
+        unit: the unit of what the ratios compare, such as ``steps``.
+        title: the title of the figure.
+        caption: the text below it.
     """
     with style.drawing(5.2, 3.8) as figure:
         axes = figure.subplots()
@@ -30,7 +30,7 @@ def draw_profile(ratios: Mapping[str, np.ndarray], unit: str, title: str, captio
         for (name, some), (colour, dash) in zip(ratios.items(), looks, strict=False):
             solved = np.sort(some[np.isfinite(some)])
             shares = np.arange(1, len(solved) + 1) / len(some)
-            x = np.concatenate([[0.5], solved, [end]])  # the fastest rise left of what is shown
+            x = np.concatenate([[0.5], solved, [end]])  # the rise at 1 begins left of the axis
             y = np.concatenate([[0.0], shares, [shares[-1] if len(solved) else 0.0]])
             axes.step(x, y, where="post", color=colour, linestyle=dash, label=name)
         axes.set_xscale("log", base=2)

@@ -1,4 +1,4 @@
-"""Several runs from one start: their ways over the surface, and how far down they are."""
+"""Draws or animates several runs from one start: their trajectories and losses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from gradexp.plots.trajectory import clipped
 from gradexp.surfaces import Surface
 
 _FRAMES, _PER_SECOND, _DOTS = 60, 12, 90
+"""Of an animation: maximum number of moving frames, frames per second, dots per inch."""
+
 _HOLD = 12
-"""Frames that the last picture stands."""
+"""Number of frames for which the last picture is held."""
 
 
 class Runner(NamedTuple):
-    """One run of several."""
+    """The trace of one of the runs."""
 
     step: np.ndarray
     """``(R,)``"""
@@ -41,14 +43,14 @@ class Runner(NamedTuple):
 def draw_race(
     surface: Surface, runners: Mapping[str, Runner], title: str, caption: str, along: str
 ) -> Figure:
-    """Several runs from one start over the contours, beside their losses.
+    """Draws the trajectories of several runs from one start, beside their losses.
 
     Args:
-        surface: of two dimensions or more, that of all runs.
-        runners: by the name of each, at most six.
-        title: of the figure.
-        caption: what stands behind it.
-        along: what their steps are.
+        surface: the surface of all runs, of at least two dimensions.
+        runners: the runs by name; at most six.
+        title: the title of the figure.
+        caption: the text below it.
+        along: the label of the horizontal axis of the losses.
     """
     with style.drawing(9.0, 4.4) as figure:
         _Stage(figure, surface, runners, title, caption, along)
@@ -63,7 +65,7 @@ def animate_race(
     along: str,
     path: Path,
 ) -> None:
-    """Writes `draw_race` as an animation (GIF), the steps spaced by their logarithm."""
+    """Writes `draw_race` as an animated GIF, with frames at logarithmically spaced steps."""
     last = max(int(runner.step[-1]) for runner in runners.values())
     moments = np.unique(np.geomspace(1, max(last, 1), _FRAMES).round().astype(int))
     frames = [0, *moments, *[last] * _HOLD]
@@ -76,7 +78,7 @@ def animate_race(
 
 
 class _Stage:
-    """A figure of runs whose ways can be drawn up to a step."""
+    """A figure of runs that can be drawn up to any step."""
 
     def __init__(
         self,
@@ -121,7 +123,7 @@ class _Stage:
 
     @staticmethod
     def _slice(surface: Surface, paths: list[np.ndarray]) -> Slice:
-        """One that holds the ways, those that lead out of the domain but for their beginnings."""
+        """Returns a slice that contains all parts of the paths inside the domain."""
         low, high = np.array(surface.domain).T
         inside = [path[((path >= low) & (path <= high)).all(axis=1)] for path in paths]
         longest = max(inside, key=len)
@@ -129,9 +131,9 @@ class _Stage:
         return slice_along(surface, together)
 
     def pictures(self, moments: Sequence[int]) -> Iterator[np.ndarray]:
-        """Pictures ``(height, width, 3)`` of the ways up to some steps.
+        """Yields a picture ``(height, width, 3)`` of the runs up to each of some steps.
 
-        What does not move is drawn once: the contours take most of a third of a second.
+        What does not move is drawn only once, since the contours take most of 0.3 s.
         """
         canvas: Any = self._figure.canvas
         for line, _, _ in self._lines:
@@ -148,7 +150,7 @@ class _Stage:
 
 
 def _set_heights(axes: Axes, known: bool) -> None:
-    """Names and scales the axis of the losses."""
+    """Labels and scales the axes of the losses."""
     lines = [line.get_ydata() for line in axes.get_lines()]
     heights = np.concatenate([np.asarray(line, float) for line in lines])
     first = np.array([np.asarray(line, float)[0] for line in lines])

@@ -1,4 +1,4 @@
-"""A surface by itself, or as a relief with a run on it."""
+"""Draws a surface as contours and relief, or a run on the relief of its surface."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ from gradexp.plots.trajectory import clipped
 from gradexp.surfaces import Surface, value_and_gradient
 
 _ARROWS = 17
-"""Arrows of the gradient field along each side."""
+"""Number of arrows of the gradient field along each side."""
 
 _NET = 80
-"""Lines of a relief along each side."""
+"""Number of grid lines of a relief along each side."""
 
 
 def draw_surface(surface: Surface, title: str) -> Figure:
-    """A surface: its contours with minimizers, saddles and gradient field, beside its relief.
+    """Draws the contours of a surface with its known points and gradient field, beside its relief.
 
-    In one dimension the function with its derivative; above two a slice through a minimizer.
+    A surface of one dimension is drawn as a curve, with its derivative. Of a surface of more than
+    two dimensions, a slice is drawn through a minimizer, or else through its start.
     """
     if surface.dim == 1:
         return _draw_function(surface, title)
@@ -57,13 +58,13 @@ def draw_surface(surface: Surface, title: str) -> Figure:
 
 
 def draw_relief(surface: Surface, point: np.ndarray, title: str, caption: str = "") -> Figure:
-    """A run on the relief of its surface.
+    """Draws a run on the relief of its surface.
 
     Args:
-        surface: of two dimensions or more.
-        point: ``(R, dim)``.
-        title: of the figure.
-        caption: what stands behind it.
+        surface: the surface of the run, of at least two dimensions.
+        point: ``(R, dim)``, the points of the run.
+        title: the title of the figure.
+        caption: the text below it.
     """
     with style.drawing(5.6, 4.6) as figure:
         axes = figure.add_subplot(projection="3d")
@@ -107,7 +108,7 @@ def _draw_function(surface: Surface, title: str) -> Figure:
 
 
 def _draw_descent(axes: Axes, surface: Surface, part: Slice) -> None:
-    """Arrows downhill, as steps would lead along the axes, and all of one length."""
+    """Draws arrows of equal length in the direction of the negative gradient."""
     i, j = part.coordinates
     steps = (np.arange(_ARROWS) + 0.5) / _ARROWS
     sides = [low + (high - low) * steps for low, high in part.view]
@@ -124,13 +125,13 @@ def _draw_descent(axes: Axes, surface: Surface, part: Slice) -> None:
 
 
 def _scaled(heights: np.ndarray, bottom: float) -> np.ndarray:
-    """Heights over the bottom as a relief shows them, log(1 + h): so that valleys show."""
+    """Returns log₁₀(1 + h) of heights h above the bottom, a scale on which valleys show."""
     shown: np.ndarray = np.log10(1 + np.maximum(heights - bottom, 0))
     return shown
 
 
 def _draw_relief(axes: Axes3D, surface: Surface, part: Slice, alpha: float = 0.95) -> float:
-    """Draws the heights of a slice over their contours; returns the least of them."""
+    """Draws the relief of a slice above its contours, and returns the least value on it."""
     x, y, heights = values(surface, part)
     shown = _scaled(heights.numpy(), float(heights.min()))
     net = max(1, len(x) // _NET)

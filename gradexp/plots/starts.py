@@ -1,4 +1,4 @@
-"""How runs ended by where they began."""
+"""Draws the outcomes of runs at their starts."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def draw_starts(
     title: str,
     caption: str,
 ) -> Figure:
-    """The starts over the contours, each with the outcome of its run and a line to its end.
+    """Draws starts over the contours, marked by outcome, with lines to where runs came to rest.
 
     Args:
-        surface: of two dimensions.
-        start: ``(N, 2)``.
-        end: ``(N, 2)``; what is not finite has no line.
-        outcome: of each run.
-        title: of the figure.
-        caption: what stands behind it.
+        surface: the surface of all runs, of two dimensions.
+        start: ``(N, 2)``, the first point of each run.
+        end: ``(N, 2)``, the last point of each run; a point that is not finite has no line.
+        outcome: the outcome of each run, as a word.
+        title: the title of the figure.
+        caption: the text below it.
     """
     with style.drawing(5.4, 4.8) as figure:
         axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""One style for all figures: quiet surfaces, colours that colour-blind readers can tell apart."""
+"""The style of all figures: muted surfaces, and colors that color-blind readers can distinguish."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-matplotlib.rcdefaults()  # not a matplotlibrc of the current folder: it may name programs
+matplotlib.rcdefaults()  # ignore a matplotlibrc in the current folder: it may name programs
 
-# Of the palette of Okabe and Ito, "Color universal design" (2008).
+# From the palette of Okabe and Ito, "Color universal design" (2008).
 ORANGE, BLUE, GREEN, PINK = "#d55e00", "#0072b2", "#009e73", "#cc79a7"
 SKY, AMBER = "#56b4e9", "#e69f00"
 
@@ -33,12 +33,13 @@ SURFACE = "Greys_r"
 STEPS = "viridis"
 
 CYCLE = (ORANGE, BLUE, GREEN, PINK, AMBER, SKY)
-"""Colours of several runs or settings, in order."""
+"""The colors of several runs or settings, in order."""
 
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
-"""Their lines, so that they are told apart without colours, too."""
+"""Their line styles, so that they can be distinguished without colors, too."""
 
 _TURNS = 50
+"""A line that changes direction more often than this is drawn without dashes."""
 
 _ABOVE, _BELOW = (
     str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"),
@@ -54,13 +55,13 @@ OUTCOMES = {
     "diverged": (ORANGE, "^"),
     "budget": ("#999999", "."),
 }
-"""Colours and markers of the outcomes."""
+"""The color and marker of each outcome."""
 
 FORMATS = ("png", "pdf", "svg")
-"""The kinds of files that a figure is written to."""
+"""The file formats in which figures can be saved."""
 
 STYLE: Any = {
-    "text.parse_math": False,  # names and values are texts, whatever is in them
+    "text.parse_math": False,  # names and values are shown literally, even with a $
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.edgecolor": "#999999",
@@ -81,7 +82,7 @@ STYLE: Any = {
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
-    """A figure of a size in inches, in the style while it is drawn."""
+    """Creates a figure of a size in inches, with the style in effect inside the context."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
         FigureCanvasAgg(figure)
@@ -89,22 +90,22 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
 
 
 def dash(wish: Any, heights: np.ndarray) -> Any:
-    """A line's dashes, or none where it goes up and down so often that they cannot be seen."""
+    """Returns the desired line style, or a solid one if a line oscillates too often for dashes."""
     turns = np.diff(np.sign(np.diff(heights[np.isfinite(heights)])))
     return "-" if np.count_nonzero(turns) > _TURNS else wish
 
 
 def coordinate(index: int) -> str:
-    """The name of a coordinate, x₁ for index 0."""
+    """Returns the name of a coordinate: x₁ for index 0."""
     return f"x{str(index + 1).translate(_BELOW)}"
 
 
 def name_powers(axis: Axis) -> None:
-    """Names the ticks of a logarithmic axis whose data are drawn: 10⁻³; where that leaves few,
-    those between, too.
+    """Labels the ticks of a logarithmic axis as powers of ten, such as 10⁻³.
 
-    matplotlib's own names are formulas, which it takes an eighth of a second a figure to read; and
-    each of the small ticks between takes 2 ms.
+    If the axis spans a factor of less than 50, minor ticks at 2 and 5 are labeled, too; otherwise
+    there are no minor ticks, which take 2 ms each. The data must have been drawn already.
+    matplotlib's own labels are formulas, whose parsing takes an eighth of a second per figure.
     """
     low, high = sorted(abs(end) or 1.0 for end in axis.get_view_interval())
     axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
@@ -116,13 +117,14 @@ def name_powers(axis: Axis) -> None:
 
 
 def scale_losses(axes: Axes, heights: np.ndarray, first: np.ndarray) -> None:
-    """Makes the axis of drawn losses logarithmic, below 0 as well where they go there, and ends it
-    a little above where they begin: what diverges leaves it.
+    """Makes the vertical axis of losses logarithmic, and symmetrically so if some are negative.
+
+    The axis ends a little above the first losses, so that diverging lines leave it.
 
     Args:
-        axes: with the losses drawn.
-        heights: all of them.
-        first: of each line.
+        axes: the axes in which the losses have been drawn.
+        heights: all losses.
+        first: the first loss of each line.
     """
     heights, first = heights[np.isfinite(heights)], first[np.isfinite(first)]
     if not len(heights):
@@ -139,7 +141,7 @@ def scale_losses(axes: Axes, heights: np.ndarray, first: np.ndarray) -> None:
 
 
 def power(value: float) -> str:
-    """A power of ten as people write it; another number as it is."""
+    """Returns a power of ten with its exponent, such as 10⁻³, and other numbers unchanged."""
     if value == 0:
         return "0"
     exponent = math.log10(abs(value))
@@ -150,27 +152,27 @@ def power(value: float) -> str:
 
 
 CAPTION = "caption"
-"""What the text of a figure is marked with that says what stands behind it."""
+"""The group id (gid) of the text of a figure that is its caption."""
 
 
 def caption(figure: Figure, text: str) -> None:
-    """What stands behind a figure, below it."""
+    """Writes a caption at the bottom of a figure."""
     look: Any = {"fontsize": 6.5, "color": QUIET, "ha": "left", "va": "bottom", "wrap": True}
     figure.text(0.01, 0.01, text, gid=CAPTION, **look)
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """The names of the lines of axes, below all of the figure's, above its caption.
+    """Draws a legend below all axes of a figure and above its caption.
 
     Args:
-        figure: has room made for it.
-        axes: whose lines are named.
-        columns: at most; as many as their names leave room for.
+        figure: the figure, whose bottom margin is adjusted.
+        axes: the axes whose lines the legend names.
+        columns: the maximum number of columns; fewer are used if the names are long.
     """
     handles, names = axes.get_legend_handles_labels()
     size, longest = 7.5, max(map(len, names), default=0)
     across = 72 * figure.get_figwidth()
-    each = 0.56 * size * longest + 4.5 * size  # a line, and letters as wide as most
+    each = 0.56 * size * longest + 4.5 * size  # the sample line, and characters of average width
     columns = max(1, min(columns, int(across / each)))
     rows = math.ceil(len(names) / columns)
     high = 72 * figure.get_figheight()
@@ -182,7 +184,7 @@ def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file."""
+    """Returns the figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="png")
@@ -190,9 +192,9 @@ def png(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes the figure in the format of the path's ending: png, pdf or svg.
+    """Writes the figure in the format of the path's suffix: png, pdf or svg.
 
-    Bitmaps are made for print, at 200 dots an inch. The same figure gives the same file.
+    Bitmaps have 200 dots per inch, for print. The same figure always gives the same file.
     """
     nameless = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
     kind = path.suffix.removeprefix(".")

@@ -1,4 +1,4 @@
-"""The way of one run: over the surface, and in loss and gradient norm."""
+"""Draws one run: its trajectory over the surface, its loss and its gradient norm."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ _HUGE = 1e150  # beyond, the ticks of a logarithmic axis overflow
 
 
 def draw_trajectory(surface: Surface, trace: Mapping[str, np.ndarray], title: str) -> Figure:
-    """One run over the contours of its surface, beside its loss and gradient norm.
+    """Draws a run over the contours of its surface, beside its loss and gradient norm.
 
-    Above two dimensions the contours are a slice through the run's last point, along the two
-    coordinates that moved most.
+    In one dimension, the graph of the function takes the place of the contours. In more than two,
+    they are those of a slice through the run's last point, along the two coordinates that varied
+    most.
 
     Args:
-        surface: of that run.
-        trace: ``step``, ``loss`` and ``gradient_norm`` ``(R,)``, ``point`` ``(R, dim)``.
-        title: of the whole figure.
+        surface: the surface of the run.
+        trace: ``step``, ``loss`` and ``gradient_norm`` ``(R,)``, and ``point`` ``(R, dim)``.
+        title: the title of the figure.
     """
     with style.drawing(9.0, 4.2) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
@@ -75,7 +76,10 @@ def _draw_slice(axes: Axes, surface: Surface, path: np.ndarray) -> None:
 
 
 def clipped(path: np.ndarray, part: Slice) -> np.ndarray:
-    """The way on a slice, ``(R, 2)``: of what leads far out only its direction is kept."""
+    """Projects a path onto a slice, ``(R, 2)``, and clips what leads far out of the view.
+
+    Coordinates are clipped at three widths of the view from its middle, which is out of sight.
+    """
     span, middle = part.view[:, 1] - part.view[:, 0], part.view.mean(axis=1)
     flat = path[:, list(part.coordinates)]
     way: np.ndarray = np.clip(flat, middle - 3 * span, middle + 3 * span)
@@ -93,7 +97,7 @@ def _draw_curves(
     for values, label, colour in curves:
         shown = np.where(np.abs(values) < _HUGE, values, np.nan)
         if minimum is not None:
-            shown = np.where(shown > 0, shown, np.nan)  # a gap of 0 is below every power of ten
+            shown = np.where(shown > 0, shown, np.nan)  # a logarithmic axis cannot show a gap of 0
         drawn.append(shown)
         axes.plot(step, shown, color=colour, label=label)
     style.scale_losses(axes, np.concatenate(drawn), np.array([one[0] for one in drawn]))

@@ -1,4 +1,4 @@
-"""All figures that a comparison has something to show in."""
+"""All figures of a comparison."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradexp.comparison.figures.table_figures import heat_map, learning_rates, p
 
 
 def figures(sample: Sample) -> Iterator[tuple[str, Figure]]:
-    """The figures that a sample has something to show in, by name."""
+    """Yields the figures that apply to a sample, each with its name."""
     one = on_one_surface(sample)
     ordered = contenders(one)
     makers: tuple[tuple[str, Callable[[], Figure | None]], ...] = (

@@ -1,4 +1,4 @@
-"""Figures of runs: their traces are read from their folders."""
+"""Figures of runs, made from the traces in their folders."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from gradexp.results import read_run
 from gradexp.surfaces import Surface
 
 _CURVES = 64
-"""Runs of a setting that are read for its curve."""
+"""Maximum number of runs of a setting that are read for its curve."""
 
 _ALONG = {"step": "step", "evaluations": "gradient evaluations"}
-"""What runs are drawn along, as it is named on an axis."""
+"""The arrays of a trace that curves are plotted against, with their axis labels."""
 
 _PICTURES = 25
-"""Runs of a contact sheet."""
+"""Maximum number of runs on a contact sheet."""
 
 _STARTS, _FEWEST_STARTS = 1024, 8
-"""Runs that are drawn by their starts, and how many there must be."""
+"""Maximum number of runs in the figure of starts, and minimum number of different starts."""
 
 
 class Race(NamedTuple):
@@ -50,11 +50,11 @@ class Race(NamedTuple):
     title: str
     caption: str
     along: str
-    """what the runners' steps are"""
+    """axis label for the runners' steps"""
 
 
 def unrecorded(sample: Sample) -> dict[str, list[str]]:
-    """The figures that cannot be drawn, by what they need that the best run has no record of."""
+    """Returns the figures that cannot be drawn, by the array that the best run did not record."""
     best = on_one_surface(sample).settings[0][1]
     trace, dim = read_run(Path(best["folder"][0]))[0], best["run.dim"][0]
     needs = {"loss": ["curves"], "point": ["trajectories", "relief"] if dim > 1 else []}
@@ -64,7 +64,7 @@ def unrecorded(sample: Sample) -> dict[str, list[str]]:
 
 
 def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
-    """The losses of settings along the steps, or the evaluations of the gradient."""
+    """Draws the losses of settings against steps, or gradient evaluations."""
     along = _along(sample)
     bands = bands_of(ordered, along)
     if not bands:
@@ -80,13 +80,19 @@ def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
 
 
 def _along(sample: Sample) -> str:
-    """What runs are drawn along."""
+    """Returns the key of `_ALONG` that curves are plotted against."""
     return "evaluations" if sample.counts_evaluations else "step"
 
 
 def bands_of(ordered: Sequence[Setting], along: str = "step") -> dict[str, Band]:
-    """The quartiles of the loss gap, or the loss, by setting, where losses were recorded; along
-    the steps, or the evaluations of the gradient where these were more."""
+    """Returns the quartiles of the loss gap by setting, for settings with recorded losses.
+
+    If the minimum of a run's surface is not known, its loss is used in place of the gap.
+
+    Args:
+        ordered: the settings with their runs.
+        along: a key of `_ALONG`: ``step``, or ``evaluations`` for traces that have them.
+    """
     bands = {}
     names = names_of([values for values, _ in ordered])
     for name, (_, runs) in zip(names, ordered, strict=True):
@@ -103,7 +109,12 @@ def bands_of(ordered: Sequence[Setting], along: str = "step") -> dict[str, Band]
 
 
 def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
-    """A run of each setting, all from one start, where there is one that they share."""
+    """Selects a run of each setting, all with the same repeats, such as start and seed.
+
+    Returns:
+        The race, without the settings that have no such run; None if one of the runs did not record
+        its points, or the surface has only one dimension.
+    """
     keys = list(sample.repeats)
     first = ordered[0][1].frame().iloc[0]
     runners: dict[str, Runner] = {}
@@ -133,13 +144,13 @@ def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
 
 
 def trajectories(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
-    """The ways of settings from one start, beside their losses."""
+    """Draws the trajectories of settings from one start, beside their losses."""
     found = race(sample, ordered)
     return None if found is None else draw_race(*found)
 
 
 def animate(sample: Sample, path: Path) -> str | None:
-    """Writes the race of the contenders as an animation, where there is one; tells what it is."""
+    """Writes an animation of the `contenders` and returns its caption; None if there is no race."""
     one = on_one_surface(sample)
     found = race(one, contenders(one))
     if found is None:
@@ -149,7 +160,7 @@ def animate(sample: Sample, path: Path) -> str | None:
 
 
 def contact_sheet(sample: Sample) -> Figure | None:
-    """The ways of runs, evenly picked out of all."""
+    """Draws small pictures of the trajectories of runs, picked evenly from all runs."""
     at = np.linspace(0, len(sample.runs) - 1, min(_PICTURES, len(sample.runs))).round().astype(int)
     pictures = []
     for _, run in sample.runs.iloc[at].iterrows():
@@ -167,7 +178,7 @@ def contact_sheet(sample: Sample) -> Figure | None:
 
 
 def relief(sample: Sample) -> Figure | None:
-    """The first run of the best setting on its surface."""
+    """Draws the first run of the best setting on a relief of its surface."""
     values, runs = sample.settings[0]
     run = runs.frame().iloc[0]
     trace = read_run(Path(run["folder"]))[0]
@@ -180,7 +191,7 @@ def relief(sample: Sample) -> Figure | None:
 
 
 def starts(sample: Sample) -> Figure | None:
-    """The outcomes of the best setting by start."""
+    """Draws the outcomes of the best setting's runs at their starts."""
     values, runs = sample.settings[0]
     begun, ended, words = [], [], []
     for _, run in runs.frame().head(_STARTS).iterrows():

@@ -1,4 +1,4 @@
-"""Which runs of a comparison are drawn, and what they are called."""
+"""Selects the runs of a comparison that are drawn, and names them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gradexp.comparison.table import last_part, number
 from gradexp.config.build import recorded
 
 CONTENDERS = 6
-"""Settings that are drawn together."""
+"""Maximum number of settings that are drawn together."""
 
 
 def on_one_surface(sample: Sample) -> Sample:
-    """The runs on the surface of the best setting: losses of different ones are not compared."""
+    """Returns the runs on the best setting's surface, as losses on others are not comparable."""
     if not sample.problem:
         return sample
     first = sample.settings[0][1].frame().iloc[0]
@@ -30,9 +30,12 @@ def on_one_surface(sample: Sample) -> Sample:
 
 
 def contenders(sample: Sample) -> list[Setting]:
-    """The settings that are drawn together: for each value of the other keys that at the best
-    learning rate, or, where nothing but the learning rate differs, for learning rates. Where those
-    are many, they are spread over all if they are numbers; else they are the best."""
+    """Returns the settings that are drawn together, at most `CONTENDERS`.
+
+    For each combination of values of the other keys, that is the setting with the best learning
+    rate; if settings differ in their learning rate only, every setting counts. If there are more
+    than `CONTENDERS`, they are spread evenly over all for numeric keys, and the best otherwise.
+    """
     others = [key for key in sample.setting if key != LR] or list(sample.setting)
     best: dict[tuple[Any, ...], Setting] = {}
     for values, runs in sample.settings:
@@ -46,14 +49,17 @@ def contenders(sample: Sample) -> list[Setting]:
 
 
 def _order(value: Any) -> tuple[bool, float, str]:
-    """Numbers by size, then words."""
+    """Returns a sort key that puts numbers in ascending order before strings."""
     is_number = isinstance(value, int | float)
     return (not is_number, float(value) if is_number else 0.0, str(value))
 
 
 def names_of(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Settings as a legend has them: those of their keys that differ, by their last part, numbers
-    as short as tells them apart."""
+    """Returns names of settings for a legend.
+
+    A name consists of the last parts of the keys in which the settings differ, with their values,
+    whose numbers have as few digits as keep the names distinct.
+    """
     keys = list(settings[0]) if settings else []
     differ = [key for key in keys if len({str(values[key]) for values in settings}) > 1] or keys
     for digits in (3, 6, 17):
@@ -67,7 +73,7 @@ def names_of(settings: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def is_numeric(column: pd.Series) -> bool:
-    """Whether all values of a key are numbers."""
+    """Returns whether all values of a key are numbers, and none is missing."""
     kind = pd.api.types
     return bool(kind.is_numeric_dtype(column) and not kind.is_bool_dtype(column)) and bool(
         column.notna().all()
@@ -75,13 +81,13 @@ def is_numeric(column: pd.Series) -> bool:
 
 
 def surface_of(sample: Sample) -> str:
-    """The name of the surface of the best run."""
+    """Returns the name of the surface of the best setting."""
     surface = recorded(Path(sample.settings[0][1]["folder"][0])).surface
     return surface.label().replace("_", " ")
 
 
 def alike(settings: Sequence[Setting]) -> str:
-    """What settings that are drawn together have in common, and were chosen by."""
+    """Returns the part of a caption on what settings have in common and how they were chosen."""
     first = settings[0][0]
     same = {
         key: value

@@ -1,4 +1,4 @@
-"""Figures of what the tables say: no trace is read for them."""
+"""Figures of the data in the tables, for which no trace is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gradexp.plots.profile import draw_profile
 
 
 def heat_map(sample: Sample) -> Figure | None:
-    """The metric over learning rate and momentum, or the first two swept numbers."""
+    """Draws the metric over learning rate and momentum, or over the first two swept numbers."""
     numeric = [
         key
         for key in sample.setting
@@ -60,7 +60,7 @@ def heat_map(sample: Sample) -> Figure | None:
 
 
 def _edge(runs: pd.DataFrame, across: str, up: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The predicted edge of stability by the other number, where that can be drawn."""
+    """Returns the predicted edge of stability as a line, or None if it cannot be drawn."""
     if across != LR:
         return None
     edges = runs.dropna(subset=["theory.edge"]).groupby(up)["theory.edge"]
@@ -69,13 +69,13 @@ def _edge(runs: pd.DataFrame, across: str, up: str) -> tuple[np.ndarray, np.ndar
 
 
 def profile(sample: Sample) -> Figure | None:
-    """The performance profile of solvers across surfaces."""
+    """Draws the performance profiles of solvers across surfaces."""
     if not sample.spans_surfaces:
         return None
     some = times(sample, sample.metric)
     found = ratios(some)
     others = [key for key in sample.solver if key != LR] or list(sample.solver)
-    first: dict[str, int] = {}  # the best of each but for the learning rate
+    first: dict[str, int] = {}  # each at its best learning rate
     for index in best_first(found):
         first.setdefault(str([some.solvers[index][key] for key in others]), int(index))
     best = sorted(list(first.values())[:CONTENDERS])  # in the order of the other figures
@@ -89,7 +89,7 @@ def profile(sample: Sample) -> Figure | None:
 
 
 def learning_rates(sample: Sample) -> Figure | None:
-    """The steps of optimizers by their learning rate, on each surface, or another figure."""
+    """Draws the steps, or another metric, of optimizers by learning rate on each surface."""
     others = [key for key in sample.solver if key != LR]
     if len(others) == len(sample.solver) or not others:
         return None
@@ -135,8 +135,10 @@ def learning_rates(sample: Sample) -> Figure | None:
 
 
 def _by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray]:
-    """The learning rates of runs, ascending, and at each what settings are ranked by; not finite
-    where there is none."""
+    """Returns the learning rates of runs, in ascending order, and the ranking value at each.
+
+    A value is not finite if there is none at that learning rate.
+    """
     if sample.rank:
         groups = sample.groups([LR], runs)
         drawn = [sample.rank.drawn(sample.hitting_times.take(part.rows)) for _, part in groups]
