@@ -1,9 +1,10 @@
-# make run: the main job. make test: every check, in minutes. make test-all: more of each, too.
-# All make .venv first, and are quick after that.
+# make run: an example sweep. make test: all checks, in minutes. make test-all: the slow tests, too.
+# Each of them first installs what it needs into .venv, if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest --quiet --durations 10
-# Compiled modules are kept, whatever the shell says: tests are found in half the time.
+# Python keeps compiled modules, even if the shell's environment forbids it: pytest then collects the
+# tests in half the time.
 export PYTHONDONTWRITEBYTECODE =
 
 # What a sweep leaves is the same where Hydra composes and runs each of its jobs.
@@ -24,11 +25,11 @@ test-all: .venv/dev
 	$(PYTEST) --numprocesses auto --dist worksteal -m "slow or not slow"
 	$(PYTEST) --numprocesses auto --dist worksteal --without-shortcuts $(SWEEPS)
 
-# JAX starts threads, and processes that have them must not be forked, as other tests do.
+# In a process of their own: JAX starts threads, and other tests fork, which is unsafe with threads.
 apart: .venv/dev
 	$(PYTEST) tests/apart
 
-# Examples in docstrings, in a process of their own: pytest imports all of gradexp for them.
+# Examples in docstrings, in a process of their own: pytest imports all of gradexp to collect them.
 docstrings: .venv/dev
 	$(PYTEST) gradexp
 

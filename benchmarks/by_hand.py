@@ -1,8 +1,8 @@
-"""The sweep that a person writes without gradexp: Hydra, ``torch.optim``, and ``SummaryWriter``.
+"""A sweep as one would write it without gradexp: Hydra, ``torch.optim`` and ``SummaryWriter``.
 
     python benchmarks/by_hand.py -m 'lr=1e-4,1e-3' 'momentum=0,0.9'
 
-`sweep.py` measures gradexp beside it.
+`sweep.py` compares gradexp with this script.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ConfigStore.instance().store("config", Config)
 
 @hydra.main(version_base=None, config_path=None, config_name="config")
 def main(config: Config) -> None:
-    """A run: its losses, gradient norms, learning rates and last point."""
+    """Makes one run, and writes its losses, gradient norms, learning rates and points."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     point = torch.tensor([config.x, config.y], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([point], lr=config.lr, momentum=config.momentum)

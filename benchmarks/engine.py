@@ -1,5 +1,5 @@
-"""How fast the engine is, beside ``torch.optim``, optax, JAX written by hand, and the machine; and
-what is added to its steps by other rules, by schedules and by noise.
+"""Measures the engine beside ``torch.optim``, optax, JAX written by hand and the hardware's limits;
+and what other rules, schedules and noise add to its steps.
 
     python benchmarks/engine.py                        # the table of docs/benchmarks.md
     python benchmarks/engine.py --surfaces rosenbrock --batches 100,10000 --rounds 9
@@ -8,35 +8,36 @@ what is added to its steps by other rules, by schedules and by noise.
     python benchmarks/engine.py --rules                # the table of rules, schedules and noises
     python benchmarks/engine.py --rules --optimizers adam --with cosine,gaussian
 
-Every figure is nanoseconds a run and step: the median over the rounds, and in brackets the least
-and the most. In each round the sides take turns; each has run twice before with the same sizes.
+Every figure is in nanoseconds per run and step: the median over the rounds, and in brackets the
+minimum and the maximum. In each round the sides take turns; each has run twice before with the same
+sizes.
 
-The first table has a row for each case. Compile times are apart, in seconds; gradexp's are of an
-empty cache. The sides:
+The first table has a row for each case. Compile times are printed separately, in seconds; gradexp's
+are measured with an empty cache. The sides:
 
-    torch.optim   a loop over torch.optim's class of the rule with autograd, for one run
+    torch.optim   a loop over torch.optim's class for the rule, with autograd, for one run
     eager         gradexp.optimize(..., compile="never")
-    compiled      gradexp.optimize(..., compile="always"): with its stops and online metrics
-    optax         jit(vmap(scan)) over optax's rule of the same settings
-    JAX           SGD by hand over separate coordinate arrays, in one scan (over one array (dim, B)
-                  from 100 dimensions on, where those take minutes to compile)
-    floor         the larger of the time to copy the bytes that are recorded, and of the time of
-                  the arithmetic (loss, gradient and update, as the traced graph has it) at the
-                  measured rate of fused multiply-adds
+    compiled      gradexp.optimize(..., compile="always"), with its stop tests and online metrics
+    optax         jit(vmap(scan)) over optax's rule with the same settings
+    JAX           SGD written by hand over separate coordinate arrays, in one scan (over one array
+                  (dim, B) from 100 dimensions on, where separate arrays take minutes to compile)
+    floor         the larger of two times: to copy the bytes that are recorded, and to do the
+                  arithmetic (loss, gradient and update, as in the traced graph) at the measured
+                  rate of fused multiply-adds
 
-The second, of --rules, is of the compiled side alone, and of optax without what is added. Behind
-each figure, after ×, is the median, the least and the most of its ratios to the plain side's in the
+The second table (--rules) measures only the compiled side, and optax without the additions. After
+×, each figure is followed by the median, minimum and maximum of its ratios to the plain side in the
 same rounds. The sides:
 
     plain             the rule itself
     cosine            schedule=Cosine: of the learning rate, over all steps
-    warmup_cosine     schedule=WarmupCosine: likewise, a tenth of the steps being warm-up
-    gaussian          noise=Gaussian: a seed a run
+    warmup_cosine     schedule=WarmupCosine: the same, after a warm-up over a tenth of the steps
+    gaussian          noise=Gaussian: a different seed for each run
     gaussian_common   noise=Gaussian: one seed, so that all runs see the same noise
     optax             as above
 
-Steps are chosen so that each call makes about --work coordinate steps, 10 to 10,000 of them, and
-records no more than --memory bytes. Starts and learning rates are where the work is done.
+The number of steps, 10 to 10,000, is chosen so that each call makes about --work coordinate steps
+and records at most --memory bytes. Starts and learning rates are on the device that computes.
 """
 
 from __future__ import annotations
@@ -69,15 +70,18 @@ CHOICES = {
     "records": "loss",
     "batches": "1,100,10000,100000,1000000",
 }
-"""What is taken of each option that is not given, where another is."""
+"""Values of the options that are not given, where another one is."""
 
 OF_RULES = {"optimizers": "adam,rmsprop,sgd", "surfaces": "rosenbrock", "batches": "100000"}
-"""The same in the table of rules, as far as it differs."""
+"""Values that differ from these in the table of rules."""
 
 
 def steps_for(work: Work, units: float, memory: float) -> int:
-    """So many that a call makes about `units` coordinate steps, and records no more than
-    `memory` bytes."""
+    """Returns the number of steps with which a call makes about `units` coordinate steps.
+
+    It is 10 to 10,000, or fewer if the call would otherwise record more than `memory` bytes; it is
+    1,000 for a single run.
+    """
     steps = min(10_000, max(10, int(units / (work.batch * work.dim))))
     if work.record == "loss":
         steps = min(steps, int(memory / (work.batch * work.size)))
@@ -85,7 +89,7 @@ def steps_for(work: Work, units: float, memory: float) -> int:
 
 
 def of_the_readme() -> Iterator[Work]:
-    """The cases of the table in docs/benchmarks.md."""
+    """Yields the cases of the table in docs/benchmarks.md."""
     for surface, dtype in itertools.product(("rosenbrock", "rastrigin"), ("float32", "float64")):
         for batch in (1, 100, 10_000, 100_000, 1_000_000):
             yield Work(surface, 2, 0.9, dtype, "loss", batch, 0)
@@ -94,14 +98,15 @@ def of_the_readme() -> Iterator[Work]:
         yield Work(surface, 2, 0.0, dtype, "loss", 100_000, 0)
     for dim, batches in ((20, (1, 100, 10_000, 1_000_000)), (100, (100, 10_000)), (1000, (1000,))):
         for dtype, batch in itertools.product(("float32", "float64"), batches):
-            steps = 250 if batch == 1_000_000 else 0  # fewer are less than to begin and to end
+            # With fewer steps, starting and ending would dominate.
+            steps = 250 if batch == 1_000_000 else 0
             yield Work("quadratic", dim, 0.9, dtype, "loss", batch, steps)
     for dtype in ("float32", "float64"):
         yield Work("quadratic", 20, 0.0, dtype, "metrics", 10_000, 0)
 
 
 def asked_for(given: argparse.Namespace) -> Iterator[Work]:
-    """The cases that the options ask for."""
+    """Yields the cases that the options ask for."""
     usual = CHOICES | (OF_RULES if given.rules else {})
     rules, names, dtypes, momenta, records, batches = (
         (getattr(given, option) or usual[option]).split(",") for option in CHOICES
@@ -117,7 +122,7 @@ def asked_for(given: argparse.Namespace) -> Iterator[Work]:
 
 
 def chosen(given: argparse.Namespace) -> Iterator[Work]:
-    """The cases of the table, with their numbers of steps."""
+    """Yields the cases of the table, with their numbers of steps."""
     every = given.rules or any(getattr(given, option) for option in CHOICES)
     for work in asked_for(given) if every else of_the_readme():
         steps = work.steps or steps_for(work, given.work, given.memory)
@@ -125,7 +130,7 @@ def chosen(given: argparse.Namespace) -> Iterator[Work]:
 
 
 def case(work: Work, with_rule: bool) -> list[str]:
-    """The first cells of a row."""
+    """Returns the first cells of a row, which name the case."""
     name = f"{work.surface}{work.dim}" if work.surface == "quadratic" else work.surface
     momentum = str(work.momentum) if work.optimizer == "sgd" else ""
     cells = [name, work.dtype, momentum, work.record, f"{work.batch:,}", f"{work.steps:,}"]
@@ -144,7 +149,7 @@ def row(cells: list[str]) -> None:
 
 
 def table_of_sides(given: argparse.Namespace) -> None:
-    """Prints how long every side takes."""
+    """Prints the table of all sides, and their compile times."""
     copied = copy_rate(given.device)
     rate = multiply_add_rate if given.device == "cpu" else multiply_add_rate_of_cuda
     multiplied = {dtype: rate(dtype) for dtype in ("float32", "float64")}
@@ -185,7 +190,7 @@ def table_of_sides(given: argparse.Namespace) -> None:
 
 
 def table_of_rules(given: argparse.Namespace) -> None:
-    """Prints what is added to the compiled step of each rule."""
+    """Prints the table of what schedules and noise add to the compiled step of each rule."""
     added = [name for name in (given.added or ",".join(ADDED)).split(",") if name != "none"]
     heading(True, ["plain", *added, "optax"])
     for work in chosen(given):
@@ -216,7 +221,7 @@ def main() -> None:
     given.rules = given.rules or given.added is not None
     larger = 8 if given.device == "cuda" else 1
     given.work, given.memory = given.work or 1e9 * larger, given.memory or 2e9 * larger
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")  # the other half is torch's
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")  # leaves the other half to torch
     jax.config.update("jax_platforms", given.device)
     jax.config.update("jax_enable_x64", True)
     with tempfile.TemporaryDirectory() as empty:

@@ -1,5 +1,5 @@
-"""The least time that the machine of the engine's benchmark could need: to write what is recorded,
-and for the arithmetic."""
+"""Lower bounds for the engine's benchmark: the time to write what is recorded, and to do the
+arithmetic."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from gradexp.surfaces import value_and_gradient
 aten = torch.ops.aten
 
 SINE_AND_COSINE = {"float32": 14, "float64": 20}
-"""Multiply-adds of both of one angle: less its quarter turns, and a polynomial each."""
+"""multiply-adds for sine and cosine of one angle: the reduction of the angle, and a polynomial for
+each"""
 
 
 def copy_rate(device: str) -> float:
-    """Bytes a nanosecond that a large copy writes."""
+    """Returns how many bytes per nanosecond a large copy writes."""
     source = torch.ones(2**26, device=device)
     target = source.clone()
 
@@ -77,7 +78,7 @@ extern "C" __global__ void run({real}* sums, long long count) {{
 
 
 def multiply_add_rate_of_cuda(dtype: str) -> float:
-    """The same of a device: threads enough to hide the latency of each."""
+    """Returns the same for a CUDA device, with enough threads to hide the latency of each."""
     source = _MULTIPLY_ADD_CUDA.format(real={"float32": "float", "float64": "double"}[dtype])
     kernel = DriverKernel(machine_code(source, {}, architecture()))
     threads, count = 2**20, 10**4
@@ -94,7 +95,8 @@ def multiply_add_rate_of_cuda(dtype: str) -> float:
 
 
 def multiply_add_rate(dtype: str) -> float:
-    """Fused multiply-adds a nanosecond, on all threads, of chains that fill the registers."""
+    """Returns the fused multiply-adds per nanosecond, on all threads, of chains that fill the
+    registers."""
     library = build(_MULTIPLY_ADD.format(real={"float32": "float", "float64": "double"}[dtype]))
     library.run.restype, library.run.argtypes = ctypes.c_double, [ctypes.c_int64] * 2
     count, threads = 10**7, torch.get_num_threads()
@@ -110,8 +112,10 @@ def multiply_add_rate(dtype: str) -> float:
 
 
 def arithmetic(work: Work) -> float:
-    """Multiply-adds in a step of one run: loss, gradient and update. A division or a root is one,
-    which takes longer: a floor all the same."""
+    """Returns the multiply-adds in a step of one run: loss, gradient and update.
+
+    A division or a root counts as one. It takes longer, but the result is still a lower bound.
+    """
     surface, rule = work.torch_surface, work.rule(1e-3)
     start = torch.ones(work.dim, 131, dtype=torch.float64)
     arrays, form = tree_flatten((start, rule.init(start)))
@@ -136,11 +140,12 @@ def arithmetic(work: Work) -> float:
 
 
 def _multiply_adds(node: Node, dtype: str) -> float:
-    """Of a node: none of a sign, of what leaves a number as it is, and of what is not pointwise."""
+    """Returns the multiply-adds of a node: none for a change of sign, for an operation that leaves
+    its operand unchanged, and for one that is not pointwise."""
     operation = _packet(node)
     if torch.Tag.pointwise not in getattr(node.target, "tags", ()) or operation == aten.neg:
         return 0.0
-    if operation in (aten.sin, aten.cos):  # both of one angle, as gradients have
+    if operation in (aten.sin, aten.cos):  # gradients need both of the same angle
         return SINE_AND_COSINE[dtype] / 2
     unchanged = operation == aten.pow and node.args[1] == 1
     unchanged = unchanged or (operation == aten.mul and any(map(_is_one, node.args)))
@@ -148,20 +153,22 @@ def _multiply_adds(node: Node, dtype: str) -> float:
 
 
 def _sum_of(node: Node) -> Node | None:
-    """The sum that a product goes into and nowhere else: a multiply-add does both, of one product
-    a sum."""
+    """Returns the sum that is the only user of a product; None if there is none.
+
+    One multiply-add does both, for one product of each sum.
+    """
     users = list(node.users)
     summed = len(users) == 1 and _packet(users[0]) in (aten.add, aten.sub)
     return users[0] if summed and _packet(node) == aten.mul else None
 
 
 def _packet(node: Node) -> Any:
-    """What operation a node is, of whatever kinds of arguments."""
+    """Returns the operation of a node, whatever the types of its arguments."""
     return getattr(node.target, "overloadpacket", None)
 
 
 def _is_one(operand: Any) -> bool:
-    """Whether it is the number one at every place."""
+    """Returns whether an operand is the number one in every element."""
     while isinstance(operand, Node) and operand.target == aten.expand.default:
         operand = operand.args[0]
     if isinstance(operand, Node) and operand.target == aten.full.default:
@@ -170,6 +177,12 @@ def _is_one(operand: Any) -> bool:
 
 
 def floor(work: Work, copied: float, multiplied: dict[str, float]) -> float:
-    """Nanoseconds a run and step, at these rates of copies and of multiply-adds."""
+    """Returns the lower bound, in nanoseconds per run and step.
+
+    Args:
+        work: the case.
+        copied: bytes per nanosecond, from `copy_rate`.
+        multiplied: multiply-adds per nanosecond, by dtype.
+    """
     written = work.size / copied if work.record == "loss" else 0.0
     return max(written, arithmetic(work) / multiplied[work.dtype])

@@ -1,4 +1,4 @@
-"""What the engine's benchmark times of JAX: optax, and SGD written by hand."""
+"""The sides of the engine's benchmark that use JAX: optax, and SGD written by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gradexp.optimizers import Adam, RMSprop
 
 
 def jax_value(work: Work, coordinates: list[Any]) -> Any:
-    """The surface over separate coordinates, as its class has it."""
+    """Returns the surface's value over separate coordinates, as gradexp's class computes it."""
     if work.surface == "rosenbrock":
         x, y = coordinates
         return 100 * (y - x**2) ** 2 + (1 - x) ** 2
@@ -29,7 +29,7 @@ def jax_value(work: Work, coordinates: list[Any]) -> Any:
 
 
 def jax_value_of_array(work: Work, point: Any) -> Any:
-    """The surface over one array a run, as a user of optax writes it."""
+    """Returns the surface's value over one array per run, as a user of optax would write it."""
     if work.surface == "rosenbrock":
         return 100 * (point[1] - point[0] ** 2) ** 2 + (1 - point[0]) ** 2
     if work.surface == "rastrigin":
@@ -39,7 +39,7 @@ def jax_value_of_array(work: Work, point: Any) -> Any:
 
 
 def jitted(function: Any, arguments: tuple[Any, ...]) -> tuple[Callable[[], Any], float]:
-    """A call of the compiled function, and the seconds it took to compile."""
+    """Returns a call of the compiled function, and the seconds that compiling took."""
     begun = time.perf_counter()
     ready = jax.jit(function).lower(*arguments).compile()
     spent = time.perf_counter() - begun
@@ -47,7 +47,7 @@ def jitted(function: Any, arguments: tuple[Any, ...]) -> tuple[Callable[[], Any]
 
 
 def optax_rule(work: Work, rate: Any) -> Any:
-    """The rule with gradexp's settings; optax's own of RMSprop are others."""
+    """Returns optax's rule with gradexp's settings: optax has other defaults for RMSprop."""
     ours = work.rule(1.0)
     if isinstance(ours, Adam):
         return optax.adam(rate, *ours.betas, ours.eps)
@@ -57,7 +57,7 @@ def optax_rule(work: Work, rate: Any) -> Any:
 
 
 def with_optax(work: Work) -> tuple[Callable[[], Any], float]:
-    """All runs in ``jit(vmap(scan))``, and the seconds to compile it."""
+    """Returns a call of all runs in ``jit(vmap(scan))``, and the seconds to compile it."""
 
     def one(rate: Any, start: Any) -> Any:
         rule = optax_rule(work, rate)
@@ -79,7 +79,7 @@ def with_optax(work: Work) -> tuple[Callable[[], Any], float]:
 
 
 def by_hand_in_one(work: Work) -> tuple[Callable[[], Any], float]:
-    """As `by_hand`, of a quadratic over one array ``(dim, B)``."""
+    """Does what `by_hand` does, for a quadratic over one array ``(dim, B)``."""
     powers = 10 ** (np.arange(work.dim) / (work.dim - 1))
 
     def all_at_once(rates: Any, start: Any) -> Any:
@@ -106,7 +106,7 @@ def by_hand_in_one(work: Work) -> tuple[Callable[[], Any], float]:
 
 
 def by_hand(work: Work) -> tuple[Callable[[], Any], float]:
-    """SGD of all runs at once in one scan, and the seconds to compile it."""
+    """Returns a call of SGD for all runs at once in one scan, and the seconds to compile it."""
     if work.dim >= 100:
         return by_hand_in_one(work)
 

@@ -1,13 +1,13 @@
-"""How long a person waits to look at a sweep.
+"""Measures how long you wait to look at a sweep.
 
     python benchmarks/looking.py                  # a sweep of 1,000 jobs, in about two minutes
     python benchmarks/looking.py --jobs 10000
 
-Makes a sweep on Rosenbrock (learning rates × 10 momenta × 4 starts), then times, each `--rounds`
-times after one that is not counted: ``gradexp compare`` as a process; the figure of a trajectory,
-drawn and written as PNG; the summary run for TensorBoard, once what it imports is there; and how
-long TensorBoard takes from its start until it lists all runs. Printed: seconds, median and in
-brackets the least and the most.
+Makes a sweep on Rosenbrock (learning rates × 10 momenta × 4 starts). Then it measures each of these
+`--rounds` times, after one warm-up: ``gradexp compare`` as a process; the figure of a trajectory,
+drawn and encoded as PNG; the summary run for TensorBoard, without its imports; and the time that
+TensorBoard takes from its start until it lists all runs. It prints seconds: the median, and in
+brackets the minimum and the maximum.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def sum_up(folder: Path) -> None:
 
 
 def list_runs(folder: Path) -> None:
-    """Starts TensorBoard and waits until it lists all runs, the summary among them."""
+    """Starts TensorBoard and waits until it lists all runs, including the summary."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,13 +1,14 @@
-"""Whether cost grows with the number of runs and steps and nothing else, and memory not at all.
+"""Measures how time and memory grow with the number of runs.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --device cuda --runs 1e6,16777216     # a map of 4096 x 4096
 
-Each number of runs has a process of its own, which makes them twice, compiled, keeping metrics
-only, on Rosenbrock with SGD and a momentum of 0.9 in float32. Printed: the second time, its
-nanoseconds a run and step, and the most memory that both took besides the starts, the learning
-rates, and what is given back of each run (where it is computed: on CUDA the starts, too, are copied
-there).
+Time should grow in proportion to runs × steps, and memory with what is returned and little else.
+Each number of runs has a process of its own, which makes them twice, compiled, keeping only
+metrics, on Rosenbrock in float32, with SGD and a momentum of 0.9. It prints the time of the second
+call, in seconds and in nanoseconds per run and step; the memory of what is returned and of the
+inputs (the starts on CUDA, the learning rates on the CPU); and the peak memory of both calls beyond
+that.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from gradexp.engine import Stop, Trace
 from gradexp.optimizers import SGD
 
 LITTLE = 32
-"""Runs of the first call, after which all is there that calls share."""
+"""runs of the first call, which loads what all calls share"""
 
 
 def peak(device: str) -> int:
-    """The most bytes that were used until now."""
+    """Returns the peak memory until now, in bytes."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def made(runs: int, steps: int, device: str) -> Trace:
-    """Runs with a learning rate each, none of which ends before its last step."""
+    """Makes runs with different learning rates, none of which ends before its last step."""
     starts = torch.tensor([[-1.2], [1.0]]).expand(-1, runs)
     rates = torch.linspace(1e-5, 1e-4, runs)
     return optimize(
@@ -54,8 +55,8 @@ def made(runs: int, steps: int, device: str) -> Trace:
 
 
 def measure(runs: int, steps: int, device: str) -> None:
-    """Prints the row of so many runs."""
-    made(LITTLE, 10, device)  # what is needed once
+    """Prints the row of the table for a number of runs."""
+    made(LITTLE, 10, device)  # loads what all calls share
     before = peak(device)
     for _ in range(2):
         begun = time.perf_counter()
@@ -63,7 +64,8 @@ def measure(runs: int, steps: int, device: str) -> None:
         assert int(trace.steps.min()) == steps
         spent = time.perf_counter() - begun
         kept = [getattr(trace, field.name) for field in fields(Trace)]
-        given = 8 if device == "cuda" else 4  # bytes a run: starts, or learning rates
+        # Bytes per run: the starts on CUDA, the learning rates on the CPU.
+        given = 8 if device == "cuda" else 4
         own = sum(part.nbytes for part in kept if torch.is_tensor(part)) + given * runs
         del trace, kept
     besides = max(0, peak(device) - before - own)

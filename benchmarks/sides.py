@@ -1,4 +1,4 @@
-"""What the engine's benchmark times without JAX: gradexp, and a loop over ``torch.optim``."""
+"""The sides of the engine's benchmark without JAX: gradexp, and a loop over ``torch.optim``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradexp.engine import Stop
 
 
 def compiled(work: Work, compile: str = "always") -> Callable[[], Any]:
-    """A call of gradexp, with its stops and online metrics."""
+    """Returns a call of gradexp, with its stop tests and online metrics."""
     rates, starts = work.rates().to(work.device), work.starts().to(work.device)
     surface = work.torch_surface
 
@@ -26,7 +26,7 @@ def compiled(work: Work, compile: str = "always") -> Callable[[], Any]:
             work.rule(rates),
             steps=work.steps,
             **work.additions(),
-            stop=Stop(gradient=1e-300),  # looked for, and never met
+            stop=Stop(gradient=1e-300),  # tested at every step, and never met
             record=work.record,  # type: ignore[arg-type]
             dtype=work.dtype,
             device=work.device,
@@ -40,7 +40,7 @@ def compiled(work: Work, compile: str = "always") -> Callable[[], Any]:
 
 
 def building(work: Work) -> float:
-    """The seconds that the first call of a structure takes more than the second."""
+    """Returns by how many seconds the first call of a structure takes longer than the second."""
     run = compiled(replace(work, batch=100, steps=10))
     spent = []
     for _ in range(2):
@@ -55,7 +55,7 @@ def eager(work: Work) -> Callable[[], Any]:
 
 
 def torch_loop(work: Work) -> Callable[[], Any]:
-    """A loop of one run, as a user of ``torch.optim`` writes it."""
+    """Returns a loop over one run, as a user of ``torch.optim`` would write it."""
     surface, rate = work.torch_surface, float(work.rates()[0])
 
     def run() -> Any:

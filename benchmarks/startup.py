@@ -1,8 +1,9 @@
-"""How long a person waits: the commands beside the bare imports that they cannot do without.
+"""Measures how long commands take, beside the bare imports that they cannot do without.
 
-Both sides of a pair run in turn, as whole processes, in an empty folder; one round warms up. The
-figures are seconds: median, and in brackets least and most; then the difference and the ratio of
-the medians, and the difference that is promised.
+Both sides of a pair run in turn, each as a process of its own, in an empty folder; one round warms
+up. It prints seconds: the median, and in brackets the minimum and the maximum; then the difference
+and the ratio of the medians, and the promised difference. The exit status is 1 if a difference is
+larger than promised.
 
     python benchmarks/startup.py [--rounds N]
 """
@@ -28,7 +29,7 @@ PAIRS = [
 
 
 def seconds(command: list[str], folder: str) -> float:
-    """How long a command takes."""
+    """Runs a command, and returns how many seconds it took."""
     began = time.perf_counter()
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return time.perf_counter() - began

@@ -1,18 +1,18 @@
-"""What a job of a sweep costs, beside the script that a person writes without gradexp.
+"""Measures the time that a job of a sweep takes, beside a script that does not use gradexp.
 
     python benchmarks/sweep.py                 # 1,000 jobs, in about eight minutes
     python benchmarks/sweep.py --jobs 10000
 
-25 learning rates (or more: one for each 40 jobs) × 10 momenta × 4 starts, 1,000 steps on
-Rosenbrock, each job with its folder and its TensorBoard file. Both sides are whole processes, in
-turn, each in an empty folder; one round warms up. The script (`by_hand.py`) makes fewer of these
-jobs, and what it takes to start is left out of its figure, which is the difference of two sweeps;
-gradexp's is of all that a person waits for. Printed: milliseconds a job, median and in brackets
-the least and the most, what the summary run adds, and the most memory that gradexp's processes
-took together, which the first round looks at.
+The sweep has 25 learning rates (or more: one for every 40 jobs) × 10 momenta × 4 starts, with 1,000
+steps on Rosenbrock; each job writes its folder and its TensorBoard file. The two sides run in turn,
+each as a process of its own in an empty folder; one round warms up. The script (`by_hand.py`) makes
+fewer of these jobs. Its figure leaves out its start, since it is the difference of two sweeps;
+gradexp's figure is the total waiting time divided by the number of jobs. It prints milliseconds
+per job (the median, and in brackets the minimum and the maximum), what the summary run adds, and
+the peak memory of gradexp's processes together, measured in the first round.
 
-Nothing is deleted before the end: for some minutes ext4 does not use the inodes of deleted files
-again, and where thousands are, it takes a millisecond to find one for a new file.
+Nothing is deleted before the end: ext4 does not reuse the inodes of deleted files for some minutes,
+and after thousands of deletions it takes a millisecond to find one for a new file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PER_RATE = len(MOMENTA.split(",")) * len(STARTS)
 
 
 def spent(command: Sequence[str], place: Path) -> float:
-    """Runs a command in an empty folder of a place; seconds."""
+    """Runs a command in a new folder below `place`, and returns how many seconds it took."""
     folder = Path(tempfile.mkdtemp(dir=place))
     begun = time.perf_counter()
     with (folder / "output").open("wb") as output:
@@ -48,8 +48,10 @@ def spent(command: Sequence[str], place: Path) -> float:
 
 
 class Memory:
-    """The most memory that the processes below this one take together, in MB, as long as it is
-    looked at: what they share is counted once."""
+    """The peak memory of all descendants of this process together, in MB, within a ``with`` block.
+
+    It is sampled every 0.1 s. Memory that processes share is counted once.
+    """
 
     def __init__(self) -> None:
         self.most = 0.0
@@ -72,7 +74,7 @@ class Memory:
         try:
             tasks = list(Path(f"/proc/{process}/task").glob("*/children"))
             children = [int(child) for task in tasks for child in task.read_text().split()]
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             return []
         return [*children, *(other for child in children for other in self._below(child))]
 
@@ -87,7 +89,7 @@ class Memory:
 
 
 def ours(jobs: int, place: Path, summary: bool = True) -> float:
-    """gradexp's sweep."""
+    """Runs gradexp's sweep, and returns how many seconds it took."""
     return spent(
         [
             *(sys.executable, "-m", "gradexp", "run", "-m", "surface=rosenbrock", "steps=1000"),
@@ -102,7 +104,7 @@ def ours(jobs: int, place: Path, summary: bool = True) -> float:
 
 
 def by_hand(rates: int, place: Path) -> float:
-    """The script's sweep: so many learning rates, and all momenta from one start."""
+    """Runs the script's sweep over `rates` learning rates and all momenta, from one start."""
     chosen = ",".join(f"{10 ** (-5 + rate):g}" for rate in range(rates))
     command = [sys.executable, str(BY_HAND), "-m", f"lr={chosen}", f"momentum={MOMENTA}"]
     return spent(command, place)

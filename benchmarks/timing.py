@@ -1,4 +1,4 @@
-"""How the engine's benchmark takes times, and how it shows them."""
+"""How the engine's benchmark measures times, and formats them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,31 @@ from collections.abc import Callable
 from typing import Any
 
 REST = {"cpu": 0.7, "cuda": 0.0}
-"""Seconds between two calls: JAX gives its memory back in the background, 0.1 s for a gigabyte,
-which is no time of the next side; the first 0.5 s after it are slower by half."""
+"""seconds between two calls: JAX frees its memory in the background, 0.1 s for a gigabyte, which
+must not count for the next side; the first 0.5 s after that are slower by half"""
 
 
 def measured(
     sides: dict[str, Callable[[], Any]], rounds: int, units: int, rest: float
 ) -> dict[str, list[float]]:
-    """Nanoseconds a unit of each side in each round, in turn, after two of each unmeasured; what
-    takes less than 0.1 s is called again and again so long."""
+    """Measures the sides in turn, after two unmeasured calls of each.
+
+    A side whose call takes less than 0.1 s is called several times in each round.
+
+    Args:
+        sides: by name, a call each.
+        rounds: how often each side is measured.
+        units: by what the time of a call is divided.
+        rest: seconds between two measurements.
+
+    Returns:
+        Nanoseconds per unit of each side, in each round.
+    """
     calls = {}
     for name, run in sides.items():
         result = run()
         begun = time.perf_counter()
-        result = run()  # while the first result is there, as when it is measured
+        result = run()  # while the first result still exists, as in the measured calls
         calls[name] = max(1, int(0.1 / (time.perf_counter() - begun)))
         del result
     spent: dict[str, list[float]] = {name: [] for name in sides}
@@ -43,6 +54,6 @@ def shown(values: list[float]) -> str:
 
 
 def times(values: list[float], plain: list[float]) -> str:
-    """Those of one side, and how many times those of another in the same rounds."""
+    """Formats the times of one side, with their ratios to those of another in the same rounds."""
     ratios = [value / other for value, other in zip(values, plain, strict=True)]
     return f"{shown(values)}, ×{shown(ratios)}"

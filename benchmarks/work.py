@@ -1,4 +1,4 @@
-"""What the engine's benchmark has every side compute: one case of a table."""
+"""The cases of the engine's benchmark: what every side computes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ LEARNING_RATES = {
     "adam": {"rosenbrock": 1e-3, "rastrigin": 1e-3, "quadratic": 1e-3},
     "rmsprop": {"rosenbrock": 1e-3, "rastrigin": 1e-3, "quadratic": 1e-3},
 }
-"""The top of a decade in which no run diverges, nor comes to rest."""
+"""the upper end of a decade in which no run diverges or comes to rest"""
 
 ADDED = ("cosine", "warmup_cosine", "gaussian", "gaussian_common")
-"""What may be added to a step: schedules over all of it, noise of a seed a run, and of one seed."""
+"""what may be added to a step: schedules over all steps, noise with a seed for each run, and noise
+with one seed"""
 
 
 @dataclass(frozen=True)
 class Work:
-    """One case: what every side computes."""
+    """One case: the problem, the rule and the size of the batch."""
 
     surface: str
     dim: int
@@ -47,7 +48,7 @@ class Work:
 
     @property
     def size(self) -> int:
-        """Bytes of a number."""
+        """bytes per number"""
         return 4 if self.dtype == "float32" else 8
 
     def rule(self, lr: Number) -> Optimizer:
@@ -61,7 +62,7 @@ class Work:
         raise ValueError(f"no rule is known as {self.optimizer}")
 
     def additions(self) -> dict[str, Any]:
-        """Of a step, as `optimize` takes them."""
+        """Returns what is added to a step, as keyword arguments of `optimize`."""
         match self.added:
             case "none":
                 return {}
@@ -77,7 +78,7 @@ class Work:
         raise ValueError(f"nothing is known as {self.added}")
 
     def rates(self) -> torch.Tensor:
-        """A decade of stable learning rates, one a run."""
+        """Returns a learning rate for each run ``(B,)``, from a decade in which all are stable."""
         top = LEARNING_RATES[self.optimizer][self.surface]
         spread = torch.logspace(-1, 0, self.batch, dtype=torch.float64) * top
         return spread.to(getattr(torch, self.dtype))
