@@ -283,6 +283,24 @@ def test_folders_that_hold_nothing(arguments: list[str], part: str, gradexp: Gra
     assert len(err.splitlines()) == 1
 
 
+def test_a_sweep_whose_folder_was_named_by_a_variable_is_resumed(
+    gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1 s
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "it's \\ here"))
+    typed = "hydra.sweep.dir='${oc.env:SCRATCH}/s'"
+    assert gradexp("run", "-m", "seed=1,2", *QUICK, typed)[0] == 0
+    sweep = tmp_path / "it's \\ here" / "s"
+    whole = state(sweep)
+    (sweep / "1" / "run.json").unlink()
+    monkeypatch.delenv("SCRATCH")
+    status, _, err = gradexp("resume", str(sweep))
+    assert status == 0, err
+    resumed = state(sweep)
+    assert resumed["1/run.json"] == whole["1/run.json"]
+    assert resumed["runs.parquet"] == whole["runs.parquet"]
+
+
 def test_a_sweep_that_was_moved_is_not_gone_on_with(gradexp: Gradexp, tmp_path: Path) -> None:
     assert gradexp("run", "-m", "seed=1,2", *QUICK, "hydra.sweep.dir=s")[0] == 0
     (tmp_path / "s").rename(tmp_path / "t")
