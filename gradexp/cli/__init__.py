@@ -1,4 +1,4 @@
-"""The command line: one module a command, and what the terminal shows."""
+"""The command line: one module per command, and the output to the terminal."""
 
 from gradexp.cli.program import main
 

@@ -39,7 +39,7 @@ def run(args: Namespace) -> int:
     sample = gather(args.folders, args.by, args.metric, args.where, args.rank)
     tables = compare(sample)
     undrawn: list[str] = []
-    if args.save is not None:  # first: who reads the tables may go before they end
+    if args.save is not None:  # before the tables: their reader (`head`, say) may close the pipe
         undrawn = report.save(args.save, formats, sample, tables, args.overwrite)
     terminal.show_tables(tables)
     for line in undrawn:

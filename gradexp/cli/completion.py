@@ -1,4 +1,4 @@
-"""Answers a shell that asks how a line of `gradexp` may go on."""
+"""Completion of `gradexp` command lines for a shell."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Sequence
 
 
 def answer(given: Sequence[str]) -> int:
-    """Answers for ``gradexp``; Hydra answers for ``gradexp run``.
+    """Prints the completions of a command line; Hydra prints those of ``gradexp run``.
 
     Args:
-        given: the arguments of `gradexp`; the line stands in ``$COMP_LINE``.
+        given: the arguments of `gradexp`. The line to complete is read from ``$COMP_LINE``.
+
+    Returns:
+        The exit status.
     """
     from gradexp.cli import program, run
 

@@ -1,4 +1,4 @@
-"""`gradexp list`: what can be chosen."""
+"""`gradexp list`: the config groups, their choices, and the experiments."""
 
 from __future__ import annotations
 

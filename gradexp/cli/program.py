@@ -1,4 +1,4 @@
-"""The program `gradexp`: finds the command, and says in one line what went wrong."""
+"""The program `gradexp`: runs the command, and reports an error in one line."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from gradexp.processes import environment
 
 
 class Command(Protocol):
-    """A module of this package: one command."""
+    """The interface of the modules in this package that each define a command."""
 
     SUMMARY: str
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declares its arguments."""
+        """Adds the command's arguments to its parser."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Does what they say; returns the exit status."""
+        """Runs the command with parsed arguments; returns the exit status."""
 
 
 COMMANDS: dict[str, Command] = {
@@ -37,26 +37,34 @@ COMMANDS: dict[str, Command] = {
     "show": show,
     "list": list_,
 }
-"""All but ``run``, whose arguments are Hydra's. Nothing that takes time is imported before a
-command is run."""
+"""All commands except ``run``, whose arguments are Hydra's. Their modules import nothing slow until
+a command is run."""
 
 _DESCRIPTION = "Experiments on what decides whether, where and how fast optimizers converge."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The program `gradexp`; returns its exit status."""
+    """Runs `gradexp`.
+
+    Args:
+        arguments: the command line without the program's name; ``sys.argv[1:]`` if None.
+
+    Returns:
+        The exit status: that of the command; 2 after a user error or where the machine lacks
+        something, such as disk space; 130 after Ctrl-C.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):  # a terminal without Greek letters still gets the rest
+    for stream in (sys.stdout, sys.stderr):  # a terminal may be unable to encode Greek letters
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     environment.hand_on()
     warnings.formatwarning = _one_line
-    # Of a config that says so of its own keys: a person who wrote it knows.
+    # Issued for keys that a config itself marks as deprecated, which its author knows.
     warnings.filterwarnings("ignore", "(?s).*is deprecated. Change your code and config to use")
     try:
         status = _dispatch(given)
         if sys.stdout is not None:
-            sys.stdout.flush()  # what cannot be written is to be said here
+            sys.stdout.flush()  # so that a failure to write is reported below
         return status
     except UserError as mistake:
         print(f"gradexp: {printable(' '.join(str(mistake).split()))}", file=sys.stderr)
@@ -64,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"gradexp: interrupted{_how_to_go_on(interrupt)}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has gone
+    except BrokenPipeError:  # the reader, such as `head`, has ended
         _discard_output()
         print("gradexp: nobody read the output to its end", file=sys.stderr)
         return 2
@@ -78,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _discard_output() -> None:
-    """Lets what is still to be written to the output go nowhere, so that nothing is said of it."""
+    """Redirects standard output to the null device, so that flushing it at exit cannot fail."""
     with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -90,12 +98,12 @@ def _one_line(
     lineno: int,
     line: str | None = None,
 ) -> str:
-    """A warning as a person wants it: without the line of code that it came from."""
+    """Formats a warning as one line, without the source line that issued it."""
     return f"gradexp: {printable(' '.join(str(message).split()))}\n"
 
 
 def _dispatch(given: list[str]) -> int:
-    """Runs the command that the arguments name."""
+    """Runs the command that the arguments name; returns its exit status."""
     if given[:1] == ["run"]:
         return _run(given[1:])
     if given[:1] in (["-sc"], ["--shell-completion"]):
@@ -117,20 +125,23 @@ def _dispatch(given: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from gradexp.cli import run  # Hydra takes a moment
+    from gradexp.cli import run  # imports Hydra, which is slow
 
     return run.main(arguments)
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose commands, too, say in one line what is wrong."""
+    """A parser that raises a `UserError`; so do the parsers of its commands."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError("", "", f"{message}; see {self.prog} --help")
 
 
 def _how_to_go_on(end: BaseException) -> str:
-    """What to add where a sweep was interrupted, or could not go on."""
+    """Returns what to tell the user about a sweep that `end` stopped; empty if it stopped none.
+
+    It says how many jobs are done, and which command resumes the sweep.
+    """
     sweep = getattr(end, "sweep", None)
     if sweep is None:
         return ""

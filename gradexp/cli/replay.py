@@ -1,4 +1,4 @@
-"""`gradexp replay`: repeats a run, and says whether it is the same to the bit."""
+"""`gradexp replay`: repeats a run and reports whether it is identical to the last bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gradexp resume`: goes on with a sweep that was interrupted, or of which jobs failed."""
+"""`gradexp resume`: resumes a sweep that was interrupted or had failed jobs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """
+    """Resumes the sweep; returns the exit status.
+
     Raises:
-        UserError: the folder holds no sweep, it was moved, or the sweep is still running.
+        UserError: if the folder holds no sweep or was moved, or the sweep is still running.
     """
     from gradexp.cli import run
     from gradexp.sweeps.plan import read_plan

@@ -1,4 +1,4 @@
-"""`gradexp run`: one run, or with ``-m`` a sweep; and what Hydra's own flags show."""
+"""`gradexp run`: one run, or a sweep with ``-m``; also Hydra's own flags, such as ``--cfg``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> int:
-    """Does what the arguments of ``gradexp run`` say, and shows what came of it.
+    """Does what the arguments of ``gradexp run`` say, and prints the results.
 
     Args:
         arguments: what follows ``gradexp run``.
-        resumed: the folder and the plan of the sweep that is gone on with, if one is.
+        resumed: the folder and the plan of the sweep to resume, if any.
 
     Returns:
-        The exit status: 1 where jobs failed.
+        The exit status: 1 if jobs of a sweep failed, or would fail according to a dry run; else 0.
 
     Raises:
-        UserError: a person's mistake; nothing was left behind.
-        gradexp.sweeps.running.Interrupted: by a person, in a sweep.
+        UserError: if the user made an error; files are left behind only if some runs are complete.
+        gradexp.sweeps.running.Interrupted: if the user interrupted a sweep.
     """
     runs = run(arguments, resumed)
     if runs is None:
@@ -45,23 +45,34 @@ def main(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> 
 
 
 def run(arguments: Sequence[str], resumed: tuple[Path, Plan] | None = None) -> Runs | None:
-    """See `main`; what was run, or None where something was shown instead."""
+    """Does the work of `main`, except printing the results.
+
+    Returns:
+        What was run, or None if a flag such as ``--help`` asked to print something instead.
+    """
     parser, args = parse(arguments, "gradexp run")
     if resumed is not None and not _is_sweep(args):
         raise UserError("", resumed[0], f"{resumed[0]}: its sweep.json does not describe a sweep")
     with application(args, typed=resumed is None) as app:
         if _show(app, args, parser):
             return None
-        from gradexp.sweeps import running  # torch takes a second
+        from gradexp.sweeps import running  # imports torch, which takes a second
 
         return running.run(app, args, arguments, resumed)
 
 
 def parse(arguments: Sequence[str], program: str) -> tuple[ArgumentParser, Namespace]:
-    """The arguments of ``gradexp run``, and of what takes the same, with their parser.
+    """Parses the arguments of ``gradexp run``, or of another program that takes the same ones.
+
+    Args:
+        arguments: the arguments.
+        program: the name of the program, for messages.
+
+    Returns:
+        The parser, and the parsed arguments.
 
     Raises:
-        UserError: they are no such arguments.
+        UserError: if the arguments cannot be parsed.
     """
     parser = arguments_parser(program)
 
@@ -81,18 +92,18 @@ def parse(arguments: Sequence[str], program: str) -> tuple[ArgumentParser, Names
 
 
 def _is_sweep(args: Namespace) -> bool:
-    """Whether arguments are those of a sweep that is run, and not shown or dry_run."""
+    """Whether the arguments can start a sweep: no ``--run``, ``--dry-run`` or printing flag."""
     shown = (args.help, args.hydra_help, args.cfg, args.info, args.shell_completion, args.dry_run)
     return not args.run and not any(shown)
 
 
 def _show(app: Application, args: Namespace, parser: ArgumentParser) -> bool:
-    """Shows what a flag asks for; False where no flag asks for anything."""
+    """Prints what a flag such as ``--help`` or ``--cfg`` asks for; returns False without one."""
     hydra, name, overrides = app.hydra, app.name, app.overrides
     if args.help:
         try:
             hydra.app_help(config_name=name, args_parser=parser, args=args)
-        except (KeyError, ValueError) as error:  # string.Template's
+        except (KeyError, ValueError) as error:  # raised by string.Template
             reason = f"cannot be filled in: {one_line(error)}"
             raise UserError("hydra.help.template", "", reason) from None
     elif args.hydra_help:
@@ -107,7 +118,7 @@ def _show(app: Application, args: Namespace, parser: ArgumentParser) -> bool:
     elif args.shell_completion:
         try:
             hydra.shell_completion(config_name=name, overrides=overrides)
-        except (ValueError, KeyError, NotImplementedError):  # a shell asks in another way
+        except (ValueError, KeyError, NotImplementedError):  # not a request that a shell makes
             told = " ".join(overrides)
             reason = "is written install=bash, uninstall=bash or query=bash; also zsh and fish"
             raise UserError("--shell-completion", told, reason) from None

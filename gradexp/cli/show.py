@@ -1,4 +1,4 @@
-"""`gradexp show`: pictures of a surface, or of a run."""
+"""`gradexp show`: figures of a surface or of a run."""
 
 from __future__ import annotations
 
@@ -33,15 +33,17 @@ def show(arguments: Sequence[str], to: Path | None, overwrite: bool = False) -> 
     """Draws the run of a folder, or the surface of a config.
 
     Args:
-        arguments: a run's folder, or overrides as those of ``gradexp run``.
-        to: the file to write, a PNG, PDF or SVG; in this folder, named after the surface, if None.
-        overwrite: whether files that are there are replaced.
+        arguments: a run's folder, or overrides like those of ``gradexp run``.
+        to: the file to write: PNG, PDF or SVG. If None, a PNG in the current folder, named after
+            the surface.
+        overwrite: whether existing files are replaced.
 
     Returns:
-        The files that were written: of a run, a second one with its relief.
+        The files that were written. For a run in more than one dimension a second file shows the
+        surface in three dimensions.
 
     Raises:
-        UserError: a person's mistake; nothing was written.
+        UserError: if the arguments cannot be used, or a file exists already; nothing was written.
     """
     from gradexp.plots import FORMATS, save
     from gradexp.results import is_whole

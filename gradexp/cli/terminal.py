@@ -1,4 +1,4 @@
-"""What a person reads in the terminal after runs, and in `gradexp list`."""
+"""Tables and lines that the commands print in the terminal."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from gradexp.sweeps.summary import Tally
 
 _JOBS = 16
-"""Jobs of a sweep that each get a line."""
+"""The largest sweep of which every job gets a line, in jobs."""
 
 _BEST, _FAILED = 5, 20
-"""Jobs of a larger one that are listed."""
+"""How many of the best jobs of a larger sweep are listed, and how many failed jobs of any."""
 
 _ROWS, _COLUMNS = 20, 4
-"""Rows of a comparison that are shown, and columns at least."""
+"""The most rows, and the fewest columns, that are shown of a comparison."""
 
 _WIDE = 200
-"""Columns of a file or a pipe, which has no width to fold to."""
+"""The width in characters that is assumed for a file or a pipe, which has none."""
 
 _ROOMY = 140
-"""Columns from which on choices have one for each thing that is told of them."""
+"""The width in characters from which each property of the choices has a column of its own."""
 
 _KINDS = 10
-"""Kinds of batches that are listed."""
+"""How many kinds of batches are listed."""
 
 _COLOURS = {
     "converged": "green",
@@ -58,7 +58,7 @@ _COLOURS = {
 
 
 class _Rows(Table):
-    """A table whose texts may come from files."""
+    """A table that makes control characters in its cells visible: they may come from files."""
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         super().add_row(*(printable(c) if isinstance(c, str) else c for c in cells), **options)
@@ -80,7 +80,7 @@ def _outcome(word: str) -> str:
 
 
 def tensorboard_command(folder: Path) -> str:
-    """The command that shows a folder in TensorBoard, as it can be typed here."""
+    """Returns the command that shows a folder in TensorBoard, for the current directory."""
     program = "tensorboard"
     beside = Path(sys.executable).with_name("tensorboard")
     found = shutil.which(program)
@@ -90,26 +90,26 @@ def tensorboard_command(folder: Path) -> str:
 
 
 def resume_command(folder: Path) -> str:
-    """The command that goes on with a sweep, as it can be typed here."""
+    """Returns the command that resumes a sweep, for the current directory."""
     return f"gradexp resume {shlex.quote(_short(folder))}"
 
 
 def _short(path: Path) -> str:
-    """The path from here, if it lies below, else whole."""
+    """Returns a path relative to the current directory if it is inside it, else an absolute one."""
     path = Path(os.path.abspath(path))
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _show_look(folder: Path) -> None:
-    """Prints how TensorBoard shows a folder, where there is something to be seen."""
-    from gradexp.results import EVENTS  # NumPy takes a tenth of a second, which lists do without
+    """Prints the command that shows a folder in TensorBoard, if it has any event files."""
+    from gradexp.results import EVENTS  # imports NumPy: 0.1 s, and `gradexp list` does not need it
 
     if any(folder.rglob(f"{EVENTS}*")):
         _say(f"look:   {tensorboard_command(folder)}")
 
 
 def show_run(result: Result) -> None:
-    """Prints what one run came to and where to look."""
+    """Prints the result of one run, and where its files are."""
     figures = result.metrics
     table = _table("", "", show_header=False)
     table.add_row("outcome", f"{_outcome(result.outcome)}: {escape(result.because)}")
@@ -125,7 +125,7 @@ def show_run(result: Result) -> None:
 
 
 def show_sweep(status: SweepStatus) -> None:
-    """Prints what the jobs of a sweep came to, and where to look."""
+    """Prints the results of a sweep's jobs, and where its files are."""
     from gradexp.sweeps.summary import ranking, tallies
 
     rows, swept = [row for _, row in sorted(status.rows.items())], status.swept()
@@ -153,12 +153,12 @@ def show_sweep(status: SweepStatus) -> None:
 
 
 def compare_command(folder: Path) -> str:
-    """The command that compares the runs of a sweep, as it can be typed here."""
+    """Returns the command that compares the runs of a sweep, for the current directory."""
     return f"gradexp compare {shlex.quote(_short(folder))}"
 
 
 def show_tables(tables: Sequence[Comparison]) -> None:
-    """Prints tables that compare runs: their first rows, and the columns that there is room for."""
+    """Prints tables that compare runs: their first rows, and as many columns as fit."""
     for table in tables:
         heads = [str(head) for head in table.shown]
         console, left_out = _console(), list[str]()
@@ -174,10 +174,15 @@ def show_tables(tables: Sequence[Comparison]) -> None:
 
 
 def _rows(table: Comparison, heads: Sequence[str], width: int) -> Table | None:
-    """Some columns of a table, no figure of it folded: it would be another.
+    """Lays out some columns of a table without folding its numbers, which would be misread.
+
+    Args:
+        table: the table.
+        heads: the columns to show.
+        width: the width of the terminal, in characters.
 
     Returns:
-        None where there is no room for them, and they are not the fewest that are shown.
+        The table, or None if the columns do not fit and are more than `_COLUMNS`.
     """
     shown = table.shown[list(heads)].head(_ROWS)
     coloured = [_coloured(head) for head in heads]
@@ -203,13 +208,13 @@ def _rows(table: Comparison, heads: Sequence[str], width: int) -> Table | None:
 
 
 def _coloured(head: str) -> str:
-    """The head of a column, an outcome in its colour."""
+    """Returns the heading of a column, with the outcome that it begins with, if any, in color."""
     word, space, rest = head.partition(" ")
     return f"{_outcome(word)}{space}{escape(rest)}" if word in _COLOURS else escape(head)
 
 
 def show_forecast(forecast: Forecast) -> None:
-    """Prints what a sweep, or a run, would take."""
+    """Prints what a sweep or a run would take, and which jobs would fail."""
     for number, reason in list(forecast.failures.items())[:_FAILED]:
         _say(f"job {number} would fail: {reason}")
     if len(forecast.failures) > _FAILED:
@@ -246,7 +251,13 @@ def _duration(seconds: float) -> str:
 def _jobs(
     rows: Sequence[Mapping[str, Any]], swept: Sequence[str], arrivals: Sequence[float] | None = None
 ) -> Table:
-    """A line a job; with when it arrived, where that is what they are ranked by."""
+    """Returns a table with a row for each job.
+
+    Args:
+        rows: the jobs, as rows of the sweep's table.
+        swept: the config keys whose values are shown.
+        arrivals: the hitting time of each job, if the jobs are ranked by it.
+    """
     heads = ["steps", "final loss", *(["arrived"] if arrivals else [])]
     table = _table("job", "overrides", "outcome", *heads)
     for column in (table.columns[0], *table.columns[3:]):
@@ -263,7 +274,7 @@ def _jobs(
 
 
 def _outcomes(tallied: Sequence[Tally]) -> Table:
-    """A line a value, a column an outcome."""
+    """Returns a table of counts, with a row for each swept value and a column for each outcome."""
     found = {outcome for tally in tallied for outcome in tally.outcomes}
     words = [word for word in (*_COLOURS, "failed") if word in found]
     table = _table("key", "value", *map(_outcome, words))
@@ -278,7 +289,7 @@ def _outcomes(tallied: Sequence[Tally]) -> Table:
 
 
 def show_groups(counts: dict[str, int]) -> None:
-    """Prints the config groups and how much each offers."""
+    """Prints the config groups, and how many choices each has."""
     table = _table("list", "choices")
     for name, count in counts.items():
         table.add_row(name, str(count))
@@ -287,7 +298,7 @@ def show_groups(counts: dict[str, int]) -> None:
 
 
 def show_choices(choices: Sequence[Choice]) -> None:
-    """Prints the choices of a config group with their keys and defaults."""
+    """Prints the choices of a config group, with their keys and defaults."""
     families = any(choice.family for choice in choices)
     sources = any(choice.source for choice in choices)
     heads = ["name", "family", "keys and defaults", "what", "source"]
@@ -308,7 +319,7 @@ def show_choices(choices: Sequence[Choice]) -> None:
 
 
 def _say(text: str) -> None:
-    """Prints a line, in which texts from files may stand."""
+    """Prints a line, making control characters visible: parts of it may come from files."""
     print(printable(text))
 
 
@@ -317,7 +328,7 @@ def _print(table: Table) -> None:
 
 
 class _Output(Console):
-    """The output; its reader may go before its end: `gradexp.cli.program` says so."""
+    """A console that raises `BrokenPipeError` if its reader ends early; `main` reports it."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError

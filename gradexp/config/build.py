@@ -1,4 +1,4 @@
-"""From a composed config to the components of a run, or to the mistake in it."""
+"""Builds the components of a run from a composed config, and checks that they fit together."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from gradexp.surfaces import Surface, from_function, value_and_gradient
 
 
 def settings_of(config: DictConfig) -> dict[str, Any]:
-    """The composed config as plain values, interpolations resolved.
+    """Returns the composed config as plain values, with interpolations resolved.
 
     Raises:
-        UserError: a value is missing, or an interpolation leads nowhere.
+        UserError: if a value is missing, or an interpolation cannot be resolved.
     """
     try:
         with guarded_environment():
@@ -44,11 +44,11 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
 
 
 def recorded(folder: Path) -> Experiment:
-    """The run of a run folder, as its config has it.
+    """Builds the experiment from the config in a run's folder.
 
     Raises:
-        UserError: it cannot be made here: its config, or a surface of a person's own, is gone, or
-            that is not allowed.
+        UserError: if it cannot be built here: the config is missing or damaged, or names a
+            user-defined component that is missing or not allowed.
     """
     path = folder / ".hydra" / "config.yaml"
     if not path.exists():
@@ -60,27 +60,30 @@ def recorded(folder: Path) -> Experiment:
 
 
 def build(settings: dict[str, Any]) -> Experiment:
-    """The run that a composed config describes.
+    """Builds the experiment that a composed config describes.
 
     Args:
         settings: the config as plain values.
 
     Raises:
-        UserError: something in the config is not allowed, or does not fit together.
+        UserError: if something in the config is not allowed, or its parts do not fit together.
     """
     return Builder().build(settings)
 
 
 class Builder:
-    """Makes the runs of many configs: what several of them have in common is made and checked
-    once, which takes three tenths of a millisecond a run instead of three."""
+    """Builds the experiments of many configs.
+
+    What several configs have in common is built and checked once. This takes 0.3 ms per run
+    instead of 3 ms.
+    """
 
     def __init__(self) -> None:
         self._parts: dict[str, Any] = {}
         self._checked: set[tuple[str, ...]] = set()
 
     def build(self, settings: dict[str, Any]) -> Experiment:
-        """See `build`."""
+        """Builds one experiment: see the function `build`."""
         known = [field.name for field in fields(Experiment)]
         for name, value in settings.items():
             if name not in known:
@@ -91,7 +94,7 @@ class Builder:
         texts = {name: f"{name}={settings[name]!r}" for name in known}
         parts = {name: self._part(name, settings[name], texts[name]) for name in known}
         experiment = Experiment(**parts)
-        choose_device(experiment.device)  # a device that is not there is a mistake, too
+        choose_device(experiment.device)  # raises if there is no such device
         for name in GROUPS:
             part = getattr(experiment, name)
             precise = partial(check_precision, name, part, DTYPES[experiment.dtype])
@@ -109,12 +112,16 @@ class Builder:
         return experiment
 
     def _part(self, name: str, node: Any, text: str) -> Any:
-        """What belongs to one key of the config.
+        """Returns what one key of the config describes; it is built only once.
 
         Args:
             name: the key.
             node: its value.
-            text: the two as one text: 1 and 1.0 are equal, and are not the same in a config.
+            text: the key and the value as a string. It identifies the part, because 1 and 1.0 are
+                equal but not the same in a config.
+
+        Raises:
+            UserError: if the value is not allowed, or does not belong to the key.
         """
         if text not in self._parts:
             part = construct(name, node, _make)
@@ -128,17 +135,22 @@ class Builder:
         return self._parts[text]
 
     def _once(self, check: Callable[[], None], *texts: str) -> None:
-        """Checks what comes together here, unless it passed before."""
+        """Runs a check, unless it has passed before with the same texts.
+
+        Args:
+            check: raises if something is wrong.
+            *texts: what the result of the check depends on.
+        """
         if texts not in self._checked:
             check()
             self._checked.add(texts)
 
 
 def _check_start(experiment: Experiment) -> None:
-    """Checks that there is a start on the surface, and a value at it.
+    """Checks that the initialization gives a start on the surface, and the surface a value there.
 
     Raises:
-        UserError: there is not.
+        UserError: if it does not.
     """
     try:
         start = starts(experiment.init, experiment.surface, batch=1)
@@ -148,9 +160,10 @@ def _check_start(experiment: Experiment) -> None:
 
 
 def _check_engine(experiment: Experiment) -> None:
-    """
+    """Checks that the engine can run the optimizer.
+
     Raises:
-        UserError: the engine cannot run the optimizer.
+        UserError: if it cannot.
     """
     try:
         experiment.engine.check(experiment.optimizer)
@@ -159,10 +172,10 @@ def _check_engine(experiment: Experiment) -> None:
 
 
 def _check_value(surface: Surface, start: Tensor) -> None:
-    """Evaluates the surface as the engine does: one of a person's own may not work.
+    """Evaluates the surface as the engine does, because a user-defined one may not work.
 
     Raises:
-        UserError: it raised an exception, or gave something else than a value for each run.
+        UserError: if the surface raised an exception, or did not return one value for each run.
     """
     name, point = type(surface).__name__, padded(start)
     lanes = in_lanes(surface, start.shape[1], start.dtype, start.device)
@@ -180,7 +193,16 @@ def _check_value(surface: Surface, start: Tensor) -> None:
 
 
 def _make(key: str, found: Any, settings: dict[str, Any]) -> Any:
-    """The object of a config node, from what its target names and its settings."""
+    """Makes the object that a config node describes.
+
+    Args:
+        key: the node's path in the config.
+        found: the class or function that its target names.
+        settings: its other values.
+
+    Raises:
+        UserError: if the settings do not fit, or the class is of no suitable kind.
+    """
     try:
         if isfunction(found):
             return from_function(found).from_settings(settings)

@@ -1,4 +1,4 @@
-"""Where the config files lie, and what they offer: read without importing torch."""
+"""The folders of the config files, and the choices in them, read without importing torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 
 def _shipped(name: str) -> Path:
-    """The folder of that name: in the installed package, or beside it in a checkout."""
+    """Returns the folder of that name: in the installed package, or next to it in a checkout."""
     package = Path(__file__).parent.parent
     inside = package / name
     return inside if inside.is_dir() else package.parent / name
@@ -21,31 +21,31 @@ CONF = _shipped("conf")
 EXPERIMENTS = _shipped("experiments")
 
 OPEN = ("own", "torch")
-"""Choices that take any key: those of the class that they name."""
+"""Choices whose keys are not fixed: they are those of the class that the choice names."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice of a config group, or one experiment."""
+    """A choice of a config group, or an experiment."""
 
     name: str
     description: str
     family: str
-    """The module of its class: a surface's family."""
+    """the family of a surface; empty for other choices"""
     settings: dict[str, Any]
-    """Its keys with their defaults."""
+    """its keys with their defaults"""
     source: str
-    """Where it comes from, as its second line says it; or nothing."""
+    """where it comes from, according to the second line of its file; or empty"""
 
 
 def groups() -> list[str]:
-    """The config groups, in the order of the defaults list."""
+    """Returns the config groups, in the order of the defaults list."""
     choices = [entry for entry in _primary()["defaults"] if isinstance(entry, dict)]
     return [group for choice in choices for group in choice if not group.startswith("override ")]
 
 
 def keys() -> list[str]:
-    """The config groups and the plain keys beside them."""
+    """Returns the config groups, then the plain keys of the primary config."""
     return [*groups(), *(key for key in _primary() if key not in ("defaults", "hydra"))]
 
 
@@ -55,12 +55,12 @@ def _primary() -> dict[str, Any]:
 
 
 def choices(folder: Path) -> list[Choice]:
-    """What the files of a folder offer, by name."""
+    """Returns the choices that the files of a folder describe, sorted by name."""
     return [_read(path) for path in sorted(folder.glob("*.yaml"))]
 
 
 def _flat(settings: dict[str, Any], parts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """The settings, those of parts key by key."""
+    """Yields the settings; those of each of the parts separately, by dotted keys."""
     for key, value in settings.items():
         if key in parts:
             yield from ((f"{key}.{inside}", one) for inside, one in value.items())
@@ -73,10 +73,10 @@ def _read(path: Path) -> Choice:
     first, second, *_ = [*text.splitlines(), ""]
     settings = yaml.safe_load(text)
     target = settings.pop("_target_", "").split(".")
-    settings.pop("hydra", None)  # of an experiment
+    settings.pop("hydra", None)  # which only experiments have
     chosen = [one for one in settings.pop("defaults", []) if isinstance(one, dict)]
     parts = {key.partition("@")[2]: name for one in chosen for key, name in one.items()}
-    parts.pop("", None)  # what is chosen for a group, and not for a key of this one
+    parts.pop("", None)  # entries without "@" choose for another group, not for a key of this file
     return Choice(
         name=path.stem,
         description=first.lstrip("# "),

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf say of a person's mistake, in one line that names what is allowed."""
+"""Turns errors from Hydra and OmegaConf into single lines that name what is allowed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from gradexp.errors import UserError, nearest
 
 @contextmanager
 def explained(overrides: Sequence[str]) -> Iterator[None]:
-    """Turns the exceptions of composing a config into mistakes.
+    """Converts the exceptions that are raised while a config is composed to user errors.
+
+    Args:
+        overrides: those of the command line.
 
     Raises:
-        UserError: instead of an exception of Hydra's or OmegaConf's.
+        UserError: in place of an exception from Hydra or OmegaConf.
     """
     try:
         yield
@@ -62,7 +65,12 @@ def _mistake(error: Exception, overrides: Sequence[str]) -> UserError:
 
 
 def uncomposed(error: Exception, overrides: Sequence[str]) -> UserError:
-    """What an exception that is not Hydra's own says of a config that was composed."""
+    """Returns the user error for an exception from composing a config that is not Hydra's own.
+
+    Args:
+        error: the exception.
+        overrides: those of the command line.
+    """
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         group, value = override.key_or_group, override.value()
         names = value if isinstance(value, list) else [value]
@@ -75,7 +83,7 @@ def uncomposed(error: Exception, overrides: Sequence[str]) -> UserError:
 
 
 def _missing_config(error: MissingConfigException) -> UserError:
-    """A choice that a group does not have, or a config file that is not there."""
+    """Returns the user error for a choice that a group does not have, or a missing config file."""
     path = error.missing_cfg_file or ""
     if error.options and path.endswith("/"):
         group = path.rstrip("/")
@@ -100,7 +108,10 @@ def _missing_config(error: MissingConfigException) -> UserError:
 
 
 def _unknown_key(error: BaseException) -> tuple[str, list[str]] | None:
-    """The key that a config does not have, and those beside it that it has."""
+    """Returns the key that a config does not have, and the keys that it has in that place.
+
+    None if the error is not about an unknown key.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConfigAttributeError | ConfigKeyError):
@@ -112,7 +123,7 @@ def _unknown_key(error: BaseException) -> tuple[str, list[str]] | None:
 
 
 def _choices_with(key: str) -> list[str]:
-    """The choices of a key's group that have the key."""
+    """Returns the choices of a key's group that have the key, as overrides."""
     group, _, name = key.partition(".")
     if group not in groups():
         return []
@@ -124,7 +135,7 @@ def _last(key: str) -> str:
 
 
 def _value_of(key: str, overrides: Sequence[str]) -> str:
-    """What the command line gives a key."""
+    """Returns the value that the command line gives to a key, or an empty string."""
     for override in overrides:
         name, _, value = override.lstrip("+~").partition("=")
         if name == key:
@@ -133,7 +144,10 @@ def _value_of(key: str, overrides: Sequence[str]) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """The message of an exception, or of its cause, on one line."""
+    """Returns the message of an exception, or of its cause if it has none, on one line.
+
+    A cause from OmegaConf is added to the message.
+    """
     text = str(error) or str(error.__cause__ or type(error).__name__)
     if isinstance(error.__cause__, OmegaConfBaseException) and str(error.__cause__) not in text:
         text = f"{text}: {error.__cause__}"

@@ -1,1 +1,1 @@
-"""Files that others may have written, read with care."""
+"""Safe reading of files that others may have written."""

@@ -1,4 +1,4 @@
-"""Files that others may have written: read only where they are plain files, and small."""
+"""Reads files that others may have written, if they are regular files and small."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import stat
 from pathlib import Path
 
 LARGEST = 64 * 2**20
-"""Bytes that a file may have."""
+"""The default limit on the size of a file, in bytes."""
 
 
 def read_small(path: Path, most: int = LARGEST) -> bytes:
-    """What is in a file.
+    """Returns the content of a file.
 
     Args:
-        path: of the file.
-        most: bytes that it may have.
+        path: the file.
+        most: the limit on its size, in bytes.
 
     Raises:
-        ValueError: it is a pipe or a device, which may never end, or it is larger.
-        OSError: it cannot be read.
+        ValueError: if it is a pipe or a device, which may never end, or is larger than the limit.
+        OSError: if it cannot be read.
     """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         about = os.fstat(file.fileno())

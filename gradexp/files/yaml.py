@@ -1,7 +1,7 @@
-"""YAML files that others may have written: read only where what they expand to is small.
+"""Reads YAML files that others may have written, if their content is small when expanded.
 
-In YAML an alias stands for a whole part of the file. A few lines of aliases of aliases make
-billions of values, which OmegaConf would copy out one by one.
+In YAML an alias stands for a whole part of the file. A few lines with aliases of aliases expand to
+billions of values, which OmegaConf would copy one by one.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig, ListConfig
 
 _MOST = 100_000
-"""Values that a file may expand to: gradexp's own have some two hundred."""
+"""The most values that a file may expand to; gradexp's own have about two hundred."""
 
 _LARGEST = 4 * 2**20
-"""Bytes that a file may have."""
+"""The limit on the size of a file, in bytes."""
 
 
 def check_small(path: Path) -> None:
     """Checks that a YAML file is small, and expands to a small config.
 
     Args:
-        path: of the file; what is no YAML is left to whoever reads it.
+        path: the file. Invalid YAML is no error here; reading the file will report it.
 
     Raises:
-        UserError: it is too large.
-        OSError: it cannot be read.
+        UserError: if it is too large, or not a regular file.
+        OSError: if it cannot be read.
     """
     try:
         content = read_small(path, _LARGEST)
     except ValueError as error:
         raise UserError("", path, f"{path}: is not a config: {error}") from None
     if b"*" not in content or b"&" not in content:
-        return  # it has no aliases
+        return  # no aliases
     try:
         root = yaml.compose(content, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
@@ -51,14 +51,15 @@ def check_small(path: Path) -> None:
 
 
 def check_interpolations(node: Any) -> None:
-    """Checks that what a config's interpolations expand to is small, before they are resolved: a
-    few lines of interpolations of interpolations make billions of letters.
+    """Checks that a config is small when its interpolations are expanded, without resolving them.
+
+    A few lines with interpolations of interpolations expand to billions of characters.
 
     Args:
-        node: the config as plain values, interpolations not resolved.
+        node: the config as plain values, with interpolations not resolved.
 
     Raises:
-        UserError: it is too large.
+        UserError: if it is too large.
     """
     sizes: dict[str, int] = {}
 
@@ -74,14 +75,14 @@ def check_interpolations(node: Any) -> None:
         return 1 + len(value) + sum(named(name, place, above) for name in names)
 
     def named(name: str, place: tuple[str, ...], above: tuple[str, ...]) -> int:
-        """What stands at a path, from the root or, with dots before it, from a place."""
+        """Returns the size of what a path leads to, from the root or, after dots, from a place."""
         dots = len(name) - len(name.lstrip("."))
         base = place[: max(0, len(place) - dots)] if dots else ()
         path = (*base, *(part for part in re.split(r"[.\[\]]+", name) if part))
         whole = ".".join(path)
         if whole not in sizes:
             if not path or whole in above or len(above) > _DEEPEST:
-                return 0  # OmegaConf says what is wrong with it
+                return 0  # an error that is left to OmegaConf to report
             sizes[whole] = size(_at(node, path), path, (*above, whole))
         if sizes[whole] > _MOST_LETTERS:
             reason = f"interpolations expand it to more than {_MOST_LETTERS} letters"
@@ -99,7 +100,7 @@ _DEEPEST = 100
 
 
 def _at(node: Any, path: tuple[str, ...]) -> Any:
-    """What stands at a path; None where nothing does."""
+    """Returns the value at a path, or None if there is none."""
     for part in path:
         if isinstance(node, dict):
             node = node.get(part)
@@ -111,11 +112,11 @@ def _at(node: Any, path: tuple[str, ...]) -> Any:
 
 
 def read_plain(path: Path) -> Any:
-    """What is in a YAML file, as plain values; ten times as fast as OmegaConf reads it.
+    """Reads a YAML file as plain values, ten times as fast as OmegaConf does.
 
     Raises:
-        ValueError: it is damaged, or too large.
-        OSError: it cannot be read.
+        ValueError: if it is damaged, or too large.
+        OSError: if it cannot be read.
     """
     content = read_small(path, _LARGEST)
     if not content.endswith(b"\n"):
@@ -130,10 +131,11 @@ _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_config(path: Path) -> DictConfig | ListConfig:
-    """The config in a YAML file of a run's folder.
+    """Reads the config in a YAML file of a run's folder.
 
     Raises:
-        UserError: it is missing, damaged, or too large.
+        UserError: if it is missing, damaged, or too large.
+        OSError: if it cannot be read.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -153,13 +155,13 @@ def read_config(path: Path) -> DictConfig | ListConfig:
 
 
 def _expanded(root: Node) -> int:
-    """The values of a file, those behind aliases counted wherever they stand."""
+    """Returns how many values a file expands to; an alias counts as all that it stands for."""
     sizes: dict[int, int] = {}
     waiting: list[tuple[Node, bool]] = [(root, False)]
     while waiting:
         node, counted = waiting.pop()
         if not counted and id(node) not in sizes:
-            sizes[id(node)] = 1  # of one that holds itself: it is refused elsewhere
+            sizes[id(node)] = 1  # used if the node contains itself, which is refused elsewhere
             waiting.append((node, True))
             waiting.extend((child, False) for child in _children(node))
         elif counted:

@@ -1,1 +1,1 @@
-"""One run, from its settings to a whole folder; runs that are computed together; replay."""
+"""One run, from its settings to a complete folder; runs computed in batches; replay."""

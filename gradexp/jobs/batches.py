@@ -1,4 +1,4 @@
-"""Makes the runs of experiments: those of one structure as one batch."""
+"""Computes the runs of experiments; those of the same structure are computed as one batch."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ from gradexp.schedules import Constant
 log = logging.getLogger(__name__)
 
 _MOST_BYTES = 2**27
-"""Bytes of recorded traces that are kept at a time."""
+"""The limit on the recorded traces that are kept at a time, in bytes."""
 
 _MOST_RUNS, _MOST_REFERENCE = 1024, 32
-"""Runs that are computed ahead, and of those that the reference engine makes: a sweep that is
-killed has computed so many in vain."""
+"""The most runs that are computed ahead, by any engine and by the reference engine. The results of
+so many are lost when a sweep is killed."""
 
 
 class Computed(NamedTuple):
-    """What a run came to."""
+    """The results of a run."""
 
     experiment: Experiment
     arrays: dict[str, np.ndarray]
-    """its trace, to its last step: as much as was recorded; and what was scheduled"""
+    """by name: its trace up to its last step, as far as it was recorded, and the hyperparameters
+    that were scheduled"""
     outcome: Outcome
     figures: dict[str, Any]
     theory: dict[str, float | None]
-    """what theory says of it, where it does"""
+    """the predictions of theory, or None where there are none"""
     engine: str
-    """what ran it"""
+    """the name of the engine that ran it"""
     device: str
     seconds: float
     """its share of the time that its batch took"""
@@ -54,22 +55,26 @@ class Computed(NamedTuple):
 def compute(
     experiments: Sequence[Experiment], progress: Callable[[int], None] | None = None
 ) -> list[Computed]:
-    """The runs of experiments that can share a batch (see `batches`), each as if it ran alone.
+    """Computes experiments that can share a batch (see `batches`), each as if it ran alone.
+
+    Args:
+        experiments: the experiments.
+        progress: is called now and then with the number of steps that are done.
 
     Raises:
-        UserError: one of them cannot be run.
+        UserError: if one of them cannot be run.
     """
     traced = _traced(experiments, progress)
     return [_computed(run, traced, index) for index, run in enumerate(experiments)]
 
 
 class _Traced(NamedTuple):
-    """The runs of a batch, nothing of them looked at yet."""
+    """The traces of a batch of runs, which are not analyzed yet."""
 
     trace: Trace
     device: str
     seconds: float
-    """a run's share of the time that they took"""
+    """the share of each run in the time that they took"""
 
 
 def _traced(
@@ -89,17 +94,17 @@ def _traced(
 
 
 def forecast(experiments: Sequence[Experiment]) -> Forecast:
-    """What computing the runs of experiments that can share a batch is likely to take.
+    """Predicts what computing experiments that can share a batch would take.
 
     Raises:
-        UserError: one of them cannot be run.
+        UserError: if one of them cannot be run.
     """
     problem, engine = _posed(experiments)
     return engine.forecast(problem)
 
 
 def _posed(experiments: Sequence[Experiment]) -> tuple[Problem, Batched | Reference]:
-    """What the engine is asked to do, and the engine."""
+    """Returns the problem that the experiments of a batch pose, and the engine that solves it."""
     first = experiments[0]
     one = stack([_shared(run) for run in experiments]) if len(experiments) > 1 else first
     problem = pose(
@@ -119,8 +124,10 @@ def _posed(experiments: Sequence[Experiment]) -> tuple[Problem, Batched | Refere
 
 
 def _computed(run: Experiment, traced: _Traced, index: int) -> Computed:
-    """What a run of a batch came to, looked at with one thread: the eigenvalues of a large Hessian
-    differ in their last bits with the number of threads."""
+    """Analyzes one run of a batch, using a single thread.
+
+    The eigenvalues of a large Hessian differ in their last bits with the number of threads.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -150,7 +157,7 @@ def _looked_at(run: Experiment, traced: _Traced, index: int) -> Computed:
 
 
 def scheduled(run: Experiment, step: Tensor) -> dict[str, np.ndarray]:
-    """The hyperparameters that the schedule changes, by name, at each of some steps ``(R,)``."""
+    """Returns the hyperparameters that the schedule changes, by name, at the steps ``(R,)``."""
     if isinstance(run.schedule, Constant):
         return {}
     dtype = DTYPES[run.dtype]
@@ -160,12 +167,16 @@ def scheduled(run: Experiment, step: Tensor) -> dict[str, np.ndarray]:
 
 
 def _theory(run: Experiment, outcome: Outcome, points: Tensor | None) -> dict[str, float | None]:
-    """What theory says of a run: of one whose steps are all alike.
+    """Returns what theory predicts for a run, by name.
+
+    All predictions are None unless the schedule is constant, gradients are not clipped, the noise
+    is Gaussian with a constant standard deviation (or none), and the optimizer is a component, not
+    a class of ``torch.optim``.
 
     Args:
-        run: its setting.
-        outcome: how it ended.
-        points: ``(R, dim)``, the first one the start; None where they were not recorded.
+        run: the experiment.
+        outcome: how the run ended.
+        points: ``(R, dim)``, of which the first is the start; None if they were not recorded.
     """
     alike = isinstance(run.schedule, Constant) and isinstance(run.clip, Unclipped)
     std = _noise(run.noise)
@@ -181,7 +192,10 @@ def _theory(run: Experiment, outcome: Outcome, points: Tensor | None) -> dict[st
 
 
 def _noise(noise: Noise) -> float | None:
-    """The standard deviation of a run's noise in every coordinate; None where it has none."""
+    """Returns the standard deviation of the noise in each coordinate, which is 0 without noise.
+
+    None if the noise is not Gaussian, or depends on the gradient.
+    """
     if noise.is_none():
         return 0.0
     if isinstance(noise, Gaussian) and is_zero(noise.relative):
@@ -190,7 +204,7 @@ def _noise(noise: Noise) -> float | None:
 
 
 def batches(experiments: Sequence[Experiment]) -> list[list[int]]:
-    """Which of the experiments can share a batch, by their index."""
+    """Groups the experiments that can share a batch; returns the indices of each group."""
     groups: dict[Hashable, list[int]] = {}
     for index, run in enumerate(experiments):
         groups.setdefault(alike(run), []).append(index)
@@ -198,18 +212,20 @@ def batches(experiments: Sequence[Experiment]) -> list[list[int]]:
 
 
 def alike(run: Experiment) -> Hashable:
-    """What runs have in common that can share a batch."""
+    """Returns a key that is the same for runs that can share a batch."""
     return structure(_shared(run)), run.record
 
 
 def _shared(run: Experiment) -> Experiment:
-    """A run without what does not keep it from sharing a batch: what is written, and the seed,
-    which has reached the components."""
+    """Returns an experiment with the settings that do not affect batching set to their defaults.
+
+    These are what is logged, and the seed, which the components have already received.
+    """
     return substitute(run, log=Log(), seed=0)
 
 
 class BatchQueue:
-    """Runs that are computed before the jobs of a sweep ask for them, many at once."""
+    """Runs that are computed in batches before the jobs of a sweep need them."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, Experiment] = {}
@@ -217,10 +233,14 @@ class BatchQueue:
         self._bytes = 0
 
     def submit(self, settings: dict[str, Any], run: Experiment) -> bool:
-        """Adds a run to those that are to be computed.
+        """Adds a run to those that wait to be computed.
+
+        Args:
+            settings: its config as plain values, by which it is found later.
+            run: the experiment.
 
         Returns:
-            Whether so many wait that they should be computed now.
+            Whether enough runs are waiting that they should be computed now.
         """
         self._waiting[_key(settings)] = run
         self._bytes += trace_bytes(run)
@@ -228,29 +248,29 @@ class BatchQueue:
         return self._bytes >= _MOST_BYTES or len(self._waiting) >= most
 
     def drain(self) -> list[dict[str, Experiment]]:
-        """Removes the runs that wait; returns those of each batch, by their settings."""
+        """Removes the runs that wait, and returns those of each batch by their settings."""
         keys, runs = list(self._waiting), list(self._waiting.values())
         self._waiting, self._bytes = {}, 0
         return [{keys[index]: runs[index] for index in batch} for batch in batches(runs)]
 
     def compute(self) -> None:
-        """Computes the runs that wait, and forgets what was computed before."""
+        """Computes the runs that wait, and discards those that were computed before."""
         self._traced = {}
         for batch in self.drain():
             try:
                 traced = _traced(list(batch.values()))
-            except Exception as error:  # of one of them, which fails alone then, in its job
+            except Exception as error:  # alone, only the run that causes it will fail, in its job
                 log.warning(f"{len(batch)} runs are made one by one: {one_line(error)}")
                 continue
             for index, (key, run) in enumerate(batch.items()):
                 self._traced[key] = run, traced, index
 
     def has(self, settings: dict[str, Any]) -> bool:
-        """Whether the run with these settings was computed."""
+        """Whether the run with these settings has been computed."""
         return _key(settings) in self._traced
 
     def take(self, settings: dict[str, Any]) -> Computed | None:
-        """The run with these settings, if it was computed."""
+        """Returns the results of the run with these settings; None if it was not computed."""
         found = self._traced.get(_key(settings)) if self._traced else None
         return found and _computed(*found)
 
@@ -260,7 +280,7 @@ def _key(settings: dict[str, Any]) -> str:
 
 
 def trace_bytes(run: Experiment) -> int:
-    """What the trace of a run takes."""
+    """Returns the size of a run's recorded trace, in bytes."""
     rows = len(run.record.steps(run.steps))
     numbers = {"trace": run.surface.dim + 2, "loss": 1, "metrics": 0}[run.record.what]
     return rows * (8 + numbers * DTYPES[run.dtype].itemsize)

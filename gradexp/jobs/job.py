@@ -1,4 +1,4 @@
-"""One job: makes the run of a composed config and writes its folder."""
+"""One job: computes the run that a composed config describes, and writes its folder."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ from gradexp.results import identity, read_record, write_run
 log = logging.getLogger(__name__)
 
 _FIGURES = 16
-"""In a sweep of more jobs none gets a figure of its own unless told so: one costs 0.2 s."""
+"""The largest sweep, in jobs, whose jobs each get a figure by default: drawing one takes 0.2 s."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a job came to, as far as it is shown in the terminal."""
+    """The result of a job, as far as it is shown in the terminal."""
 
     outcome: str
     because: str
     place: str
-    """The declared stationary point that the run came to rest at, or nothing."""
+    """the declared stationary point at which the run came to rest; empty if there is none"""
     metrics: dict[str, Any]
     device: str
     folder: Path
 
     def __float__(self) -> float:
-        """The final loss: what Hydra's sweepers that search take."""
+        """Returns the final loss, which is what Hydra's optimizing sweepers use."""
         return float(self.metrics["final_loss"])
 
 
 def perform(settings: dict[str, Any], folder: Path, jobs: int | None, queue: BatchQueue) -> Result:
-    """Makes the run of a config and writes its folder.
+    """Computes the run that a config describes, and writes its folder.
 
     Args:
         settings: the composed config as plain values.
-        folder: exists.
-        jobs: how many the sweep has that it is of, or None.
-        queue: runs that are computed already.
+        folder: the run's folder, which exists.
+        jobs: the number of jobs in its sweep, or None if it is not part of one.
+        queue: the runs that have been computed already.
 
     Raises:
-        UserError: something in the config is not allowed; nothing was written.
+        UserError: if something in the config is not allowed; nothing was written.
     """
     started, clock = time.time(), time.perf_counter()
     run = queue.take(settings)
@@ -105,7 +105,7 @@ def perform(settings: dict[str, Any], folder: Path, jobs: int | None, queue: Bat
 
 
 def recall(folder: Path) -> Result:
-    """What the run of a whole folder came to."""
+    """Returns the result of a complete run, read from its folder."""
     return _result(read_record(folder), folder)
 
 
@@ -117,7 +117,7 @@ def _result(record: dict[str, Any], folder: Path) -> Result:
 
 
 def _computed(experiment: Experiment, alone: bool) -> Computed:
-    """The run of an experiment; where it is all that a person waits for, what it does is shown."""
+    """Computes one run; shows the device and the progress if it is not part of a sweep."""
     if not alone:
         return compute([experiment])[0]
     if experiment.device == "auto":
@@ -135,7 +135,7 @@ def _wants_figure(experiment: Experiment, jobs: int | None) -> bool:
 def _drawn(
     experiment: Experiment, arrays: dict[str, np.ndarray], title: str, folder: Path
 ) -> bytes:
-    """The trajectory's figure, as it was written into the folder."""
+    """Draws the trajectory, writes it to the folder, and returns it as a PNG file."""
     from gradexp.plots import draw_trajectory, png  # matplotlib takes 0.4 s to import
 
     image = png(draw_trajectory(experiment.surface, arrays, title))
@@ -144,7 +144,7 @@ def _drawn(
 
 
 def _curves(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The curves that TensorBoard shows, by tag; what was not recorded is left out."""
+    """Returns the curves that TensorBoard shows, by tag; those not recorded are left out."""
     scalars: dict[str, np.ndarray] = {
         name: arrays[name] for name in ("loss", "gradient_norm", "evaluations") if name in arrays
     }
@@ -166,17 +166,18 @@ def _curves(experiment: Experiment, arrays: dict[str, np.ndarray]) -> dict[str, 
 
 
 def _clipping(clip: Clip) -> dict[str, Any] | None:
-    """How gradients were clipped, if they were."""
+    """Returns how gradients were clipped, or None if they were not."""
     if isinstance(clip, Unclipped):
         return None
     return {"by": clip.label(), **{field.name: getattr(clip, field.name) for field in fields(clip)}}
 
 
 def _finals(figures: dict[str, Any]) -> dict[str, float]:
-    """What the table of hyperparameters shows of a run's end besides its curves' last values.
+    """Returns what TensorBoard's table of hyperparameters shows besides the curves' last values.
 
-    Of its columns TensorBoard shows the first five by name, and leaves runs out of its plots that
-    lack a value in one: what not every run has comes late in the alphabet.
+    TensorBoard shows the first five columns in alphabetical order, and leaves out of its plots the
+    runs that lack a value in one of them. The names of values that some runs lack therefore come
+    late in the alphabet.
     """
     gaps, gradients = figures["steps_to_gap"], figures["steps_to_gradient"]
     kind = "gap" if any(step is not None for step in gaps.values()) else "gradient"
@@ -188,6 +189,6 @@ def _finals(figures: dict[str, Any]) -> dict[str, float]:
 
 @cache
 def versions() -> dict[str, str]:
-    """The versions of what a run's numbers depend on."""
+    """Returns the versions of Python, gradexp and the libraries that a run's numbers depend on."""
     others = {name: version(name) for name in ("torch", "numpy", "hydra-core")}
     return {"python": platform.python_version(), "gradexp": __version__, **others}

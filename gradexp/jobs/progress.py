@@ -9,11 +9,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 _PATIENCE = 1.0
-"""Seconds that pass before the bar appears."""
+"""The time until the bar appears, in seconds."""
 
 
 class StepProgress:
-    """Shows how many of `steps` were made; on the terminal's standard error, gone when done."""
+    """A progress bar on standard error, if that is a terminal. It disappears at the end.
+
+    Args:
+        steps: the number of steps of the run.
+    """
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -25,7 +29,7 @@ class StepProgress:
         return self
 
     def advance(self, step: int) -> None:
-        """Tells it that `step` steps were made."""
+        """Shows that `step` steps are done."""
         if self._bar is None:
             waited = time.monotonic() - self._started
             if waited < _PATIENCE or not self._console.is_terminal:

@@ -1,4 +1,4 @@
-"""Repeats a run from its folder, and says what of it comes out differently."""
+"""Repeats a run from its folder, and reports what is different."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ from gradexp.jobs.job import versions
 from gradexp.results import as_json, is_whole, read_run
 
 FORMAT_OF_STOPS = 3
-"""Of the first records whose runs ended as they do now."""
+"""The first format of ``run.json`` that was written with the present stop rules."""
 
 
 class Replayed(NamedTuple):
-    """What a repeated run came to."""
+    """The result of repeating a run."""
 
     identical: bool
-    """to the last bit"""
+    """whether the trace is equal to the last bit, and outcome and metrics are as recorded; these
+    are not compared if the record was written with older stop rules"""
     lines: list[str]
-    """what a person reads"""
+    """what to print"""
 
 
 def replay(folder: Path) -> Replayed:
-    """Repeats the run of a folder, by the same kind of engine on the same kind of device.
+    """Repeats the run of a folder, with the same kind of engine on the same kind of device.
 
     Raises:
-        UserError: the folder holds no whole run, or the run cannot be made here.
+        UserError: if the folder holds no complete run, or the run cannot be repeated here.
     """
     if not is_whole(folder):
         if (folder / "multirun.yaml").exists():
@@ -68,11 +69,11 @@ def _experiment(folder: Path, record: Mapping[str, Any]) -> Experiment:
 def first_difference(
     expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]
 ) -> str | None:
-    """The first step at which two traces differ, and in what; None where they are equal.
+    """Describes the first step at which two traces differ; None if they are equal.
 
     Args:
-        expected: arrays ``(R, …)`` by name, ``step`` among them.
-        found: likewise.
+        expected: the recorded trace: arrays ``(R, …)`` by name, including ``step``.
+        found: the new trace, likewise.
     """
     if set(expected) != set(found):
         return f"recorded was {', '.join(sorted(expected))}, now {', '.join(sorted(found))}"
@@ -98,7 +99,7 @@ def first_difference(
 
 
 def _since(record: Mapping[str, Any], found: Computed) -> list[str]:
-    """What has changed in how runs end since a folder was written."""
+    """Returns what has changed in the stop rules since the record was written, line by line."""
     if record.get("format", 0) >= FORMAT_OF_STOPS:
         return []
     told = [
@@ -111,7 +112,7 @@ def _since(record: Mapping[str, Any], found: Computed) -> list[str]:
 
 
 def _misstated(record: Mapping[str, Any], found: Computed) -> list[str]:
-    """What the record says of a run, but for its trace, that is not so."""
+    """Returns how the recorded outcome and metrics differ from those found, line by line."""
     was = {"outcome": record["outcome"], **dict(by_name(record["metrics"]))}
     now = as_json({"outcome": found.outcome.word, **dict(by_name(found.figures))})
     names = dict.fromkeys([*was, *now])
@@ -123,7 +124,7 @@ def _misstated(record: Mapping[str, Any], found: Computed) -> list[str]:
 
 
 def _circumstances(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
-    """What else is not as it was."""
+    """Returns how the versions, the engine and the device differ, line by line."""
     return [
         f"{name}: was {there.get(name, 'unknown')}, is now {here[name]}"
         for name in here

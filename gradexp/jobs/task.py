@@ -1,4 +1,4 @@
-"""What Hydra runs as a job, alone or in a sweep."""
+"""The task function that Hydra calls for each job, alone or in a sweep."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from gradexp.results import write_failure
 
 
 def check_job(config: DictConfig) -> None:
-    """Checks that a job's config, without ``hydra``, makes a run.
+    """Checks that a job's config, without its ``hydra`` part, describes a run.
 
     Raises:
-        UserError: it does not.
+        UserError: if it does not.
     """
     build(settings_of(config))
 
 
 class Task:
-    """What Hydra runs as a job."""
+    """The task function that Hydra calls for each job."""
 
     def __init__(self) -> None:
         self._queue = BatchQueue()
         self._builder = Builder()
         self._settings: dict[int, dict[str, Any]] = {}
-        """of the jobs that are computed together, by number"""
+        """the settings of the jobs that are computed together, by job number"""
         self._together = True
         self._jobs = 1
 
     def expect(self, jobs: int) -> None:
-        """Is told how many jobs a sweep has."""
+        """Sets the number of jobs in the sweep."""
         self._jobs = jobs
 
     def __call__(self, config: DictConfig) -> Result:
-        """Makes a run and writes its folder; in a sweep also why it could not be made.
+        """Computes a run and writes its folder; in a sweep, also writes why a run failed.
 
         Raises:
-            UserError: something in the config is not allowed.
+            UserError: if something in the config is not allowed.
         """
         hydra = HydraConfig.get()
         swept = hydra.mode == RunMode.MULTIRUN
         folder = Path(hydra.runtime.output_dir)
         known = None
-        if swept and not hydra.callbacks:  # which may have changed the config since
+        if swept and not hydra.callbacks:  # a callback may have changed the config since
             known = self._settings.get(hydra.job.num)
         try:
             settings = known or settings_of(config)
@@ -61,23 +61,23 @@ class Task:
             raise
 
     def submit(self, config: DictConfig, number: int) -> bool:
-        """See `gradexp.sweeps.launching.ComputesInBatches`."""
+        """Adds a job: see `gradexp.sweeps.launching.ComputesInBatches`."""
         if not self._together:
             self._settings, self._together = {}, True
         try:
             settings = settings_of(config)
             run = self._builder.build(settings)
         except Exception:
-            return False  # the job will say it
+            return False  # the job itself will report it
         self._settings[number] = settings
         return self._queue.submit(settings, run)
 
     def compute_submitted(self) -> None:
-        """See `gradexp.sweeps.launching.ComputesInBatches`."""
+        """Computes the jobs that wait: see `gradexp.sweeps.launching.ComputesInBatches`."""
         self._queue.compute()
         self._together = False
-        self._builder = Builder()  # it remembers all that it made
+        self._builder = Builder()  # the old one keeps everything that it built in memory
 
     def has(self, number: int) -> bool:
-        """See `gradexp.sweeps.launching.ComputesInBatches`."""
+        """Whether a job is computed: see `gradexp.sweeps.launching.ComputesInBatches`."""
         return number in self._settings and self._queue.has(self._settings[number])

@@ -1,1 +1,1 @@
-"""This process: the environment it was started with, and the processes that it starts."""
+"""The environment in which this process was started, and the processes that it starts."""

@@ -1,7 +1,7 @@
-"""What the environment says of code, as it was at the start: a config cannot change it.
+"""The environment variables that decide which code runs, as they were at the start.
 
-Which compiler makes programs, where they are kept and what packages a person trusts is decided
-before any config is read.
+The compiler, the cache of compiled programs and the trusted packages are fixed before any config is
+read, so that a config cannot change them.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ _OF_CODE = ("CXX", "GRADEXP_CACHE", "GRADEXP_TRUST", "PATH", "XDG_CACHE_HOME")
 
 
 def _folder() -> Path:
-    """The folder of the start: of this process, or of the one that has started it."""
+    """Returns the folder in which gradexp was started; its child processes inherit it."""
     try:
         return Path(os.environ.get(_FOLDER) or os.getcwd())
-    except OSError:  # it was deleted
+    except OSError:  # the current folder was deleted
         return Path(os.sep)
 
 
 FOLDER = _folder()
-"""The folder in which gradexp was started: where a person's own packages may lie."""
+"""The folder in which gradexp was started, where the user's own packages may be."""
 
 
 def _with_whole_paths(environment: dict[str, str]) -> dict[str, str]:
-    """An environment whose paths do not depend on the folder that a program is in later."""
+    """Returns an environment whose paths do not depend on the current folder later.
+
+    Paths of the cache and the compiler become absolute; relative entries of ``PATH`` are dropped.
+    """
     found = dict(environment)
     for name in ("GRADEXP_CACHE", "XDG_CACHE_HOME"):
         if found.get(name):
@@ -40,12 +43,15 @@ def _with_whole_paths(environment: dict[str, str]) -> dict[str, str]:
 
 
 AT_START = _with_whole_paths(dict(os.environ))
-"""The environment in which it was."""
+"""The environment in which gradexp was started, with absolute paths."""
 
 
 def hand_on() -> None:
-    """Lets the processes that this one starts have what is here: the folder that they are started
-    in, which a file may name, is nowhere that code is looked for."""
+    """Passes these settings on to the processes that this one starts.
+
+    ``PYTHONSAFEPATH`` keeps Python from importing code from the folder in which such a process is
+    started, because a file may have named that folder.
+    """
     for name in _OF_CODE:
         if name in AT_START:
             os.environ[name] = AT_START[name]
@@ -53,6 +59,6 @@ def hand_on() -> None:
 
 
 def trusted_packages() -> tuple[str, ...]:
-    """The packages that the person running allows: ``$GRADEXP_TRUST``."""
+    """Returns the packages that the user trusts: those in ``$GRADEXP_TRUST``."""
     names = (name.strip() for name in AT_START.get("GRADEXP_TRUST", "").split(","))
     return tuple(name for name in names if name)

@@ -1,8 +1,8 @@
-"""Work in several processes, forked from this one with all that it holds.
+"""Work in several processes, forked from this one together with its memory.
 
-What is written for a thousand jobs takes longer than their numbers, and Python does it on one core
-at a time. A forked process needs nothing sent to it and starts in a hundredth of a second. What it
-does uses one thread and no accelerator; what it gives back is sent.
+Writing the files of a thousand jobs takes longer than computing their numbers, and Python writes
+them on one core at a time. A forked process starts in 0.01 s, and nothing has to be sent to it. It
+uses one thread and no accelerator, and sends its results back.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from gradexp.errors import one_line
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-_FORKS = sys.platform == "linux"  # elsewhere libraries do not survive it
+_FORKS = sys.platform == "linux"  # on other systems some libraries do not survive a fork
 
 _PR_SET_PDEATHSIG = 1
-"""Of ``prctl`` of Linux: the signal by which a process learns that its parent has ended."""
+"""The operation of Linux's ``prctl`` that sets the signal a process gets when its parent ends."""
 
 _MOST = 8
-"""Processes: each copies what it writes over, a hundred megabytes or two."""
+"""The most processes: each copies the memory that it writes to, 100 to 200 MB."""
 
 
 def worthwhile(items: int, each: int = 1) -> int:
-    """How many processes are worth it for so many items, this one among them.
+    """Returns how many processes are worthwhile for so many items, including this one.
 
-    It is this one alone where there is an accelerator: with one, torch refuses to differentiate in
-    a process that was forked from one that has.
+    With an accelerator it is one: torch then refuses to differentiate in a process that was forked
+    from one that has differentiated.
 
     Args:
-        items: how many.
-        each: items that a process must have to do for it to be worth its start.
+        items: the number of items.
+        each: the fewest items per process for which starting it is worthwhile.
     """
     torch = _torch()
     if not _FORKS or (torch is not None and torch.accelerator.is_available()):
@@ -54,23 +54,25 @@ def worthwhile(items: int, each: int = 1) -> int:
 
 
 def _torch() -> Any:
-    """torch, if anything here has imported it: that takes a second and a half."""
+    """Returns torch if it has been imported, else None: importing it takes 1.5 s."""
     return sys.modules.get("torch")
 
 
 def done_by(count: int, items: Sequence[Item], do: Callable[[Item], Made]) -> list[Made]:
-    """``[do(item) for item in items]``, by so many processes, this one among them.
+    """Returns ``[do(item) for item in items]``, computed by several processes.
 
-    What another process does not get done, whether it was killed (for want of memory as a rule),
-    `do` raised there, or what it gave cannot be sent, is done again here.
+    If another process does not finish an item, it is done again in this one. This happens if that
+    process was killed (usually for lack of memory), `do` raised an exception there, or the result
+    cannot be sent.
 
     Args:
-        count: how many.
-        items: each is done by the first process that has nothing to do.
-        do: what to do with one.
+        count: the number of processes, including this one.
+        items: each is taken by the next process that is free.
+        do: the function to apply to an item.
 
     Raises:
-        BaseException: what `do` raised here, or an interruption; the other processes are ended.
+        BaseException: what `do` raised in this process, or an interruption; the other processes
+            are ended.
     """
     if count == 1:
         return [do(item) for item in items]
@@ -85,7 +87,7 @@ def done_by(count: int, items: Sequence[Item], do: Callable[[Item], Made]) -> li
                     others.append(_forked(_work, do, items, queue.fileno()))
             for index in _taken(queue.fileno()):
                 made[index] = do(items[index])
-                for _, pipe in others:  # whoever writes to a full one waits
+                for _, pipe in others:  # a process that writes to a full pipe would wait
                     while pipe.poll() and _received(pipe, made):
                         pass
             for _, pipe in others:
@@ -98,13 +100,16 @@ def done_by(count: int, items: Sequence[Item], do: Callable[[Item], Made]) -> li
 
 
 def _taken(queue: int) -> Iterator[int]:
-    """The numbers in a file that no process has taken yet: all read on from one place in it."""
+    """Yields the numbers in a file that no process has taken yet.
+
+    All processes share one position in the file.
+    """
     while number := os.read(queue, array("q").itemsize):
         yield array("q", number)[0]
 
 
 def _work(do: Callable[[Item], Made], items: Sequence[Item], queue: int, pipe: Connection) -> None:
-    """What another process does."""
+    """Does items in another process, and sends the results through a pipe."""
     for index in _taken(queue):
         try:
             result = pickle.dumps((index, do(items[index])))
@@ -112,32 +117,32 @@ def _work(do: Callable[[Item], Made], items: Sequence[Item], queue: int, pipe: C
             continue
         try:
             pipe.send_bytes(result)
-        except OSError:  # its parent is no more
+        except OSError:  # the parent has ended
             return
 
 
 def _received(pipe: Connection, made: dict[int, Made]) -> bool:
-    """Whether something came through a pipe, and not its end."""
+    """Receives one result through a pipe; returns False at the end of the pipe."""
     try:
         result = pipe.recv_bytes()
-    except (EOFError, OSError):  # the latter in the midst of something
+    except (EOFError, OSError):  # OSError: the process ended in the middle of a result
         return False
     try:
         index, value = pickle.loads(result)
-    except Exception:  # some exceptions cannot be made again
+    except Exception:  # some results, such as certain exceptions, cannot be unpickled
         return True
     made[index] = value
     return True
 
 
 class ForkedWorker(Generic[Item]):
-    """A function in a process of its own, which makes ready for it while this one does other work.
+    """A forked process that prepares to call a function while this one does other work.
 
-    Where there is no such process, it is called here.
+    If a process is not worthwhile, the function is called in this one.
 
     Args:
-        prepare: makes ready.
-        do: is called at most once.
+        prepare: called first in the new process; not called in this one.
+        do: the function, which is called at most once.
     """
 
     def __init__(self, prepare: Callable[[], None], do: Callable[[Item], None]) -> None:
@@ -155,7 +160,11 @@ class ForkedWorker(Generic[Item]):
             _end(*self._other)
 
     def do(self, item: Item) -> str | None:
-        """Does it, and waits until it is done; tells in one line why it could not be."""
+        """Calls the function with an item, and waits until it returns.
+
+        Returns:
+            Why it failed, in one line, or None if it did not.
+        """
         if self._other is None:
             return _tried(self._do, item)
         _, pipe = self._other
@@ -171,7 +180,7 @@ def _stand_by(prepare: Callable[[], None], do: Callable[[Item], None], pipe: Con
     unprepared = _tried(lambda _: prepare(), None)
     try:
         item = pipe.recv()
-    except EOFError:  # it is not asked for, or its parent is no more
+    except EOFError:  # the function is not needed, or the parent has ended
         return
     pipe.send(unprepared or _tried(do, item))
 
@@ -186,7 +195,7 @@ def _tried(do: Callable[[Any], None], item: Any) -> str | None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Puts Ctrl-C off, so that no process is begun and not known."""
+    """Defers Ctrl-C, so that no process is started without being recorded."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -195,12 +204,21 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _forked(work: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
-    """A process that does something, and this one's end of a pipe, whose other end it is given."""
+    """Starts a process that does some work.
+
+    Args:
+        work: the function to call there.
+        *arguments: its arguments; the other end of the pipe is added as the last one.
+
+    Returns:
+        The process, and this process's end of a pipe to it.
+    """
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
     process = context.Process(target=_begin, args=(here, os.getpid(), work, *arguments, there))
     with warnings.catch_warnings():
-        # Other threads may hold locks: imports' and logging's are made anew, and see `_begin`.
+        # Python warns that other threads may hold locks. Those of imports and of logging are
+        # replaced in the new process; for those of the output see `_begin`.
         warnings.filterwarnings("ignore", "(?s).*fork", DeprecationWarning)
         process.start()
     there.close()
@@ -209,12 +227,13 @@ def _forked(work: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Co
 
 def _begin(others: Connection, parent: int, work: Callable[..., None], *arguments: Any) -> None:
     _die_with(parent)
-    others.close()  # which would keep the pipe open when the parent is no more
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    others.close()  # otherwise the pipe would stay open after the parent has ended
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     torch = _torch()
     if torch is not None:
-        torch.set_num_threads(1)  # the pool of threads stayed behind
-    # A progress bar's thread, which stayed behind, may hold the lock of what stands in for these.
+        torch.set_num_threads(1)  # the threads of torch's pool are not in this process
+    # A progress bar replaces the standard streams. Its thread is not in this process, but may have
+    # held the lock of the replacements.
     stands_in = {sys.stdout: sys.__stdout__, sys.stderr: sys.__stderr__}
     for logger in (logging.root, *logging.root.manager.loggerDict.values()):
         for handler in getattr(logger, "handlers", ()):
@@ -225,17 +244,17 @@ def _begin(others: Connection, parent: int, work: Callable[..., None], *argument
 
 
 def _die_with(parent: int) -> None:
-    """Lets this process be killed as soon as its parent has ended, whatever either is doing.
+    """Makes the system kill this process as soon as its parent has ended.
 
-    Otherwise what a killed sweep left behind would hold the sweep's lock, and its resuming be
-    refused, until it next looks for its parent.
+    Otherwise, after a sweep was killed, this process would still hold the sweep's lock until it
+    noticed that its parent is gone. Resuming the sweep would be refused meanwhile.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it had ended before
+    if os.getppid() != parent:  # the parent had ended already
         os._exit(1)
 
 
 def _end(process: BaseProcess, pipe: Connection) -> None:
     pipe.close()
-    process.kill()  # nothing, where it has ended
+    process.kill()  # does nothing if the process has ended
     process.join()

@@ -1,4 +1,4 @@
-"""Run folders: what a run leaves on disk."""
+"""The files of runs and sweeps: writing, checking and loading them."""
 
 from gradexp.results.loading import Loaded, load, read_runs, swept_keys
 from gradexp.results.run_folder import (

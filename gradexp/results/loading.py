@@ -1,4 +1,4 @@
-"""What sweeps and runs left, as tables of pandas and xarray."""
+"""Loads the files of sweeps and runs as pandas and xarray tables."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from gradexp.errors import UserError, machine_failure
 from gradexp.results.run_folder import is_whole, read_run
 from gradexp.results.table import TABLE, is_override, outcome_row
 
-if TYPE_CHECKING:  # both take a second to import
+if TYPE_CHECKING:  # importing them takes a second
     import pandas as pd
     import xarray as xr
 
 
 class Loaded(NamedTuple):
-    """The runs of a folder, and their traces."""
+    """The runs of a folder and their traces."""
 
     runs: pd.DataFrame
-    """a row a run, the columns of ``runs.parquet``"""
+    """a row for each run, with the columns of ``runs.parquet``"""
     traces: xr.Dataset
-    """``loss`` and ``gradient_norm`` over the swept keys and ``step``, ``point`` over
-    ``coordinate`` besides, as far as they were recorded; NaN after a run's end"""
+    """``loss`` and ``gradient_norm`` over the swept keys and ``step``, and ``point``, which also
+    has the dimension ``coordinate``, as far as they were recorded; NaN after a run's end"""
 
 
 def load(folder: str | Path) -> Loaded:
-    """The runs of a sweep, or one run, with their traces.
+    """Loads the runs of a sweep, or one run, with their traces.
 
-    Where the runs are a whole grid, the swept keys are dimensions; otherwise there is one dimension
-    ``job``, and each swept key is a coordinate along it that can be selected by as well.
+    If the runs form a complete grid, the swept keys are dimensions of the traces. Otherwise there
+    is one dimension ``job``, and each swept key is a coordinate along it, by which runs can be
+    selected too.
 
     Args:
-        folder: of a sweep or of a run; a sweep may still be going on.
+        folder: the folder of a sweep or of a run; the sweep may still be running.
 
     Raises:
-        UserError: it is neither, or several.
+        UserError: if it is neither, if something in it is damaged, or if several folders are given.
 
     Example::
 
@@ -53,12 +54,13 @@ def load(folder: str | Path) -> Loaded:
 
 
 def read_runs(folder: Path) -> pd.DataFrame:
-    """The table of a sweep's runs; of one run, a table of one row.
+    """Returns the table of a sweep's runs, or a table with one row for a single run.
 
-    Of a sweep that was killed, or still goes on, the runs are there that the table lacks, too.
+    For a sweep that was killed or is still running, it includes complete runs that the sweep's own
+    table lacks.
 
     Raises:
-        UserError: the folder is neither a sweep's nor a run's, or something in it is damaged.
+        UserError: if the folder is neither a sweep's nor a run's, or something in it is damaged.
     """
     import pandas as pd
 
@@ -66,7 +68,7 @@ def read_runs(folder: Path) -> pd.DataFrame:
         return _typed(pd.DataFrame([{"job": 0, "folder": ".", **_run(folder)}]))
     table = _table(folder / TABLE)
     known = set(table["folder"]) if len(table) else set()
-    anywhere = (folder / "multirun.yaml").exists()  # else it may be any folder at all
+    anywhere = (folder / "multirun.yaml").exists()  # otherwise any folder, perhaps a huge one
     paths = folder.rglob("run.json") if anywhere else folder.glob("*/run.json")
     found = {path.parent.relative_to(folder).as_posix() for path in paths}
     late = [
@@ -86,7 +88,10 @@ def read_runs(folder: Path) -> pd.DataFrame:
 
 
 def _job_number(folder: Path) -> int | None:
-    """The number that is the name of a job's folder, or else stands in it; None of no job's."""
+    """Returns the number of a job, from its folder's name or the Hydra config in the folder.
+
+    None if the folder is not a job's.
+    """
     from omegaconf import OmegaConf
 
     from gradexp.files.yaml import read_config
@@ -104,10 +109,10 @@ _PLAIN = {int, float, str, bool, type(None), np.bool_, np.int64, np.float64}
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """The table of a sweep, empty where there is none.
+    """Reads the table of a sweep; returns an empty table if there is no file.
 
     Raises:
-        UserError: it is damaged.
+        UserError: if it is damaged.
     """
     import pandas as pd
     from pyarrow import parquet
@@ -120,7 +125,7 @@ def _table(path: Path) -> pd.DataFrame:
         if parquet.read_metadata(path).num_rows > _MOST_ROWS:
             raise ValueError(f"it has more than {_MOST_ROWS:,} rows")
         table = _typed(pd.read_parquet(path))
-    except Exception as error:  # pyarrow's are of many kinds, and columns may hold anything
+    except Exception as error:  # pyarrow raises many kinds, and columns may hold anything
         if machine_failure(error) is not None:
             raise
         reason = str(error).splitlines()[0]
@@ -142,7 +147,7 @@ _AGAIN = "gradexp resume makes it again"
 
 
 def _is_inside(folder: Any) -> bool:
-    """Whether a job's folder, as the table has it, lies in the sweep's."""
+    """Whether a job's folder, as written in the table, is inside the sweep's."""
     return (
         isinstance(folder, str)
         and not os.path.isabs(folder)
@@ -151,25 +156,25 @@ def _is_inside(folder: Any) -> bool:
 
 
 def _typed(runs: pd.DataFrame) -> pd.DataFrame:
-    """The table with figures as numbers where none of a column is known, too."""
+    """Returns the table with metrics and predictions as floats, even if a column has no values."""
     figures = [name for name in runs.columns if name.startswith(("metrics.", "theory."))]
     figures += [name for name in ("run.dim", "run.minimum") if name in runs]
     return runs.astype(dict.fromkeys(figures, float))
 
 
 def swept_keys(runs: pd.DataFrame) -> list[str]:
-    """The config keys that are not the same in all runs."""
+    """Returns the config keys whose values are not the same in all runs."""
     keys = [name for name in runs.columns if is_override(name)]
     return [key for key in keys if runs[key].nunique(dropna=False) > 1]
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    """The columns of the run of a whole folder."""
+    """Returns a complete run as a row of the table: its overrides and results by column."""
     return {**_overrides(folder), **(outcome_row(folder) or {})}
 
 
 def _overrides(folder: Path) -> dict[str, Any]:
-    """What a run's config sets, by config path."""
+    """Returns the values of a run's overrides, by config path."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import ListConfig
 
@@ -203,7 +208,7 @@ def _traces(folder: Path, runs: pd.DataFrame) -> xr.Dataset:
             continue
         width = max(part[name][0].size for part in having.values())
         dtypes = (part[name].dtype for part in having.values())
-        dtype = np.result_type(*dtypes, np.float16)  # counts, too, are NaN where there is none
+        dtype = np.result_type(*dtypes, np.float16)  # counts too: missing values are NaN
         shape = (len(runs), len(step), *([width] if name == "point" else []))
         values = np.full(shape, np.nan, dtype)
         for index, part in having.items():
@@ -222,7 +227,7 @@ def _traces(folder: Path, runs: pd.DataFrame) -> xr.Dataset:
     sizes = [column.nunique(dropna=False) for column in swept.values()]
     frame = pd.DataFrame(swept)
     whole = np.prod(sizes, dtype=float) == len(runs) and not frame.duplicated().any()
-    if whole and not frame.isna().any(axis=None):  # what is missing is no place on an axis
+    if whole and not frame.isna().any(axis=None):  # a missing value cannot be a coordinate
         index = pd.MultiIndex.from_frame(frame)
         order = [*swept, "step", *(["coordinate"] if "coordinate" in found.dims else [])]
         coordinates = xr.Coordinates.from_pandas_multiindex(index, "job")
@@ -234,8 +239,11 @@ def _traces(folder: Path, runs: pd.DataFrame) -> xr.Dataset:
 
 
 def _grid(steps: Sequence[np.ndarray]) -> np.ndarray:
-    """The steps that runs were recorded at. Where only every so many were, a run's last step
-    stands between two of the others' and is left out: its values are in the table."""
+    """Returns the steps at which runs were recorded, as one ascending array.
+
+    If only every n-th step was recorded, a run's last step may fall between the recorded steps of
+    other runs. It is then left out; its values are in the table.
+    """
     regular = []
     for some in steps:
         stride = int(some[1] - some[0]) if len(some) > 1 else 1

@@ -1,7 +1,7 @@
-"""Output folders: empty before anything is written, and one run's or one sweep's alone.
+"""Output folders: each must be empty at first, and belongs to a single run or sweep.
 
-gradexp deletes only files that it writes itself, by their names, and only in the folder of the run
-or sweep that it makes or resumes. What else lies there stays.
+gradexp deletes only files with the names that it writes itself, and only in the folder of the run
+or sweep that it makes or resumes. All other files are kept.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from gradexp.errors import UserError
 from gradexp.results import RUN_FILES
 
 _BESIDE = ("optimization_results.yaml", "summary")
-"""What else lies in a sweep's folder: what Optuna found, and a run for TensorBoard."""
+"""Other entries of a sweep's folder: Optuna's results, and the summary for TensorBoard."""
 
 _LONGEST = 255
-"""Bytes that the name of a file may have, on all disks in use."""
+"""The most bytes in a file name that all common file systems allow."""
 
 _CLAIM = ".hydra"
-"""The folder whose making decides which of two runs gets an output folder."""
+"""The subfolder whose creation decides which of two runs gets an output folder."""
 
 _SWEEP_FILES = (
     *("multirun.yaml", ".multirun.yaml.partial", "sweep.json", ".sweep.json.partial"),
@@ -35,13 +35,13 @@ def check_empty(key: str, folder: Path, but: str | None = None) -> None:
     """Checks that an output folder is missing or empty.
 
     Args:
-        key: the config key that says where it is.
-        folder: where it is.
-        but: the name of an entry that does not count.
+        key: the config key that sets the folder.
+        folder: the folder.
+        but: the name of an entry to ignore.
 
     Raises:
-        UserError: something is there; the first of it is named.
-        OSError: it cannot be looked into.
+        UserError: if it is not a folder, or not empty; the message names an entry.
+        OSError: if its entries cannot be listed.
     """
     if not os.path.lexists(folder):
         return
@@ -59,19 +59,21 @@ def _is_used(folder: Path) -> bool:
 
 @contextmanager
 def claimed(key: str, folder: Path, log: str) -> Iterator[Callable[[], None]]:
-    """Makes an output folder for one run or sweep; after a mistake nothing of it is left there,
-    but whole runs.
+    """Creates an output folder and claims it for one run or sweep.
+
+    After a `UserError` its files are removed again, unless a run in it is complete.
 
     Args:
-        key: the config key that says where it is.
-        folder: where it is.
+        key: the config key that sets the folder.
+        folder: the folder.
         log: the name of the log file in it.
 
     Yields:
-        What gives the claim up early, once a file that others see is there.
+        A function that gives up the claim early, once a file there keeps others out.
 
     Raises:
-        UserError: it is not empty, it is being written to by another, or it cannot be written.
+        UserError: if the folder is not empty, another run is writing to it, or it cannot be
+            written to.
     """
     missing = _made(key, folder)
     claim = folder / _CLAIM
@@ -86,7 +88,7 @@ def claimed(key: str, folder: Path, log: str) -> Iterator[Callable[[], None]]:
         _remove_empty(missing)
         raise UserError(key, folder, f"cannot be written: {error.strerror}") from None
     try:
-        check_empty(key, folder, but=_CLAIM)  # while nobody else can begin
+        check_empty(key, folder, but=_CLAIM)  # again, now that nobody else can claim it
     except UserError:
         release()
         raise
@@ -103,25 +105,30 @@ def claimed(key: str, folder: Path, log: str) -> Iterator[Callable[[], None]]:
 
 
 def give_up_claim(folder: Path) -> None:
-    """Gives up the claim to an output folder, of a run that was killed as well; what was written
-    into it stays."""
+    """Gives up the claim to an output folder, also the claim of a run that was killed.
+
+    Files that were written there are kept.
+    """
     with suppress(OSError):
         (folder / _CLAIM).rmdir()
 
 
 @contextmanager
 def staged(key: str, folder: Path, overwrite: bool, sure: Iterable[str] = ()) -> Iterator[Path]:
-    """A new folder to write files into, which come to their place when all of them are whole.
+    """Creates a temporary folder for files that are moved to `folder` once all are complete.
 
     Args:
-        key: the option that says where they go.
-        folder: where they go; it is made where it is missing.
-        overwrite: whether they may replace files that are there.
-        sure: names of files that will be written: it need not be waited for to refuse.
+        key: the option that sets the folder.
+        folder: where the files go; it is created if it is missing.
+        overwrite: whether they may replace existing files.
+        sure: names of files that will certainly be written. They are checked before any work.
+
+    Yields:
+        The temporary folder.
 
     Raises:
-        UserError: a file is there already, a folder is where a file goes, or nothing can be written
-            there. In the first two cases nothing was written.
+        UserError: if a file exists already, there is a folder in the place of a file, or `folder`
+            cannot be written to. In the first two cases nothing was written.
     """
     _refuse_existing(key, folder, sure, overwrite)
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
@@ -142,9 +149,18 @@ def staged(key: str, folder: Path, overwrite: bool, sure: Iterable[str] = ()) ->
 
 
 def place(made: Path, path: Path, overwrite: bool = False) -> None:
-    """Brings a file to its place; without `overwrite` only where nothing is."""
+    """Moves a file to its final path.
+
+    Args:
+        made: the file.
+        path: where it goes.
+        overwrite: whether an existing file is replaced. On a disk without hard links one always is.
+
+    Raises:
+        FileExistsError: if there is a file already, and it may not be replaced.
+    """
     if not overwrite:
-        with suppress(PermissionError):  # a disk without links
+        with suppress(PermissionError):  # raised by a disk without hard links
             os.link(made, path)
             return made.unlink()
     os.replace(made, path)
@@ -160,7 +176,7 @@ def _refuse_existing(key: str, folder: Path, names: Iterable[str], overwrite: bo
 
 
 def _made(key: str, folder: Path) -> list[Path]:
-    """Makes an output folder, and gives those of its parents and itself that were not there."""
+    """Creates an output folder; returns which of it and its parents were missing before."""
     missing: list[Path] = []
     try:
         check_empty(key, folder)
@@ -179,16 +195,16 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Path]) -> None:
-    """Checks that jobs write to folders of their own, strictly below their sweep's.
+    """Checks that the folders of jobs lie inside their sweep's folder, and not inside each other.
 
     Args:
-        sweep: its folder.
-        folders: the jobs'.
+        sweep: the sweep's folder.
+        folders: the folders of the jobs.
         others: those of jobs that were checked before.
 
     Raises:
-        UserError: one lies elsewhere, by its name or by a link, in another job's, or where
-            the sweep itself writes.
+        UserError: if a folder is outside the sweep's (also because of a link), in another job's, or
+            has a name that the sweep itself uses or that no file may have.
     """
     key, real = "hydra.sweep.subdir", Path(os.path.realpath(sweep))
     chosen = list(folders)
@@ -214,14 +230,14 @@ def check_job_folders(sweep: Path, folders: Iterable[Path], others: Iterable[Pat
 
 
 def check_links(sweep: Path, more: Iterable[str]) -> None:
-    """Checks that none of the files that a sweep writes is a link to another.
+    """Checks that none of the files that a sweep writes is a link, or anything else but a file.
 
     Args:
-        sweep: its folder.
-        more: names of files besides those of every sweep.
+        sweep: the sweep's folder.
+        more: names of further files, besides those of every sweep.
 
     Raises:
-        UserError: one is.
+        UserError: if one is.
     """
     for name in (*_SWEEP_FILES, *more):
         path = sweep / name
@@ -232,11 +248,11 @@ def check_links(sweep: Path, more: Iterable[str]) -> None:
 
 
 def clear(folder: Path, more: Iterable[str] = ()) -> None:
-    """Removes what a run writes into its folder, by name.
+    """Removes the files that a run writes to its folder, identified by their names.
 
     Args:
-        folder: a run's, a job's or a sweep's.
-        more: further names of files.
+        folder: the folder of a run, a job or a sweep.
+        more: names of further files to remove.
     """
     names = [*RUN_FILES, *more]
     hydra = folder / _CLAIM

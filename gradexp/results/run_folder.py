@@ -1,7 +1,7 @@
-"""A run's folder: its trace and its record, whole or recognizably not.
+"""Reads and writes the folder of a run: its trace and its record.
 
-``trace.npz`` holds the arrays, ``run.json`` what they come to. ``run.json`` is written last, by
-rename: a folder that has it is whole, however the program ended.
+``trace.npz`` holds the arrays, and ``run.json`` the results. ``run.json`` is written last, by
+rename, so a folder that has it is complete, however the program ended.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from gradexp.errors import UserError, machine_failure
 from gradexp.files.plain import read_small
 
 EVENTS = "events.out.tfevents."
-"""How the names of TensorBoard's files begin."""
+"""The beginning of the names of TensorBoard's event files."""
 
 FORMAT = 3
-"""Of ``run.json``: rises where a reader of the former one would misread it. The first had none; of
-1, runs ended by one small gradient, and cycles were seen in recorded points; of 2, a run was at
-rest also where it would have moved on."""
+"""The format of ``run.json``. It is raised when a reader of the previous format would misread the
+new one. The first files had none. In format 1 a single small gradient ended a run, and cycles were
+found in the recorded points; in format 2 a run counted as at rest even if it would have moved
+on."""
 
 _RECORD = "run.json"
 _TRACE = "trace.npz"
@@ -39,21 +40,22 @@ RUN_FILES = (
     "trajectory.png",
     f"{EVENTS}*",
 )
-"""Patterns of all that gradexp writes into a run's folder, but for Hydra's files and the log."""
+"""Patterns for all files that gradexp writes to a run's folder, except Hydra's and the log."""
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the folder holds a run that was written to its end."""
-    return os.path.isfile(f"{folder}/{_RECORD}")  # a sweep looks at thousands twice a second
+    """Whether the folder holds a complete run."""
+    # No `Path`, to be fast: a sweep checks thousands of folders twice a second.
+    return os.path.isfile(f"{folder}/{_RECORD}")
 
 
 def write_run(folder: Path, trace: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
     """Writes the trace, then the record with the trace's digest.
 
     Args:
-        folder: exists, and holds everything else of the run already.
-        trace: arrays by name.
-        record: plain values; numbers that are not finite become null.
+        folder: the run's folder, which exists and already holds the run's other files.
+        trace: the arrays by name.
+        record: the results as plain values; numbers that are not finite become null.
     """
     with _whole(folder / _TRACE) as file:
         np.savez(file, allow_pickle=False, **trace)
@@ -65,10 +67,10 @@ def write_run(folder: Path, trace: Mapping[str, np.ndarray], record: Mapping[str
 
 @contextmanager
 def _whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that comes to its name when it is complete, and on the disk."""
+    """Opens a file that gets its name only when it is complete and on the disk."""
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
-    with partial.open("xb") as file:  # never through a link that lies there
+    with partial.open("xb") as file:  # "x" never writes through an existing link
         yield file
         file.flush()
         os.fsync(file.fileno())
@@ -76,13 +78,13 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_failure(folder: Path, reason: str) -> None:
-    """Writes why a job of a sweep could not be run, in one line."""
+    """Writes why a job of a sweep failed, in one line."""
     with _whole(folder / _FAILURE) as file:
         file.write(f"{json.dumps({'reason': reason})}\n".encode())
 
 
 def read_failure(folder: Path) -> str | None:
-    """Why a job of a sweep could not be run; None where it could, or has not ended."""
+    """Returns why a job of a sweep failed; None if it did not fail, or has not ended."""
     path = f"{folder}/{_FAILURE}"
     if not os.path.exists(path):
         return None
@@ -104,10 +106,10 @@ _REQUIRED: dict[str, type] = {
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a whole run folder.
+    """Reads the record of a complete run.
 
     Raises:
-        UserError: it is damaged, or a newer gradexp wrote it.
+        UserError: if it is damaged, or was written by a newer gradexp.
     """
     path = folder / _RECORD
     try:
@@ -146,14 +148,14 @@ def _is_point(nearest: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is null, or a number that fits a column of a table."""
+    """Whether a value is null, or a number that a column of a table can hold."""
     if isinstance(value, int):
         return abs(value) < 2**63
     return value is None or (isinstance(value, float) and math.isfinite(value))
 
 
 def _are_figures(values: Any) -> bool:
-    """Whether these are numbers by name, or by name and tolerance."""
+    """Whether a value is a mapping of numbers by name, or by name and tolerance."""
     if not isinstance(values, dict):
         return False
     for name, value in values.items():
@@ -183,10 +185,10 @@ def _damaged(path: Path, why: object) -> UserError:
 
 
 def read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The trace and the record of a whole run folder.
+    """Reads the trace and the record of a complete run.
 
     Raises:
-        UserError: something of it is gone or damaged.
+        UserError: if one of them is missing or damaged.
     """
     if not ((folder / _TRACE).exists() and is_whole(folder)):
         reason = read_failure(folder)
@@ -196,10 +198,12 @@ def read_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _read_trace(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a trace: of no more bytes than the file has, and none of them pickled.
+    """Reads the arrays of a trace, none of which may be compressed or pickled.
+
+    Without compression they take no more memory than the file has bytes.
 
     Raises:
-        UserError: it is damaged.
+        UserError: if it is damaged.
     """
     try:
         about = path.stat()
@@ -237,13 +241,19 @@ def _read_trace(path: Path) -> dict[str, np.ndarray]:
 _ARRAYS = (np.dtype("float64"), np.dtype("float32"), np.dtype("int64"))
 
 _UNREADABLE = (ValueError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile)
-"""What is raised for a file that is no trace."""
+"""The exceptions that reading a file raises if it is not a trace."""
 
 
 def _check_header(file: IO[bytes], size: int) -> None:
-    """
+    """Checks the header of an array in a trace.
+
+    Args:
+        file: the array's file.
+        size: its size in bytes.
+
     Raises:
-        ValueError: an array of a trace holds objects, or says that it is larger than it is.
+        ValueError: if the array holds anything but numbers and booleans, or its size is not what
+            the header says.
     """
     version = np.lib.format.read_magic(file)
     read: Any = {
@@ -260,7 +270,7 @@ def _check_header(file: IO[bytes], size: int) -> None:
 
 
 def is_sound(folder: Path) -> bool:
-    """Whether the folder holds a run that can be read, and whose trace has its digest."""
+    """Whether the folder holds a run that can be read, and whose trace matches its digest."""
     try:
         trace, record = read_run(folder)
         return bool(digest(trace) == record["digest"])
@@ -269,7 +279,7 @@ def is_sound(folder: Path) -> bool:
 
 
 def digest(trace: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over the names, types, shapes and bytes of the arrays, in order of their names."""
+    """Returns the SHA-256 of the arrays' names, types, shapes and bytes, ordered by name."""
     state = hashlib.sha256()
     for name in sorted(trace):
         array = np.ascontiguousarray(trace[name])
@@ -279,13 +289,16 @@ def digest(trace: Mapping[str, np.ndarray]) -> str:
 
 
 def identity(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of what decides a run's numbers: equal for runs that must come out equal."""
+    """Returns the SHA-256 of what decides a run's numbers.
+
+    Runs with the same identity must have the same numbers.
+    """
     text = json.dumps(as_json(settings), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def as_json(value: Any) -> Any:
-    """The value as strict JSON can hold it."""
+    """Returns the value as strict JSON can hold it: numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

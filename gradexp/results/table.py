@@ -1,4 +1,4 @@
-"""The table of a sweep: a row a job, its overrides by their config path, then what it came to."""
+"""The table of a sweep: a row for each job, with its overrides by config path and its results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TABLE = "runs.parquet"
 
 _PLAIN = ("job", "folder", "outcome", "because", "reached", "failure")
 _JOBS = "jobs"
-"""The metadata that says how many there are."""
+"""The key of the table's metadata under which the number of jobs is stored."""
 
 _PARTS = ("metrics", "theory", "run")
 
@@ -23,10 +23,10 @@ _KEPT = ("format", "dim", "minimum", "engine", "device", "dtype", "seconds", "id
 
 
 def outcome_row(folder: Path) -> dict[str, Any] | None:
-    """What the run of a folder came to, by the table's columns; None if it has not ended.
+    """Returns the results of a job by the table's columns; None if it has not ended.
 
     Raises:
-        UserError: its record is damaged.
+        UserError: if the record of its run is damaged.
     """
     if not is_whole(folder):
         reason = read_failure(folder)
@@ -49,26 +49,26 @@ def is_override(column: str) -> bool:
 
 
 def write_table(folder: Path, rows: Sequence[Mapping[str, Any]], jobs: int) -> None:
-    """Writes the table of a sweep's folder; it is there whole or not at all.
+    """Writes the table of a sweep. The file is never there incomplete.
 
     Args:
-        folder: the sweep's.
-        rows: of the jobs that have ended.
-        jobs: how many there are.
+        folder: the sweep's folder.
+        rows: a row for each job that has ended.
+        jobs: the number of all jobs.
     """
-    import pyarrow  # a third of a second, and only sweeps need it
+    import pyarrow  # takes 0.3 s, and only sweeps need it
     from pyarrow import parquet
 
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: _column([row.get(name) for row in rows]) for name in names}
     partial = folder / f".{TABLE}.partial"
-    partial.unlink(missing_ok=True)  # nothing is written through a link that lies there
+    partial.unlink(missing_ok=True)  # so that nothing is written through a link
     parquet.write_table(pyarrow.table(columns, metadata={_JOBS: str(jobs)}), partial)
     os.replace(partial, folder / TABLE)
 
 
 def jobs_of(folder: Path) -> int | None:
-    """How many jobs a sweep has, ended or not; None where its folder does not say it."""
+    """Returns the number of jobs of a sweep, ended or not; None if its table does not say it."""
     from pyarrow import parquet
 
     path = folder / TABLE
@@ -78,7 +78,10 @@ def jobs_of(folder: Path) -> int | None:
 
 
 def _column(values: Sequence[Any]) -> list[Any]:
-    """The values as one type can hold them: numbers, or else text."""
+    """Returns the values converted to one type: numbers if all are numbers, otherwise strings.
+
+    Missing values stay None.
+    """
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int} or kinds <= {bool} or kinds <= {str}:
         return list(values)

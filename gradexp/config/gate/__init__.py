@@ -1,1 +1,1 @@
-"""What a config may name, import, read and write."""
+"""Checks on what a config may name, import, read and write."""

@@ -1,9 +1,9 @@
-"""What a config may name: config files are data, and import no code unless a person allows it.
+"""Which classes a config may name: config files are data, and import no code by default.
 
-A config names classes by `_target_`. Those of gradexp's components and the optimizers of
-``torch.optim`` may be named, and launchers, sweepers and callbacks that
-`gradexp.config.gate.hydra` knows; what another package defines only if the person running allows it
-by name, ``GRADEXP_TRUST=mypackage,other``.
+A config names classes by `_target_`. It may name gradexp's components, the optimizers of
+``torch.optim``, and the launchers, sweepers and callbacks that `gradexp.config.gate.hydra` allows.
+Classes and functions of another package are allowed only if the user trusts the package by name:
+``GRADEXP_TRUST=mypackage,other``.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _RESERVED = ("_partial_", "_args_", "_recursive_", "_convert_")
 
 
 def is_inside(name: str, packages: tuple[str, ...]) -> bool:
-    """Whether a dotted path is one of some packages, or lies in one."""
+    """Whether a dotted path names one of the packages, or something inside one."""
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 def locate(key: str, target: Any) -> Any:
-    """What a `_target_` names.
+    """Returns the class or function that a `_target_` names.
 
     Args:
-        key: where the target stands in the config.
+        key: the path of the target in the config.
         target: the dotted path of a component, of an optimizer of ``torch.optim``, or of a
             component, an optimizer or a function that a trusted package defines.
 
     Raises:
-        UserError: it is none of these, or does not exist.
+        UserError: if it is none of these, or does not exist.
     """
     allowed = "allowed are gradexp's components and torch.optim's optimizers; for code of your own"
     refusal = UserError(key, target, f"{allowed} set GRADEXP_TRUST=package")
@@ -44,7 +44,7 @@ def locate(key: str, target: Any) -> Any:
     found = import_target(key, target)
     if isinstance(found, type):
         fits = _is_component_or_optimizer(found) and is_defined_in(found, packages)
-    else:  # a surface, as a plain function
+    else:  # a plain function may serve as a surface
         fits = isfunction(found) and is_defined_in(found, trusted_packages())
     if not fits:
         raise refusal
@@ -52,7 +52,7 @@ def locate(key: str, target: Any) -> Any:
 
 
 def is_defined_in(found: Any, packages: tuple[str, ...]) -> bool:
-    """Whether a class or a function is written in one of some packages, and not imported there."""
+    """Whether a class or function is defined in one of the packages, not only imported there."""
     return is_inside(str(getattr(found, "__module__", "")), packages)
 
 
@@ -65,9 +65,17 @@ def _is_component_or_optimizer(found: type) -> bool:
 
 
 def import_target(key: str, target: str) -> Any:
-    """The object at a dotted path: the longest part that is a module is imported."""
+    """Returns the object at a dotted path, importing the longest part of it that is a module.
+
+    Args:
+        key: the path of the target in the config.
+        target: the dotted path.
+
+    Raises:
+        UserError: if there is no such object, or importing its module fails.
+    """
     if is_inside(target, trusted_packages()) and str(FOLDER) not in sys.path:
-        sys.path.append(str(FOLDER))  # last, so that it shadows nothing
+        sys.path.append(str(FOLDER))  # last, so that it shadows no installed package
     *parents, name = target.split(".")
     for length in range(len(parents), 0, -1):
         module = ".".join(parents[:length])
@@ -95,7 +103,7 @@ def import_target(key: str, target: str) -> Any:
 
 
 def mappings(node: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every mapping in a plain config, with its path."""
+    """Yields every mapping in a plain config, with its path."""
     if isinstance(node, dict):
         yield key, node
         for name, value in node.items():
@@ -106,7 +114,7 @@ def mappings(node: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every plain value in a plain config, with its path."""
+    """Yields every plain value in a plain config, with its path."""
     if isinstance(node, dict):
         for name, value in node.items():
             yield from leaves(value, f"{key}.{name}")
@@ -118,15 +126,16 @@ def leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def construct(key: str, node: Any, make: Callable[[str, Any, dict[str, Any]], Any]) -> Any:
-    """The config below `key` with each mapping that has a `_target_` replaced by its object.
+    """Returns a config node with each mapping that has a `_target_` replaced by its object.
 
     Args:
-        key: where the node stands in the config.
-        node: plain mappings, lists and values, interpolations resolved.
-        make: makes the object from its key, what its target names, and its settings.
+        key: the path of the node in the config.
+        node: plain mappings, lists and values, with interpolations resolved.
+        make: makes the object from its key, from what its target names, and from its settings.
 
     Raises:
-        UserError: a target is not allowed, wherever it stands.
+        UserError: if a target is not allowed, at any depth, or a mapping has a key that Hydra
+            reserves.
     """
     if isinstance(node, list):
         return [construct(f"{key}[{i}]", value, make) for i, value in enumerate(node)]
@@ -146,10 +155,10 @@ def construct(key: str, node: Any, make: Callable[[str, Any, dict[str, Any]], An
 
 
 def check_search_path(entry: str) -> None:
-    """Checks a config search path: a package there would be imported.
+    """Checks an entry of the config search path: a package in it would be imported.
 
     Raises:
-        UserError: it is a package that is not trusted.
+        UserError: if it is a package that is not trusted.
     """
     scheme, _, place = entry.partition("://")
     allowed = ("gradexp", "hydra", *trusted_packages())

@@ -1,4 +1,4 @@
-"""What a config may have of the environment: numbers."""
+"""Limits what a config can read from the environment to numbers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any
 
 _OUTPUT = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 _free: list[set[str]] = []
-"""The keys that may hold any variable, of each guard that is in force."""
+"""For each active guard, the config keys that may use any environment variable."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @contextmanager
 def guarded_environment(overrides: Sequence[str] = ()) -> Iterator[None]:
-    """Lets ``${oc.env:NAME}`` give numbers alone: a secret is not to stand in a folder's name or in
-    a record because a config file says so.
+    """Limits ``${oc.env:NAME}`` to numbers.
+
+    Otherwise a config file could write a secret into the name of a folder or into a record.
 
     Args:
-        overrides: what was typed: of these, output folders may be named by any variable.
+        overrides: those typed by the user. Output folders that they set may use any variable.
     """
     from omegaconf.resolvers import oc
 
@@ -37,7 +38,7 @@ def guarded_environment(overrides: Sequence[str] = ()) -> Iterator[None]:
         if _NUMBER.fullmatch(value):
             return float(value) if set(value) & set(".eE") else int(value)
         if key not in os.environ:
-            return value  # the default, which stands in the file
+            return value  # the default, which is written in the config itself
         raise ValueError(f"only numbers are taken from the environment, and {key} holds none")
 
     _free.append(typed.intersection(_OUTPUT))

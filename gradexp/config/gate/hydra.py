@@ -1,4 +1,4 @@
-"""What a config may say of Hydra itself: its launcher, sweeper, callbacks, logging, jobs."""
+"""Checks what a config sets for Hydra itself: launcher, sweeper, callbacks, logging, jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from gradexp.processes.environment import trusted_packages
 
 _TEXTS = r"hydra[.:](run\.dir|sweep\.dir|runtime\.output_dir|runtime\.cwd|job\.(name|num|id))"
 _PLAIN_INTERPOLATION = re.compile(rf"\$\{{({_TEXTS}|now:[^${{}}]*)\}}")
-"""Interpolations that give a text, whatever a config says: Hydra's schema has these as texts."""
+"""Interpolations that always give a string, whatever a config sets: Hydra's schema makes the keys
+strings, and its resolver ``now`` returns one."""
 
 _PLUGINS = (
     "hydra._internal.core_plugins",
@@ -26,20 +27,20 @@ _PLUGINS = (
     "hydra_plugins.hydra_joblib_launcher",
     "hydra_plugins.hydra_submitit_launcher",
 )
-"""Where the launchers, sweepers and callbacks are that need no trust: what others are told is not
-known here."""
+"""Packages whose launchers, sweepers and callbacks need no trust. What the settings of others do is
+not known here."""
 
 
 def check_hydra(node: dict[str, Any]) -> None:
-    """Checks what Hydra itself will import: its launcher, its sweeper, callbacks and logging.
+    """Checks what Hydra itself imports and writes: launcher, sweeper, callbacks, logging, jobs.
 
     Args:
-        node: the config below ``hydra``, interpolations not resolved. Where something could be
-            imported only those interpolations are let through that give a text (`_TEXTS`), so that
-            what is checked here is what is used later.
+        node: the config below ``hydra``, with interpolations not resolved. Where something could
+            be imported, only interpolations that give a string (`_PLAIN_INTERPOLATION`) are
+            allowed, so that the value checked here is the value used later.
 
     Raises:
-        UserError: something there is not allowed.
+        UserError: if something in it is not allowed.
     """
     for name in ("run", "sweep", "runtime", "overrides"):
         if not isinstance(node.get(name), dict):
@@ -72,10 +73,14 @@ def check_hydra(node: dict[str, Any]) -> None:
 
 
 def _check_interpolations(key: str, node: Any) -> None:
-    """Lets interpolations through that can only give a plain value of Hydra's own.
+    """Checks that a config has only interpolations that always give a string.
+
+    Args:
+        key: the path of the config.
+        node: the config.
 
     Raises:
-        UserError: there is another one.
+        UserError: if there is another interpolation than `_PLAIN_INTERPOLATION` allows.
     """
     for place, value in leaves(node, key):
         if "${" in _PLAIN_INTERPOLATION.sub("", str(value)):
@@ -83,14 +88,14 @@ def _check_interpolations(key: str, node: Any) -> None:
 
 
 _LONGEST = 200
-"""Bytes of a job's name, of which a log file's is made."""
+"""The most bytes in a job's name, which is used in the name of its log file."""
 
 
 def _check_job(job: Any) -> None:
-    """Checks what a config says of jobs: their environment and their name.
+    """Checks the environment and the name that a config sets for jobs.
 
     Raises:
-        UserError: a job would change the environment, or its name is no name of a file.
+        UserError: if a job would change the environment, or its name is not a plain file name.
     """
     if not isinstance(job, dict):
         raise UserError("hydra.job", job, "must be a mapping")
@@ -105,21 +110,22 @@ def _check_job(job: Any) -> None:
 
 
 def _check_output_subdir(name: Any) -> None:
-    """Checks where in a run's folder Hydra writes its configs: with a name of its own choice, a
-    config could become another program's.
+    """Checks the name of the folder in a run's folder to which Hydra writes its configs.
+
+    If it could have any name, a config could be made to serve as that of another program.
 
     Raises:
-        UserError: it is another place than that where gradexp looks for them.
+        UserError: if it is neither ``.hydra``, where gradexp looks for configs, nor null.
     """
     if name not in (None, ".hydra"):
         raise UserError("hydra.output_subdir", name, "must be .hydra, or null")
 
 
 def _check_verbose(verbose: Any) -> None:
-    """Checks which loggers are to say more.
+    """Checks the setting that makes loggers verbose.
 
     Raises:
-        UserError: it names no loggers.
+        UserError: if it is not a boolean, null, the name of a logger, or a list of names.
     """
     names = verbose if isinstance(verbose, list) else [verbose]
     fits = isinstance(verbose, bool | None) or all(isinstance(name, str) for name in names)
@@ -131,10 +137,10 @@ _SHELL_WORD = re.compile(r"[\w.,:=+@%/ -]*")
 
 
 def _check_launcher(launcher: Any) -> None:
-    """Checks what launchers make lines of a shell's script of, and folders that they write to.
+    """Checks the settings that a launcher writes into a shell script, and those of its folders.
 
     Raises:
-        UserError: something there is not allowed.
+        UserError: if something in them is not allowed.
     """
     if not isinstance(launcher, dict):
         raise UserError("hydra.launcher", launcher, "must be the config of a launcher")
@@ -155,7 +161,7 @@ def _check_launcher(launcher: Any) -> None:
             raise UserError(
                 "hydra.launcher.submitit_folder", folder, "must be ${hydra.sweep.dir}/NAME"
             )
-    for name in ("temp_folder", "mmap_mode"):  # joblib's, which loads pickles from there
+    for name in ("temp_folder", "mmap_mode"):  # joblib loads pickles from its temporary folder
         if "joblib" in target and launcher.get(name) not in (None, "r"):
             raise UserError(f"hydra.launcher.{name}", launcher[name], "must be null")
 

@@ -1,4 +1,4 @@
-"""What a config may say of logging, which can import, call and write anything."""
+"""Checks what a config sets for logging, which could import, call and write anything."""
 
 from __future__ import annotations
 
@@ -25,25 +25,27 @@ _LOG = "${hydra.job.name}.log"
 
 LOG_FOLDERS: dict[str, tuple[str, ...]] = {
     "job_logging": ("${hydra.runtime.output_dir}",),
-    "hydra_logging": (),  # it is set up before a folder is there
+    "hydra_logging": (),  # set up before the output folder exists
 }
-"""Where log files may lie."""
+"""The folders in which log files may be, for each logging config."""
 
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 _FACTORIES = ("logging.Formatter", "colorlog.ColoredFormatter")
 
 
 def check_logging(key: str, node: Any, folders: tuple[str, ...]) -> None:
-    """Checks a config of `logging.config.dictConfig`: it imports classes, calls factories, sets
-    attributes, follows ``ext://`` and ``cfg://`` in the value of any key, and opens files.
+    """Checks a config for `logging.config.dictConfig`.
+
+    That function imports classes, calls factories, sets attributes, resolves ``ext://`` and
+    ``cfg://`` in the value of any key, and opens files.
 
     Args:
-        key: where it stands.
+        key: the path of the config.
         node: the config.
-        folders: as they are written, those in which log files may lie.
+        folders: those in which log files may be, as a config writes them.
 
     Raises:
-        UserError: something of it is not allowed.
+        UserError: if something in it is not allowed.
     """
     if not isinstance(node, dict | None):
         raise UserError(key, node, "must be a mapping")
@@ -78,11 +80,12 @@ _RECORD = logging.LogRecord("gradexp", logging.INFO, "", 0, "a line", (), None)
 
 
 def _check_logging_fits(key: str, node: dict[str, Any]) -> None:
-    """Checks a config of logging by making its parts, files aside: logging itself would say what is
-    wrong when the run has begun, and in many lines.
+    """Checks a logging config by making its parts, except for files.
+
+    `logging` itself would report an error only after the run has begun, and in many lines.
 
     Raises:
-        UserError: a part cannot be made.
+        UserError: if a part cannot be made.
     """
     maker: Any = DictConfigurator({"version": 1})
     place = key
@@ -151,11 +154,18 @@ def _check_level(part: dict[str, Any]) -> None:
 
 
 def _check_log_file(key: str, value: Any, folders: tuple[str, ...]) -> None:
-    """Checks where a log file lies, and what it is called: a sweep that is gone on with removes it
-    first, by that name, so that nothing is written through a link.
+    """Checks the folder and the name of a log file.
+
+    A sweep that is resumed first removes the file of this name, so that nothing is written through
+    a link.
+
+    Args:
+        key: the path of the setting in the config.
+        value: the file, as the config writes it.
+        folders: those in which it may be.
 
     Raises:
-        UserError: it is another file.
+        UserError: if it is another file.
     """
     folder, _, name = str(value).partition("}/")
     if f"{folder}}}" not in folders or name != _LOG:
@@ -165,7 +175,7 @@ def _check_log_file(key: str, value: Any, folders: tuple[str, ...]) -> None:
 
 
 def is_plain_path(text: str) -> bool:
-    """Whether a text is a path below where it stands, whatever it is put behind."""
+    """Whether a string is a relative path that stays inside any folder that it is joined to."""
     parts = PurePosixPath(text).parts
     return bool(re.fullmatch(r"[\w.,=+@ /-]+", text)) and ".." not in parts and text[0] != "/"
 

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of runs and sweeps."""
+"""Event files, in which TensorBoard finds runs and sweeps."""
 
 from gradexp.results.tensorboard.events import Curve, hyperparameters, write_events, write_summary
 

@@ -1,4 +1,4 @@
-"""TensorBoard runs, each in one event file: that of a run, and the one that sums a sweep up."""
+"""Writes TensorBoard's event files: one for each run, and one that summarizes a sweep."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _HYPERPARAMETERS = ("surface", "init", "optimizer", "schedule", "noise", "clip",
 _PLAIN = ("steps", "seed", "dtype")
 
 _POINTS = 1000
-"""TensorBoard keeps at most so many points of a scalar, and drops the rest unseen."""
+"""The most points of a scalar that TensorBoard keeps; it silently drops the rest."""
 
 _SUMMARY_POINTS = 250
-"""Points of a curve of a sweep's summary, of which there are many."""
+"""The most points of a curve in a sweep's summary, which has many curves."""
 
 
 class Curve(NamedTuple):
-    """A value along the steps with its band."""
+    """The median and the quartiles of a value along the steps."""
 
     step: np.ndarray
     """``(R,)``, ascending"""
@@ -58,20 +58,20 @@ def write_events(
 ) -> Path:
     """Writes a run's event file.
 
-    Through ``SummaryWriter`` a point costs about 35 µs, most of it overhead, and hyperparameters
-    would make a second run.
+    ``SummaryWriter`` is not used: it takes about 35 µs per point, most of it overhead, and its
+    hyperparameters would appear as a second run.
 
     Args:
-        folder: where to.
+        folder: the folder to write to.
         started: when the run began, in seconds since 1970.
-        settings: its hyperparameters.
+        settings: the run's hyperparameters, by name.
         step: ``(R,)``, ascending.
-        scalars: by tag, ``(R,)``; values that are not finite in float32 are left out.
-        finals: by tag, what is known at its end alone.
-        images: by tag, PNG files.
+        scalars: the curves, ``(R,)`` by tag; values that are not finite in float32 are left out.
+        finals: the values that are known only at the end, by tag.
+        images: PNG files by tag.
 
     Returns:
-        The file.
+        The path of the file.
     """
     now = time.time()
     with _event_file(folder, started) as (path, file):
@@ -91,16 +91,16 @@ def write_events(
 def write_summary(
     folder: Path, *, started: float, curves: Mapping[str, Curve], images: Mapping[str, bytes]
 ) -> Path:
-    """Writes the event file of a TensorBoard run that sums a sweep up, in place of an older one.
+    """Writes the event file of the TensorBoard run that summarizes a sweep, replacing an older one.
 
     Args:
-        folder: where to; made where it is missing.
+        folder: the folder to write to, which is created if it is missing.
         started: when the sweep began, in seconds since 1970.
-        curves: by the name of each setting.
-        images: by tag, PNG files.
+        curves: a curve for each setting, by the setting's name.
+        images: PNG files by tag.
 
     Returns:
-        The file.
+        The path of the file.
     """
     now = time.time()
     folder.mkdir(exist_ok=True)
@@ -117,7 +117,7 @@ def write_summary(
 
 @contextmanager
 def _event_file(folder: Path, started: float) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new event file, begun; an older one, of what was not written to its end, is deleted."""
+    """Opens a new event file and writes its header; deletes older ones, which may be incomplete."""
     for older in folder.glob(f"{EVENTS}*"):
         older.unlink()
     path = folder / f"{EVENTS}{int(started):010d}.{socket.gethostname()}.{os.getpid()}"
@@ -133,8 +133,8 @@ def _curves(
     scalars: Mapping[str, np.ndarray],
     points: int = _POINTS,
 ) -> bytes:
-    """The records of scalars along the steps, as many as TensorBoard keeps."""
-    times = np.linspace(started, now, len(step))  # when each step was made is not recorded
+    """Returns the records of scalars along the steps, thinned out to so many points."""
+    times = np.linspace(started, now, len(step))  # the real time of each step is not recorded
     rows = _rows(len(step), points)
     kept = {tag: column[rows] for tag, column in scalars.items()}
     return scalar_records(times[rows], step[rows], kept)
@@ -147,12 +147,14 @@ def _write_images(file: BinaryIO, now: float, step: int, images: Mapping[str, by
 
 
 def hyperparameters(settings: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Setting]:
-    """What is listed of a run: the names chosen, and plain values by their config path, but for
-    the seeds of components, which are the run's.
+    """Returns the hyperparameters that TensorBoard lists for a run.
+
+    These are the choices in the config groups, and plain values by their config path. Seeds of
+    components are left out if they are the run's seed.
 
     Args:
         settings: the composed config as plain values.
-        labels: what was chosen in each config group.
+        labels: the name of the choice in each config group.
     """
     found: dict[str, Setting] = {}
 
@@ -174,20 +176,20 @@ def hyperparameters(settings: Mapping[str, Any], labels: Mapping[str, str]) -> d
 
 
 def _rows(count: int, points: int) -> np.ndarray:
-    """At most so many rows out of `count`, evenly spaced, the first and the last among them."""
+    """Returns at most `points` of `count` row indices, evenly spaced, including both ends."""
     return np.linspace(0, count - 1, min(count, points)).round().astype(np.int64)
 
 
 def _image(png: bytes) -> Summary.Image:
-    """A PNG file as TensorBoard wants it; width and height stand in its header."""
+    """Returns a PNG file as TensorBoard's image; width and height are read from its header."""
     width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
     return Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
 
 
 def _session_end(now: float) -> Summary:
-    """The end of the session that the hyperparameters opened.
+    """Returns the end of the session that the hyperparameters began.
 
-    TensorBoard's own function for it is in a module that imports TensorFlow.
+    TensorBoard's own function for this is in a module that imports TensorFlow.
     """
     end = plugin_data_pb2.SessionEndInfo(status=Status.Value("STATUS_SUCCESS"), end_time_secs=now)
     data = plugin_data_pb2.HParamsPluginData(session_end_info=end)

@@ -1,4 +1,4 @@
-"""What the tab of custom scalars shows, and in which order."""
+"""The charts in TensorBoard's tab for custom scalars, and their order."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _RUN = {
     },
     "hyperparameters": {
         "learning rate": ["learning_rate"],
-        "momentum": ["momentum", "betas.0"],  # which schedules of momentum change in Adam
+        "momentum": ["momentum", "betas.0"],  # betas.0: what momentum schedules change in Adam
     },
 }
 
 
 @cache
 def run_layout() -> Summary:
-    """The charts of a run; TensorBoard shows those of several runs together."""
+    """Returns the charts of a run; TensorBoard shows those of several runs together."""
     return _summary(
         Category(title=category, chart=[_lines(*one) for one in charts.items()])
         for category, charts in _RUN.items()
@@ -42,12 +42,12 @@ def run_layout() -> Summary:
 
 
 def curve_tags(setting: str) -> tuple[str, str, str]:
-    """The tags of a setting's median, first and third quartile."""
+    """Returns the tags of a setting's median, first quartile and third quartile."""
     return f"{setting}/median", f"{setting}/first_quartile", f"{setting}/third_quartile"
 
 
 def summary_layout(settings: Sequence[str]) -> Summary:
-    """The charts of a sweep's summary: all medians, then each with its band."""
+    """Returns the charts of a sweep's summary: all medians, then each with its quartile band."""
     tags = [curve_tags(setting) for setting in settings]
     together = _lines("medians", [median for median, _, _ in tags])
     bands = [
@@ -68,7 +68,7 @@ def _lines(title: str, tags: Sequence[str]) -> Chart:
 
 
 def _summary(categories: Iterable[Category]) -> Summary:
-    """A layout as an event holds it. TensorBoard's own function for it wants TensorFlow."""
+    """Returns a layout as a summary for an event. TensorBoard's own function needs TensorFlow."""
     layout = Layout(category=categories)
     tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()])
     value = Summary.Value(

@@ -1,8 +1,8 @@
-"""Events as the records of an event file; those of scalars a thousand steps at a time.
+"""Writes events as the records of an event file, the scalars of many steps at a time.
 
-Made one by one a point costs 4 µs, even where several share an event. The events of a run differ in
-numbers alone, which stand at the same places in each: they are made as a table of bytes, a row an
-event.
+Made one by one, events take 4 µs per point, even if several points share an event. The events of a
+run differ only in numbers, which are at the same positions in each. So they are made together, as a
+table of bytes with a row for each event.
 """
 
 from __future__ import annotations
@@ -16,27 +16,24 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 
 def record(event: Event) -> bytes:
-    """An event as it stands in an event file."""
+    """Returns an event as a record of an event file."""
     return _framed(np.frombuffer(event.SerializeToString(), np.uint8)[None])
 
 
 def scalar_records(
     times: np.ndarray, steps: np.ndarray, scalars: Mapping[str, np.ndarray]
 ) -> bytes:
-    """An event for each step, with the scalars that are finite there.
+    """Returns the records of one event for each step, with the scalars that are finite there.
 
     Args:
         times: ``(N,)``, seconds since 1970.
         steps: ``(N,)``, int64, not negative.
-        scalars: by tag, ``(N,)``; TensorBoard keeps them in float32.
-
-    Returns:
-        The records as they stand in an event file.
+        scalars: ``(N,)`` by tag; TensorBoard keeps them in float32.
     """
     with np.errstate(over="ignore"):
         values = np.array([column.astype("<f4") for column in scalars.values()])
     finite = np.isfinite(values)
-    # Rows of the same length, with numbers at the same places.
+    # Steps whose events have the same length, with numbers at the same positions, go together.
     widths = np.searchsorted(2 ** (7 * np.arange(1, 9)), steps, side="right") + 1
     likes = np.vstack([finite, widths])
     ends = np.flatnonzero((likes[:, 1:] != likes[:, :-1]).any(axis=0)) + 1
@@ -52,16 +49,16 @@ def scalar_records(
 def _events(
     times: np.ndarray, steps: np.ndarray, width: int, tags: list[str], values: np.ndarray
 ) -> np.ndarray:
-    """Serialized events, a row each.
+    """Returns serialized events, one in each row.
 
     Args:
-        times: ``(N,)``.
-        steps: ``(N,)``, each of `width` bytes as a varint.
-        width: from 1 on.
-        tags: of the scalars.
+        times: ``(N,)``, seconds since 1970.
+        steps: ``(N,)``, each of which takes `width` bytes as a varint.
+        width: at least 1.
+        tags: the tags of the scalars.
         values: ``(len(tags), N)``, float32.
     """
-    # Protocol buffers lay fields out by number: time, step, values; in a value its number is last.
+    # Protocol buffers write fields in order: time, step, values. A value ends with its number.
     some = Summary(value=[Summary.Value(tag=tag, simple_value=1.0) for tag in tags])
     pattern = Event(wall_time=1.0, step=1 << 7 * (width - 1), summary=some).SerializeToString()
     events = np.tile(np.frombuffer(pattern, np.uint8), (len(steps), 1))
@@ -77,7 +74,7 @@ def _events(
 
 
 def _framed(events: np.ndarray) -> bytes:
-    """The events as records: length, checksum of the length, event, checksum of the event."""
+    """Returns events as records: length, checksum of the length, event, checksum of the event."""
     count, length = events.shape
     header = length.to_bytes(8, "little")
     checksum = _masked(np.array([google_crc32c.value(header)], np.uint32)).tobytes()
@@ -89,7 +86,9 @@ def _framed(events: np.ndarray) -> bytes:
 
 
 def _masked(checksums: np.ndarray) -> np.ndarray:
-    """CRC-32C as event files hold it: turned and shifted, so that a checksum of data that holds
-    checksums is no trouble."""
+    """Masks CRC-32C checksums as event files require: rotates them and adds a constant.
+
+    A plain CRC is a poor checksum of data that itself contains CRCs.
+    """
     turned = (checksums >> np.uint32(15)) | (checksums << np.uint32(17))
     return (turned + np.uint32(0xA282EAD8)).astype("<u4")
