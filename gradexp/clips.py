@@ -1,4 +1,4 @@
-"""Clips: how large a gradient may be when the optimizer sees it."""
+"""Clips: limits on the size of the gradients that the optimizer sees."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from gradexp.numbers import Component, Points, Positive, each, like, norm
 
 
 class Clip(Component):
-    """Makes large gradients smaller, noise included; what is recorded and judged is not clipped."""
+    """Reduces large gradients after noise has been added.
+
+    Gradients that are recorded, and the outcome, are those without clipping.
+    """
 
     @abstractmethod
     def clip(self, gradient: Points) -> Any:
-        """The gradient that the optimizer sees.
+        """Returns the gradient that the optimizer sees.
 
         Args:
             gradient: a tensor ``(dim, *batch)``, or `dim` tensors of one batch shape.
@@ -26,7 +29,7 @@ class Clip(Component):
 
 @dataclass(frozen=True)
 class Unclipped(Clip):
-    """Every gradient as it is."""
+    """No clipping: every gradient is unchanged."""
 
     def clip(self, gradient: Points) -> Points:
         return gradient
@@ -34,7 +37,7 @@ class Unclipped(Clip):
 
 @dataclass(frozen=True)
 class ByNorm(Clip):
-    """g min(1, c / (‖g‖ + 10⁻⁶)), as ``torch.nn.utils.clip_grad_norm_``.
+    """g min(1, c / (‖g‖ + 10⁻⁶)), as in ``torch.nn.utils.clip_grad_norm_``.
 
     Args:
         max_norm: c, positive.
@@ -52,7 +55,7 @@ class ByNorm(Clip):
 
 @dataclass(frozen=True)
 class ByValue(Clip):
-    """Each coordinate of the gradient between -c and c, as ``torch.nn.utils.clip_grad_value_``.
+    """Clamps each coordinate of the gradient to [-c, c], as ``torch.nn.utils.clip_grad_value_``.
 
     Args:
         clip_value: c, positive.

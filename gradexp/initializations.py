@@ -1,4 +1,4 @@
-"""Initializations: where runs begin."""
+"""Initializations: the starts of runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ from gradexp.surfaces import StationaryPoint, Surface, hessian
 
 
 class Initialization(Component):
-    """Makes starts for a surface."""
+    """Chooses the starts of runs on a surface."""
 
     @abstractmethod
     def points(self, surface: Surface) -> Tensor:
-        """The starts, float64, of shape ``(dim, B)``, or ``(dim,)`` or ``(dim, 1)`` where all
-        are the same.
+        """Returns the starts.
+
+        They are float64 of shape ``(dim, B)``, or ``(dim,)`` or ``(dim, 1)`` if all are the same.
 
         Raises:
             UserError: this initialization does not fit the surface.
@@ -41,15 +42,17 @@ class Initialization(Component):
 
 
 def starts(initialization: Initialization, surface: Surface, batch: int) -> Tensor:
-    """The starts of `batch` runs, each the same to the last bit whoever shares its batch.
+    """Returns the starts of `batch` runs.
+
+    Each start is the same to the last bit whatever other runs share its batch.
 
     Args:
-        initialization: its numbers floats, or tensors of shape ``(B,)``.
-        surface: likewise.
-        batch: B.
+        initialization: its numbers are floats, or tensors of shape ``(B,)``.
+        surface: its numbers are floats, or tensors of shape ``(B,)``.
+        batch: the number of runs, B.
 
     Returns:
-        float64, of shape ``(dim, B)``.
+        The starts as float64, of shape ``(dim, B)``.
 
     Raises:
         UserError: the initialization does not fit the surface.
@@ -62,10 +65,10 @@ def starts(initialization: Initialization, surface: Surface, batch: int) -> Tens
 
 
 def _of_dimension(name: str, coordinates: tuple[Number, ...], surface: Surface) -> Tensor:
-    """The coordinates of a point on the surface.
+    """Returns the coordinates as a tensor ``(dim,)`` or ``(dim, B)``.
 
     Raises:
-        UserError: they are too few or too many.
+        UserError: their number is not the surface's dimension.
     """
     if len(coordinates) != surface.dim:
         reason = f"must have {surface.dim} coordinates, one per dimension of the surface"
@@ -120,8 +123,8 @@ class Normal(Initialization):
     """A point drawn from a normal distribution with the same spread along each axis.
 
     Args:
-        center: its mean, one number per dimension; the surface's conventional start if None.
-        std: its standard deviation along each axis, at least 0.
+        center: the mean, one number per dimension; the surface's conventional start if None.
+        std: the standard deviation along each axis, at least 0.
         seed: the run's seed.
     """
 
@@ -139,10 +142,12 @@ class Normal(Initialization):
 
 
 def _stationary(surface: Surface, kind: str, index: int) -> StationaryPoint:
-    """The declared stationary point of that kind and number; global minimizers come first.
+    """Returns a stationary point that the surface declares, by its kind and index.
+
+    Indices count the points of that kind from 0, global minimizers first.
 
     Raises:
-        UserError: the surface declares none of that kind, or not so many.
+        UserError: the surface declares no point of that kind with that index.
     """
     minima = [StationaryPoint(point, "minimum") for point in surface.minimizers]
     found = [s for s in (*minima, *surface.stationary_points) if s.kind == kind]
@@ -154,14 +159,14 @@ def _stationary(surface: Surface, kind: str, index: int) -> StationaryPoint:
 
 @dataclass(frozen=True)
 class Ring(Initialization):
-    """A point at a radius and an angle around a declared stationary point.
+    """A point at a given radius and angle around a stationary point that the surface declares.
 
     Args:
-        radius: distance from it, positive.
-        angle: in radians, from the first axis to the second; in one dimension only its cosine's
-            sign counts.
-        kind: what kind of point: ``minimum``, ``saddle`` or ``maximum``.
-        index: which of that kind, counted from 0, global minimizers first.
+        radius: the distance from it, positive.
+        angle: in radians, from the first axis to the second; in one dimension only the sign of its
+            cosine matters.
+        kind: the kind of stationary point: ``minimum``, ``saddle`` or ``maximum``.
+        index: which point of that kind, counted from 0, global minimizers first.
     """
 
     radius: Positive = 1.0
@@ -181,14 +186,15 @@ class Ring(Initialization):
 
 @dataclass(frozen=True)
 class NearSaddle(Initialization):
-    """A point at a distance from a declared saddle along its steepest unstable direction.
+    """A point near a saddle that the surface declares, along its steepest unstable direction.
 
-    The direction is the eigenvector of the Hessian's least eigenvalue, its largest coordinate
-    taken positive, or the one that the surface declares where the Hessian has none. From distance
-    ε heavy ball needs about log(1/ε)/log σ steps to leave, σ > 1 its growth factor there.
+    The direction is the eigenvector of the Hessian's smallest eigenvalue, with the sign that makes
+    its largest coordinate positive, or the descent direction that the surface declares for a saddle
+    whose Hessian has no negative eigenvalue. From distance ε, heavy ball needs about
+    log(1/ε)/log σ steps to leave, where σ > 1 is its growth factor per step there.
 
     Args:
-        distance: ε; a negative one takes the other side.
+        distance: ε; a negative distance starts on the other side.
         index: which saddle, counted from 0.
     """
 

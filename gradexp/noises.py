@@ -1,4 +1,4 @@
-"""Noises: what is added to the gradient before the optimizer sees it."""
+"""Noises: random terms added to the gradient before the optimizer sees it."""
 
 from __future__ import annotations
 
@@ -27,41 +27,43 @@ from gradexp.numbers.philox import Stream
 
 
 class Noise(Component):
-    """Changes gradients; what is recorded and judged is the surface without it.
+    """Noise in the gradients that the optimizer receives.
 
-    Random numbers are made from the run's seed and the number of the step: runs with the same seed
-    see the same ones whatever their other settings, and those of any step can be had without the
+    Losses and gradients that are recorded, and the outcome, are those of the surface without noise.
+    Random numbers are computed from the run's seed and the step number: runs with the same seed get
+    the same ones whatever their other settings, and those of any step can be computed without the
     steps before it.
     """
 
     def constant_part(self) -> Number:
-        """The size of what is added where the gradient is 0: a run rests there only if it is 0.
+        """Returns the size of the noise where the gradient is 0.
 
-        Infinite, unless a noise says otherwise: of a noise that does not no run rests.
+        A run can come to rest only if it is 0. By default it is infinite, so that a run never
+        rests under a noise class that does not override this method.
         """
         return math.inf
 
     def is_none(self) -> bool:
-        """Whether nothing is ever added, with the numbers of one run."""
+        """Returns whether the noise of one run is always 0."""
         return False
 
     def silenced(self) -> Noise | None:
-        """The same noise, so small that it moves nothing; None where that is not known."""
+        """Returns the same noise scaled down until it has no effect, or None if unsupported."""
         return None
 
     @abstractmethod
     def disturb(self, gradient: Any, step: int | Tensor) -> Any:
-        """The gradient with noise.
+        """Returns the gradient with noise.
 
         Args:
             gradient: a tensor ``(dim, *batch)``, or `dim` tensors of one batch shape.
-            step: counted from 0.
+            step: the step number, counted from 0.
         """
 
 
 @dataclass(frozen=True)
 class Noiseless(Noise):
-    """The gradient as it is."""
+    """No noise: the exact gradient."""
 
     def constant_part(self) -> Number:
         return 0.0
@@ -75,12 +77,12 @@ class Noiseless(Noise):
 
 @dataclass(frozen=True)
 class Gaussian(Noise):
-    """g + (s + r ‖g‖) z, z standard normal and independent in each coordinate and step.
+    """g + (s + r ‖g‖) z, with z standard normal and independent in each coordinate and step.
 
     Args:
         std: standard deviation s, at least 0.
-        relative: r, at least 0: a part of the standard deviation that goes with the gradient's
-            norm.
+        relative: r, at least 0: the part of the standard deviation that is proportional to the
+            gradient norm.
         seed: the run's seed.
     """
 
@@ -104,21 +106,20 @@ class Gaussian(Noise):
 
 @dataclass(frozen=True)
 class StudentT(Noise):
-    """g + (s + r ‖g‖) t, t of Student's distribution with ν degrees of freedom, independent in
-    each coordinate and step.
+    """g + (s + r ‖g‖) t, with t from Student's t distribution with ν degrees of freedom.
 
-    Its density falls as t to the power -(ν + 1): there is no finite variance for ν up to 2, and no
-    mean for ν up to 1.
+    t is independent in each coordinate and step. Its density falls as |t|^-(ν + 1): the variance is
+    infinite or undefined for ν ≤ 2, and there is no mean for ν ≤ 1.
 
     Args:
         scale: s, at least 0.
-        relative: r, at least 0: a part of the scale that goes with the gradient's norm.
+        relative: r, at least 0: the part of the scale that is proportional to the gradient norm.
         degrees_of_freedom: ν, positive.
         seed: the run's seed.
 
     Source: Bailey, "Polar generation of random variates with the t-distribution" (Mathematics of
     Computation 1994); Simsekli, Sagun, Gürbüzbalaban, "A tail-index analysis of stochastic gradient
-    noise in deep neural networks" (ICML 2019), for why tails matter.
+    noise in deep neural networks" (ICML 2019), on why heavy tails matter.
     """
 
     scale: NonNegative = 0.1
@@ -141,7 +142,7 @@ class StudentT(Noise):
 
 
 _SILENT = 1e-300
-"""Noise that moves nothing; not 0, which would be another structure of a batch."""
+"""size of a noise without effect; not 0, which would give the batch a different structure"""
 
 
 def _silent(number: Number) -> Number:
@@ -149,14 +150,14 @@ def _silent(number: Number) -> Number:
 
 
 def _place(seed: Seed, gradient: Points, step: int | Tensor) -> tuple[Any, ...]:
-    """What random numbers for a gradient are made from: the arguments of `normals_of_step`."""
+    """Returns the arguments of `normals_of_step` for the noise of a gradient."""
     device, dtype = gradient[0].device, gradient[0].dtype
     seeds = torch.as_tensor(seed, device=device)
     return seeds, Stream.NOISE, len(gradient), step, dtype
 
 
 def _size(gradient: Points, size: Number, relative: Number) -> Number | Tensor:
-    """How large the noise is at a gradient."""
+    """Returns the size of the noise at a gradient: s + r ‖g‖."""
     return size if is_zero(relative) else size + relative * norm(gradient)
 
 

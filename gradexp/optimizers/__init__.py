@@ -1,4 +1,4 @@
-"""Optimizers: rules that lead from a point and its gradient to the next point."""
+"""Optimizers: update rules that compute the next point from a point and its gradient."""
 
 from gradexp.optimizers.adadelta import Adadelta
 from gradexp.optimizers.adagrad import Adagrad

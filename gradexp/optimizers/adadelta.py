@@ -1,4 +1,4 @@
-"""Adadelta: steps in the units of the steps before."""
+"""Adadelta: steps scaled by the size of previous steps."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class AdadeltaState(NamedTuple):
 
 @dataclass(frozen=True)
 class Adadelta(TorchRule):
-    """Steps by the gradient over the root of its mean square, times that of the steps before, as
-    ``torch.optim.Adadelta``.
+    """Steps by the gradient times the RMS of past steps over the RMS of past gradients.
 
-    With gradient g at x, averages v and u (0 at first)::
+    The rule is that of ``torch.optim.Adadelta``. With gradient g at x, and moving averages v and u
+    (initially 0)::
 
         g ← -g if maximize, then g ← g + λ x
         v ← ρ v + (1 - ρ) g²
@@ -39,7 +39,7 @@ class Adadelta(TorchRule):
         rho: ρ, in [0, 1).
         eps: ε, at least 0.
         weight_decay: λ, at least 0.
-        maximize: go uphill.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Zeiler, "ADADELTA: an adaptive learning rate method" (arXiv 2012).
 

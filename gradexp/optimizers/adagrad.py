@@ -1,4 +1,4 @@
-"""Adagrad: steps that shrink as a coordinate's gradients add up."""
+"""Adagrad: steps that shrink in each coordinate as its squared gradients accumulate."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class AdagradState(NamedTuple):
 
 @dataclass(frozen=True)
 class Adagrad(TorchRule):
-    """Steps by the gradient over the root of its sum of squares, as ``torch.optim.Adagrad``.
+    """Steps by the gradient divided by the root of its summed squares, as ``torch.optim.Adagrad``.
 
-    With gradient g at x, s (s₀ at first), and t the number of the step, from 1::
+    With gradient g at x, s (initially s₀), and the step number t, from 1::
 
         g ← -g if maximize, then g ← g + λ x
         s ← s + g²
@@ -34,7 +34,7 @@ class Adagrad(TorchRule):
         weight_decay: λ, at least 0.
         initial_accumulator_value: s₀, at least 0.
         eps: ε, at least 0.
-        maximize: go uphill.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Duchi, Hazan, Singer, "Adaptive subgradient methods for online learning and stochastic
     optimization" (JMLR 2011).

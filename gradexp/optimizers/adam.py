@@ -1,4 +1,4 @@
-"""Adam and AdamW: steps by moving averages of the gradient and of its square."""
+"""Adam and AdamW: steps from moving averages of the gradient and of its square."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class AdamState(NamedTuple):
     # change every step
     mean: Points
     square: Points
-    # of amsgrad, likewise: the largest square so far; else nothing
+    # changes every step: with amsgrad the largest square so far, otherwise empty
     largest: Points
 
 
 @dataclass(frozen=True)
 class _Adam(Moments):
-    """What Adam and AdamW share: all but where weight decay goes."""
+    """Base of Adam and AdamW, which differ only in their weight decay."""
 
     amsgrad: bool = False
 
@@ -38,7 +38,7 @@ class _Adam(Moments):
         size, largest = square, state.largest
         if self.amsgrad:
             size = largest = each(torch.maximum, largest, square)
-        # m̂/(√v̂ + ε) with both bias corrections in factors of the step: one division a coordinate
+        # m̂/(√v̂ + ε) with the bias corrections moved into α and ε: one division per coordinate
         spread = root(weight(self.betas[1], step))
         rate = self.lr * (spread / weight(self.betas[0], step))
         point = scaled(point, rate, mean, size, self.eps * spread)
@@ -47,9 +47,9 @@ class _Adam(Moments):
 
 @dataclass(frozen=True)
 class Adam(_Adam):
-    """Steps by the gradient's mean over the root of its mean square, as ``torch.optim.Adam``.
+    """Steps by the mean gradient divided by its root mean square, as ``torch.optim.Adam`` does.
 
-    With gradient g at x, averages m and v (0 at first), and t the number of the step, from 1::
+    With gradient g at x, moving averages m and v (initially 0), and the step number t, from 1::
 
         g ← -g if maximize
         x ← x - α λ x if decoupled_weight_decay, else g ← g + λ x
@@ -62,9 +62,10 @@ class Adam(_Adam):
         betas: β₁ and β₂, in [0, 1).
         eps: ε, at least 0.
         weight_decay: λ, at least 0.
-        amsgrad: never let a coordinate's scale shrink.
-        maximize: go uphill.
-        decoupled_weight_decay: shrink the point instead of adding to the gradient: AdamW.
+        amsgrad: whether to divide by the largest v so far instead of v.
+        maximize: whether to maximize instead of minimizing.
+        decoupled_weight_decay: whether weight decay shrinks the point instead of adding to the
+            gradient, as in AdamW.
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization" (ICLR 2015); amsgrad: Reddi,
     Kale, Kumar, "On the convergence of Adam and beyond" (ICLR 2018).
@@ -86,16 +87,17 @@ class Adam(_Adam):
 
 @dataclass(frozen=True)
 class AdamW(_Adam):
-    """Adam with decoupled weight decay, as ``torch.optim.AdamW``: `Adam` whose every step begins
-    with x ← x - α λ x.
+    """Adam with decoupled weight decay, as in ``torch.optim.AdamW``.
+
+    It is `Adam` with x ← x - α λ x at the beginning of each step.
 
     Args:
         lr: learning rate α, positive.
         betas: β₁ and β₂, in [0, 1).
         eps: ε, at least 0.
         weight_decay: λ, at least 0.
-        amsgrad: never let a coordinate's scale shrink.
-        maximize: go uphill.
+        amsgrad: whether to divide by the largest v so far instead of v.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (ICLR 2019).
 

@@ -1,4 +1,4 @@
-"""Adamax: Adam with the largest gradient in place of the mean square."""
+"""Adamax: Adam with the largest recent gradient instead of the root mean square."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class AdamaxState(NamedTuple):
 
 @dataclass(frozen=True)
 class Adamax(TorchRule):
-    """Steps by the gradient's mean over its largest size, as ``torch.optim.Adamax``.
+    """Steps by the mean gradient divided by its largest size, as ``torch.optim.Adamax`` does.
 
-    With gradient g at x, m and u (0 at first), and t the number of the step, from 1::
+    With gradient g at x, m and u (initially 0), and the step number t, from 1::
 
         g ← -g if maximize, then g ← g + λ x
         m ← β₁ m + (1 - β₁) g,  u ← max(β₂ u, |g| + ε)
@@ -34,7 +34,7 @@ class Adamax(TorchRule):
         betas: β₁ and β₂, in [0, 1).
         eps: ε, at least 0.
         weight_decay: λ, at least 0.
-        maximize: go uphill.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization" (ICLR 2015).
 

@@ -1,4 +1,4 @@
-"""ASGD: gradient descent with a step that decays, and the average of where it has been."""
+"""ASGD: gradient descent with a decaying step size and an average of its points."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ class ASGDState(NamedTuple):
     # change every step
     average: Points
     rate: Tensor
-    """of the next step"""
+    """step size of the next step"""
 
 
 @dataclass(frozen=True)
 class ASGD(TorchRule):
-    """Averaged stochastic gradient descent, as ``torch.optim.ASGD``.
+    """Averaged stochastic gradient descent, as in ``torch.optim.ASGD``.
 
-    With gradient g at x, step η (α at first), average a, and t the number of the step, from 1::
+    With gradient g at x, step size η (initially α), average a, and the step number t, from 1::
 
         g ← -g if maximize, then g ← g + λ x
         x ← (1 - Λ η) x - η g
         a ← a + (x - a)/max(1, t - 1 - t₀)
         η ← α/(1 + Λ α t)^p
 
-    As in torch, the run is at x, and nothing comes of the average but the state's `average`.
+    As in torch, the run's point is x; the average is only kept in the state, as `average`.
 
     Args:
         lr: learning rate α, positive.
         lambd: Λ, at least 0.
         alpha: p, at least 0.
-        t0: t₀, at least 0: before it, the average is the point itself.
+        t0: t₀, at least 0; until then the average is the point itself.
         weight_decay: λ, at least 0.
-        maximize: go uphill.
+        maximize: whether to maximize instead of minimizing.
 
-    torch's own class keeps η in its default type, float32: in float64 they agree to seven digits,
-    and to all where ``torch.set_default_dtype(torch.float64)`` was called, as `reference` does.
+    torch's own class keeps η in the default dtype, which is float32 unless changed: on points in
+    float64 the two agree to seven digits, and fully after
+    ``torch.set_default_dtype(torch.float64)``. `reference` makes its steps with that default.
 
     Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (SIAM
-    Journal on Control and Optimization 1992); the step: Bottou, "Large-scale machine learning with
+    Journal on Control and Optimization 1992); step size: Bottou, "Large-scale machine learning with
     stochastic gradient descent" (COMPSTAT 2010).
 
     >>> rule, point = ASGD(lr=0.5, lambd=0.5, t0=0.0), torch.ones(1)

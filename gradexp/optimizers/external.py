@@ -1,4 +1,4 @@
-"""Any optimizer of ``torch.optim``'s interface, without a batched rule."""
+"""Optimizers with the interface of ``torch.optim`` that have no batched rule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gradexp.numbers import Component, Number
 
 @dataclass(frozen=True)
 class Amount(Component):
-    """An option that is a number of each run."""
+    """An option whose value is one number per run."""
 
     name: str
     value: Number
@@ -24,7 +24,7 @@ class Amount(Component):
 
 @dataclass(frozen=True)
 class Amounts(Component):
-    """An option that is some numbers of each run, such as ``betas``."""
+    """An option whose value is several numbers per run, such as ``betas``."""
 
     name: str
     value: tuple[Number, ...]
@@ -32,7 +32,7 @@ class Amounts(Component):
 
 @dataclass(frozen=True)
 class Setting(Component):
-    """Any other option."""
+    """An option with any other value, which all runs of a batch share."""
 
     name: str
     value: Any
@@ -45,6 +45,10 @@ class External(Component):
     Args:
         factory: a subclass of ``torch.optim.Optimizer``.
         options: its keyword arguments, as pairs of name and value.
+
+    Raises:
+        UserError: the factory is not such a subclass, has no option of that name, or cannot make a
+            step with these options.
     """
 
     factory: type[torch.optim.Optimizer]
@@ -62,7 +66,7 @@ class External(Component):
             if option.name not in known and not takes_any:
                 reason = f"{name} has no such option; {nearest(option.name, known)}"
                 raise UserError(option.name, option.value, reason)
-        try:  # once, on a point of its own
+        try:  # one trial step
             (point,) = points = self.parameters(torch.ones(2, 1))
             _slope(point)
             make_step(self.reference(points), lambda: _slope(point))
@@ -73,13 +77,15 @@ class External(Component):
             raise UserError("_target_", name, reason) from error
 
     def hyperparameters(self) -> dict[str, Number]:
-        """Its numbers by name, of one run: ``lr``, ``betas[0]``, …"""
+        """Returns the numbers of one run by name: ``lr``, ``betas[0]``, …"""
         (group,) = self.reference(self.parameters(torch.zeros(2, 1))).param_groups
         return hyperparameters(group)
 
     def parameters(self, points: Tensor) -> list[Tensor]:
-        """A parameter for each of the points ``(dim, B)``: a vector, or a matrix of one column
-        where the optimizer takes no vectors."""
+        """Returns one parameter for each of the points ``(dim, B)``.
+
+        A parameter is a vector, or a matrix with one column where the optimizer rejects vectors.
+        """
         vectors = [point.clone().requires_grad_() for point in points.unbind(1)]
         try:
             self.reference(vectors[:1])
@@ -88,15 +94,19 @@ class External(Component):
         return vectors
 
     def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-        """The optimizer over these parameters, with the options of one run."""
+        """Returns the optimizer over these parameters, with the options of one run."""
         return self.factory(parameters, **{option.name: option.value for option in self.options})
 
 
 def make_step(optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> None:
-    """A step of an optimizer, which is given a closure if it takes one; the gradients are there.
+    """Makes one step of an optimizer, whose parameters already have their gradients.
+
+    Args:
+        optimizer: the optimizer.
+        closure: passed to the optimizer's ``step`` if that takes an argument.
 
     Raises:
-        UserError: it failed.
+        UserError: the step failed.
     """
     takes_closure = bool(inspect.signature(optimizer.step).parameters)
     try:
@@ -107,7 +117,7 @@ def make_step(optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> N
 
 
 def hyperparameters(group: Mapping[str, Any]) -> dict[str, Number]:
-    """The numbers of a parameter group of ``torch.optim``, by name."""
+    """Returns the numbers of a ``torch.optim`` parameter group by name."""
     found: dict[str, Number] = {}
     for name, value in group.items():
         several = isinstance(value, tuple | list)
@@ -119,7 +129,10 @@ def hyperparameters(group: Mapping[str, Any]) -> dict[str, Number]:
 
 
 def _option(option: Any) -> Component:
-    """An option, by what it holds: real numbers may differ between runs that share a batch."""
+    """Returns an option as the component that fits its value.
+
+    Floats become numbers, which may differ between the runs of a batch.
+    """
     if isinstance(option, Component):
         return option
     name, value = option
@@ -131,10 +144,10 @@ def _option(option: Any) -> Component:
 
 
 def _frozen(name: str, value: Any) -> Any:
-    """A value that can be compared with those of other runs.
+    """Returns a value with its lists as tuples, so that it can be compared between runs.
 
     Raises:
-        UserError: it is none.
+        UserError: the value is or contains a dictionary.
     """
     if isinstance(value, dict):
         raise UserError(name, value, "must be a number, a word, true or false, or a list")
@@ -144,6 +157,6 @@ def _frozen(name: str, value: Any) -> Any:
 
 
 def _slope(point: Tensor) -> Any:
-    """The value of a sphere at a point; leaves the gradient there."""
+    """Returns ‖x‖² at a point x and sets the point's gradient."""
     point.grad = 2 * point.detach()
     return point.detach().square().sum()

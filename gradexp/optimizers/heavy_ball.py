@@ -1,4 +1,4 @@
-"""Heavy ball: gradient descent that keeps part of its last step."""
+"""Heavy ball: gradient descent with a fraction of the previous step added."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class HeavyBallState(NamedTuple):
 
 @dataclass(frozen=True)
 class HeavyBall(Optimizer):
-    """Polyak's heavy ball, in his own form.
+    """Polyak's heavy-ball method in its original form.
 
-    With gradient g at x, and the point before it, p (x itself at first)::
+    With gradient g at x, and the previous point p (initially x itself)::
 
         g ← -g if maximize, then g ← g + λ x
         x, p ← x - α g + β (x - p), x
 
-    With a constant α it goes where `SGD` with the same momentum goes; where α changes, the step
-    that is kept is the one that was made, and SGD's is rescaled by the new α.
+    With a constant α it makes the same steps as `SGD` with the same momentum. Where α changes, the
+    heavy ball reuses the previous step as it was made, while SGD rescales it by the new α.
 
     Args:
         lr: learning rate α, positive.
         momentum: β, in [0, 1).
         weight_decay: λ, at least 0.
-        maximize: go uphill.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Polyak, "Some methods of speeding up the convergence of iteration methods" (USSR
     Computational Mathematics and Mathematical Physics 1964).

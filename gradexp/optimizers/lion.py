@@ -1,4 +1,4 @@
-"""Lion: steps by the sign of a mean of gradients."""
+"""Lion: steps by the sign of averaged gradients."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class LionState(NamedTuple):
 
 @dataclass(frozen=True)
 class Lion(Optimizer):
-    """Steps of one length in every coordinate, by the sign of a mean of gradients.
+    """Steps of equal length in every coordinate, by the sign of averaged gradients.
 
-    With gradient g at x, and average m (0 at first)::
+    With gradient g at x, and moving average m (initially 0)::
 
         g ← -g if maximize
         x ← x - α (sign(β₁ m + (1 - β₁) g) + λ x)
@@ -31,8 +31,8 @@ class Lion(Optimizer):
     Args:
         lr: learning rate α, positive.
         betas: β₁ and β₂, in [0, 1).
-        weight_decay: λ, at least 0; decoupled from the gradient.
-        maximize: go uphill.
+        weight_decay: λ, at least 0; decoupled.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Chen et al., "Symbolic discovery of optimization algorithms" (NeurIPS 2023).
 

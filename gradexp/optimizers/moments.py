@@ -1,4 +1,4 @@
-"""What Adam and its kin share: moving averages of the gradient and of its square."""
+"""Moving averages of the gradient and of its square, which Adam and its variants share."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gradexp.optimizers.torch_rule import TorchRule
 
 
 class TakenIn(NamedTuple):
-    """What there is after a gradient was taken in."""
+    """The point, the gradient and the moving averages after a new gradient."""
 
     point: Points
-    """after weight decay, where that is no part of the gradient"""
+    """after weight decay, where that is decoupled"""
     gradient: Points
-    """what is descended"""
+    """the gradient to descend along"""
     mean: Points
     square: Points
 
 
 @dataclass(frozen=True)
 class Moments(TorchRule):
-    """A rule with averages m and v, 0 at first, of the gradient g at x::
+    """Base of rules with moving averages m and v, initially 0, of the gradient g at x::
 
     g ← -g if maximize
     x ← x - α λ x if weight decay is decoupled, else g ← g + λ x
@@ -44,7 +44,7 @@ class Moments(TorchRule):
             gradient,
             lr=self.lr,
             weight_decay=self.weight_decay,
-            decoupled=getattr(self, "decoupled_weight_decay", True),  # AdamW has no choice
+            decoupled=getattr(self, "decoupled_weight_decay", True),  # always on in AdamW
             maximize=self.maximize,
         )
         mean = average(mean, gradient, self.betas[0])

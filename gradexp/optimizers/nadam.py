@@ -1,4 +1,4 @@
-"""NAdam: Adam with Nesterov's momentum."""
+"""NAdam: Adam with Nesterov momentum."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class NAdamState(NamedTuple):
     mean: Points
     square: Points
     product: Tensor
-    """of the momenta so far"""
+    """product of the momenta so far"""
 
 
 @dataclass(frozen=True)
 class NAdam(Moments):
-    """Adam that looks ahead along its mean, with a momentum that grows, as ``torch.optim.NAdam``.
+    """Adam with a Nesterov momentum that grows from step to step, as in ``torch.optim.NAdam``.
 
-    With gradient g at x, averages m and v (0 at first), and t the number of the step, from 1::
+    With gradient g at x, moving averages m and v (initially 0), and the step number t, from 1::
 
         g ← -g if maximize
         x ← x - α λ x if decoupled_weight_decay, else g ← g + λ x
@@ -41,11 +41,13 @@ class NAdam(Moments):
         eps: ε, at least 0.
         weight_decay: λ, at least 0.
         momentum_decay: ψ, at least 0.
-        decoupled_weight_decay: shrink the point instead of adding to the gradient.
-        maximize: go uphill.
+        decoupled_weight_decay: whether weight decay shrinks the point instead of adding to the
+            gradient.
+        maximize: whether to maximize instead of minimizing.
 
-    torch's own class keeps Π in its default type, float32: in float64 they agree to seven digits,
-    and to all where ``torch.set_default_dtype(torch.float64)`` was called, as `reference` does.
+    torch's own class keeps Π in the default dtype, which is float32 unless changed: on points in
+    float64 the two agree to seven digits, and fully after
+    ``torch.set_default_dtype(torch.float64)``. `reference` makes its steps with that default.
 
     Source: Dozat, "Incorporating Nesterov momentum into Adam" (ICLR workshop 2016).
 
@@ -78,12 +80,12 @@ class NAdam(Moments):
         product = state.product * now
         fresh, old = (1 - now) / (1 - product), following / (1 - product * following)
         ahead = each(lambda g, m: fresh * g + old * m, gradient, mean)
-        spread = root(weight(self.betas[1], step))  # for v's bias correction: see Adam
+        spread = root(weight(self.betas[1], step))  # v's bias correction, as in Adam
         point = scaled(point, self.lr * spread, ahead, square, self.eps * spread)
         return point, NAdamState(mean, square, product)
 
     def _momentum(self, number: int | Tensor) -> Any:
-        """μₜ."""
+        """Returns μₜ, with t = `number`."""
         if is_zero(self.momentum_decay):
             return self.betas[0] * 0.5
         return self.betas[0] * (1 - 0.5 * 0.96 ** (number * self.momentum_decay))

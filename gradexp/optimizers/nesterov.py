@@ -17,12 +17,12 @@ from gradexp.optimizers.terms import descent, moved, root
 def _extrapolated(
     point: Points, gradient: Points, iterate: Points, lr: Any, momentum: Any
 ) -> tuple[Points, Points]:
-    """The next extrapolated point and the next iterate: x⁺ = y - α g, y⁺ = x⁺ + b (x⁺ - x).
+    """Returns the next extrapolated point y⁺ = x⁺ + b (x⁺ - x) and the next iterate x⁺ = y - α g.
 
     Args:
-        point: y.
-        gradient: g, what is descended there.
-        iterate: x.
+        point: y, the current extrapolated point.
+        gradient: g, the gradient there.
+        iterate: x, the current iterate.
         lr: α.
         momentum: b.
     """
@@ -41,23 +41,23 @@ class NesterovState(NamedTuple):
 class Nesterov(Optimizer):
     """Nesterov's accelerated gradient method for convex surfaces.
 
-    The run is at the extrapolated point y, where the gradient g is taken. With x (y at first) and
-    t (1 at first)::
+    The run's point is the extrapolated point y, where the gradient g is evaluated. With the iterate
+    x (initially y) and t (initially 1)::
 
         g ← -g if maximize, then g ← g + λ y
         x⁺ = y - α g,  t⁺ = (1 + √(1 + 4 t²))/2
         y ← x⁺ + (t - 1)/t⁺ (x⁺ - x),  x ← x⁺,  t ← t⁺
 
-    On a convex surface whose gradient has Lipschitz constant L, with α at most 1/L, the loss of x
-    after k steps is above the least by at most 2 ‖x₀ - x*‖²/(α (k + 1)²).
+    On a convex surface whose gradient has Lipschitz constant L, with α at most 1/L, the loss at x
+    after k steps exceeds the minimum by at most 2 ‖x₀ - x*‖²/(α (k + 1)²).
 
     Args:
         lr: learning rate α, positive.
         weight_decay: λ, at least 0.
-        maximize: go uphill.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Nesterov, "A method for solving the convex programming problem with convergence rate
-    O(1/k²)" (Soviet Mathematics Doklady 1983); in this form Beck and Teboulle, "A fast iterative
+    O(1/k²)" (Soviet Mathematics Doklady 1983); in this form: Beck and Teboulle, "A fast iterative
     shrinkage-thresholding algorithm for linear inverse problems" (SIAM Journal on Imaging Sciences
     2009).
 
@@ -97,20 +97,22 @@ class NesterovStronglyConvexState(NamedTuple):
 class NesterovStronglyConvex(Optimizer):
     """Nesterov's accelerated gradient method with the momentum for strongly convex surfaces.
 
-    The run is at the extrapolated point y, where the gradient g is taken. With x (y at first)::
+    The run's point is the extrapolated point y, where the gradient g is evaluated. With the iterate
+    x (initially y)::
 
         g ← -g if maximize, then g ← g + λ y
         x⁺ = y - α g,  b = (1 - √(α m))/(1 + √(α m))
         y ← x⁺ + b (x⁺ - x),  x ← x⁺
 
-    On an m-strongly convex surface whose gradient has Lipschitz constant L, with α = 1/L, the gap
-    of x's loss after k steps is at most (1 - √(m/L))ᵏ times that at the start and m/2 ‖x₀ - x*‖².
+    On an m-strongly convex surface whose gradient has Lipschitz constant L, with α = 1/L, the loss
+    gap at x after k steps is at most (1 - √(m/L))ᵏ times the sum of the initial loss gap and
+    m/2 ‖x₀ - x*‖².
 
     Args:
         lr: learning rate α, positive.
-        strong_convexity: m, positive; α m is at most 1.
+        strong_convexity: m, positive; α m must be at most 1.
         weight_decay: λ, at least 0.
-        maximize: go uphill.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Nesterov, "Introductory lectures on convex optimization" (2004), constant step scheme.
 

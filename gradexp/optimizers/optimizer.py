@@ -1,4 +1,4 @@
-"""The contract of an optimizer: pure functions on points, written once for any batch."""
+"""The contract of an optimizer: pure functions on points that serve a batch of any size."""
 
 from __future__ import annotations
 
@@ -15,65 +15,76 @@ from gradexp.numbers import Component, Number, Points, numbers, replaced
 class Optimizer(Component):
     """An update rule with its hyperparameters; subclasses are frozen dataclasses.
 
-    `init` and `update` use pointwise arithmetic only, through `gradexp.numbers.each`, so that
-    they serve a tuple of coordinates and a tensor ``(dim, *batch)`` alike.
+    `init` and `update` use only pointwise arithmetic, through `gradexp.numbers.each`, so that they
+    accept both a tuple of coordinates and a tensor ``(dim, *batch)``.
     """
 
     lr: Number
 
     linear: ClassVar[bool] = False
-    """Whether `update` is linear in point, gradient and state: then its rate on a quadratic is
-    known."""
+    """whether `update` is linear in the point, the gradient and the state, so that its convergence
+    rate on a quadratic is known"""
 
     timed: ClassVar[tuple[str, ...]] = ()
-    """Fields that `update` combines with the number of the step and with each other alone, such as
-    the decay β of a bias correction 1 - βᵗ. Where one is the same for all runs of a batch, what is
-    made of it so is worked out once a step, not once a step and run."""
+    """fields that `update` combines only with the step number and with each other, such as the
+    decay rate β of a bias correction 1 - βᵗ; where such a field is the same for all runs of a
+    batch, the combination is computed once per step instead of once per step and run"""
 
     needs_gap: ClassVar[bool] = False
-    """Whether `update` takes a further argument, `gap`: the loss where the run is, less the
-    surface's least value."""
+    """whether `update` takes one more argument, `gap`: the loss at the current point minus the
+    surface's minimum"""
 
     scheduled: ClassVar[frozenset[str] | None] = None
-    """Which of its numbers a schedule changes; None where any may change from update to update."""
+    """names of the numbers that a schedule changes; None means that any may change from update to
+    update"""
 
     def changes(self, name: str) -> bool:
-        """Whether a number may change from update to update."""
+        """Returns whether the number of this name may change from update to update."""
         return self.scheduled is None or name in self.scheduled
 
     def hyperparameters(self) -> dict[str, Number]:
-        """Its numbers by name: ``lr``, ``betas[0]``, …"""
+        """Returns the optimizer's numbers by name: ``lr``, ``betas[0]``, …"""
         return numbers(self)
 
     @abstractmethod
     def init(self, point: Points) -> Any:
-        """The state before the first step, a NamedTuple of points or tensors of their batch
-        shape."""
+        """Returns the state before the first step.
+
+        The state is a NamedTuple whose fields are points, or tensors of the points' batch shape.
+        """
 
     @abstractmethod
     def update(
         self, point: Points, gradient: Points, state: Any, step: int | Tensor
     ) -> tuple[Any, Any]:
-        """The next point and the next state.
+        """Returns the next point and the next state.
 
         Args:
-            point: where the run is.
-            gradient: of the surface there, of the same form.
-            state: what `init` or the last `update` gave.
+            point: the current point.
+            gradient: the gradient there, in the same form as the point.
+            state: the state that `init` or the previous `update` returned.
             step: the number of updates before this one.
 
-        A rule with `needs_gap` takes `gap` besides.
+        A rule with `needs_gap` also takes the argument `gap`.
         """
 
     def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-        """The same rule with the same settings in ``torch.optim``, for one run; where torch has
-        none, this rule in the form of one."""
+        """Returns a ``torch.optim`` optimizer with the same rule and settings, for one run.
+
+        Where torch has no such rule, it is this one, wrapped as a ``torch.optim`` optimizer.
+        """
         return Wrapped(parameters, self)
 
 
 def looked(closure: Callable[[], float] | None) -> float | None:
-    """What the closure of a step of ``torch.optim`` gives, if there is one; it leaves the
-    gradients in the parameters."""
+    """Evaluates the closure of a ``torch.optim`` step with gradients enabled.
+
+    Args:
+        closure: computes the loss and leaves the gradients in the parameters.
+
+    Returns:
+        The loss, or None without a closure.
+    """
     if closure is None:
         return None
     with torch.enable_grad():
@@ -81,9 +92,10 @@ def looked(closure: Callable[[], float] | None) -> float | None:
 
 
 class Wrapped(torch.optim.Optimizer):
-    """A rule in the form of an optimizer of ``torch.optim``, for what torch has no class of.
+    """An update rule wrapped as a ``torch.optim`` optimizer, for rules that torch does not have.
 
-    Its one parameter group holds the rule's numbers by name, and takes others as torch's do.
+    Its parameter group holds the rule's numbers by name; as in torch's own classes, they may be
+    changed there between steps. A rule with `needs_gap` reads the gap from the group's ``gap``.
     """
 
     def __init__(self, parameters: Sequence[Tensor], rule: Optimizer) -> None:
@@ -92,10 +104,13 @@ class Wrapped(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of every parameter that has a gradient.
+        """Updates every parameter that has a gradient.
 
         Args:
-            closure: gives the loss, and leaves the gradients in the parameters.
+            closure: computes the loss and leaves the gradients in the parameters.
+
+        Returns:
+            The loss, or None without a closure.
         """
         loss = looked(closure)
         for group in self.param_groups:

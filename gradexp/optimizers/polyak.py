@@ -14,23 +14,23 @@ from gradexp.optimizers.terms import moved
 
 
 class PolyakState(NamedTuple):
-    """Nothing is kept."""
+    """An empty state."""
 
 
 @dataclass(frozen=True)
 class Polyak(Optimizer):
-    """Gradient descent with the step that the loss gap allows, at most a learning rate (SPS_max).
+    """Gradient descent with Polyak's step size, bounded by a learning rate (SPS_max).
 
-    With gradient g at x, and the gap between the loss there and the surface's least value::
+    With gradient g at x, and the gap between the loss there and the surface's minimum::
 
-        x ← x - min(gap/(c ‖g‖²), α) g, and x stays where g = 0
+        x ← x - min(gap/(c ‖g‖²), α) g, and x is unchanged where g = 0
 
-    On a convex surface with c = 1 no step leads away from a minimizer. A gap below 0, which only
-    rounding or a wrong least value makes, is taken to be 0.
+    On a convex surface with c = 1, no step increases the distance to a minimizer. A negative gap,
+    which only rounding or a wrong minimum can cause, is treated as 0.
 
     Args:
-        lr: the largest step α, positive.
-        c: positive.
+        lr: the largest step size α, positive.
+        c: the divisor of the gap, positive.
 
     Source: Polyak, "Minimization of unsmooth functionals" (USSR Computational Mathematics and
     Mathematical Physics 1969); Loizou et al., "Stochastic Polyak step-size for SGD: an adaptive

@@ -1,4 +1,4 @@
-"""RAdam: Adam that waits until it knows the gradient's variance."""
+"""RAdam: Adam that corrects for the uncertain variance of its first steps."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class RAdamState(NamedTuple):
     mean: Points
     square: Points
     weights: Tensor
-    """Σ β₂ᵏ over the steps so far, k = 0 for the last"""
+    """Σ β₂ᵏ over the steps so far, with k = 0 for the latest"""
     ages: Tensor
-    """Σ (k + 1) β₂ᵏ, likewise"""
+    """Σ (k + 1) β₂ᵏ over the same steps"""
 
 
 @dataclass(frozen=True)
 class RAdam(Moments):
-    """Adam with a step that is rectified by how well v is known, as ``torch.optim.RAdam``.
+    """Adam with a step size that is rectified by the variance of v, as in ``torch.optim.RAdam``.
 
-    With gradient g at x, averages m and v (0 at first), and t the number of the step, from 1::
+    With gradient g at x, moving averages m and v (initially 0), and the step number t, from 1::
 
         g ← -g if maximize
         x ← x - α λ x if decoupled_weight_decay, else g ← g + λ x
@@ -36,16 +36,17 @@ class RAdam(Moments):
         r = √((ρ - 4)(ρ - 2) ρ∞ / ((ρ∞ - 4)(ρ∞ - 2) ρ))
         x ← x - α r m̂ √(1 - β₂ᵗ)/(√v + ε) where ρ > 5, else x - α m̂
 
-    Where a schedule changes β₂, ρ is that of the weights that the squares in v have; torch has that
-    of t steps with the β₂ of now.
+    Where a schedule changes β₂, ρ is computed from the actual weights of the squares in v; torch
+    computes it as if all t steps had been made with the current β₂.
 
     Args:
         lr: learning rate α, positive.
         betas: β₁ and β₂, in [0, 1).
         eps: ε, at least 0.
         weight_decay: λ, at least 0.
-        decoupled_weight_decay: shrink the point instead of adding to the gradient.
-        maximize: go uphill.
+        decoupled_weight_decay: whether weight decay shrinks the point instead of adding to the
+            gradient.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Liu et al., "On the variance of the adaptive learning rate and beyond" (ICLR 2020).
 
@@ -75,9 +76,9 @@ class RAdam(Moments):
         self, point: Points, gradient: Points, state: RAdamState, step: int | Tensor
     ) -> tuple[Points, RAdamState]:
         point, _, mean, square = self._take_in(point, gradient, state.mean, state.square)
-        # ρ as the paper defines it, twice the mean age of what v holds, less 1: of positive terms.
-        # The formula above takes the difference of two numbers near 2/(1 - β₂), and is wrong by
-        # 0.02 in float32 where the step has to know whether it is above 5.
+        # ρ as the paper defines it: twice the mean age of the squares in v, minus 1, from sums of
+        # positive terms. The closed form above subtracts two numbers near 2/(1 - β₂), and in
+        # float32 is wrong by 0.02 near the threshold of 5.
         weights = 1 + self.betas[1] * state.weights
         ages = weights + self.betas[1] * state.ages
         length, longest = 2 * (ages / weights) - 1, 2 / (1 - self.betas[1]) - 1

@@ -1,4 +1,4 @@
-"""RMSprop: steps by the gradient over the root of its mean square."""
+"""RMSprop: steps by the gradient divided by its root mean square."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from gradexp.optimizers.torch_rule import RMSpropFromRest, TorchRule
 
 
 class RMSpropState(NamedTuple):
-    # change every step; the velocity where there is momentum
+    # change every step; the velocity only with momentum
     square: Points
     velocity: Points
-    # where centered, likewise: the gradient's mean; else nothing
+    # changes every step: where centered the gradient's mean, otherwise empty
     mean: Points
 
 
 @dataclass(frozen=True)
 class RMSprop(TorchRule):
-    """Steps by the gradient over its root mean square, as ``torch.optim.RMSprop``.
+    """Steps by the gradient divided by its root mean square, as ``torch.optim.RMSprop`` does.
 
-    With gradient g at x, averages v and m, and velocity b (0 at first)::
+    With gradient g at x, moving averages v and m, and velocity b (all initially 0)::
 
         g ← -g if maximize, then g ← g + λ x
         v ← ρ v + (1 - ρ) g²,  m ← ρ m + (1 - ρ) g
         w = v - m² if centered, else v
         b ← μ b + g/(√w + ε),  x ← x - α b
-        x ← x - α g/(√w + ε), and b stays, where μ = 0
+        x ← x - α g/(√w + ε), and b is unchanged, where μ = 0
 
     Args:
         lr: learning rate α, positive.
@@ -39,10 +39,10 @@ class RMSprop(TorchRule):
         eps: ε, at least 0.
         weight_decay: λ, at least 0.
         momentum: μ, in [0, 1).
-        centered: divide by the standard deviation.
-        maximize: go uphill.
+        centered: whether to divide by the standard deviation instead.
+        maximize: whether to maximize instead of minimizing.
 
-    Where v - m² is below 0, by rounding, it is taken to be 0; torch's is NaN.
+    Where rounding makes v - m² negative, it is taken to be 0; in torch the root is NaN.
 
     Source: Tieleman and Hinton, "Lecture 6.5: RMSprop" (COURSERA 2012); centered: Graves,
     "Generating sequences with recurrent neural networks" (arXiv 2013).

@@ -1,4 +1,4 @@
-"""Rprop: steps by the gradient's sign, longer while it stays and shorter where it turns."""
+"""Rprop: steps by the gradient's sign, with a step size that adapts in each coordinate."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ from gradexp.optimizers.torch_rule import TorchRule
 class RpropState(NamedTuple):
     # change every step
     gradient: Points
-    """the last one, 0 where it had turned"""
+    """the previous gradient, 0 where its sign had changed"""
     size: Points
-    """of the steps"""
+    """step size of each coordinate"""
 
 
 @dataclass(frozen=True)
 class Rprop(TorchRule):
-    """Steps by the gradient's sign, each coordinate with a size of its own, as
-    ``torch.optim.Rprop``.
+    """Steps by the gradient's sign with a step size per coordinate, as ``torch.optim.Rprop`` does.
 
-    With gradient g at x, h the last one (0 at first), and sizes s (α at first)::
+    The step size grows while the gradient keeps its sign, and shrinks where the sign changes. With
+    gradient g at x, previous gradient h (initially 0), and step sizes s (initially α)::
 
         g ← -g if maximize
-        s ← s η₊ where g h > 0, s η₋ where g h < 0, within [s₀, s₁]
+        s ← s η₊ where g h > 0, s η₋ where g h < 0, clamped to [s₀, s₁]
         g ← 0 where g h < 0
         x ← x - s sign(g)
         h ← g
 
-    As in torch, a coordinate whose gradient has turned waits a step, and is not set back.
+    As in torch, a coordinate whose gradient changes sign does not move in that step, and its
+    previous step is not undone.
 
     Args:
-        lr: the first size α, positive; what a schedule makes of it later has no effect.
+        lr: the initial step size α, positive; changing it later by a schedule has no effect.
         etas: η₋, in (0, 1), and η₊, above 1.
-        step_sizes: s₀ and s₁, positive, the least and the largest size.
-        maximize: go uphill.
+        step_sizes: the smallest and the largest step size, s₀ and s₁, positive.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning: the
     RPROP algorithm" (ICNN 1993); this variant: Igel and Hüsken, "Improving the Rprop learning

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent, with momentum and its variants."""
+"""Stochastic gradient descent with classical or Nesterov momentum."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class SGDState(NamedTuple):
 class SGD(TorchRule):
     """Gradient descent with momentum, in the convention of ``torch.optim.SGD``.
 
-    With gradient g at x, velocity v (0 at first), and d = 0 in the first step::
+    With gradient g at x, velocity v (initially 0), and d = 0 in the first step::
 
         g ← -g if maximize, then g ← g + λ x
         v ← μ v + (1 - d) g,  x ← x - α (g + μ v) if nesterov, else x - α v
-        x ← x - α g, and v stays, where μ = 0
+        x ← x - α g, and v is unchanged, where μ = 0
 
-    (Where a schedule begins with μ = 0, torch has d = 0 in the first step with another μ.)
+    (Where a schedule starts with μ = 0, torch instead has d = 0 in the first step with μ ≠ 0.)
 
     Args:
         lr: learning rate α, positive.
         momentum: μ, in [0, 1).
-        dampening: d, finite.
-        nesterov: look ahead along the velocity; needs momentum, and no dampening.
+        dampening: d, a finite number.
+        nesterov: whether to use Nesterov momentum; needs a positive momentum and no dampening.
         weight_decay: λ, at least 0.
-        maximize: go uphill.
+        maximize: whether to maximize instead of minimizing.
 
     Source: Polyak (1964); Sutskever et al., "On the importance of initialization and momentum in
     deep learning" (2013).
@@ -87,7 +87,7 @@ class SGD(TorchRule):
         return moved(point, self.lr, move), SGDState(velocity)
 
     def _damped(self, gradient: Points, step: int | Tensor) -> Any:
-        """(1 - d) g."""
+        """Returns (1 - d) g, or g in the first step and where there is no momentum."""
         if is_zero(self.dampening) or is_zero(self.momentum):
             return gradient
         momentum, dampening = like(self.momentum, gradient), like(self.dampening, gradient)

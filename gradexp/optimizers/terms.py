@@ -1,4 +1,4 @@
-"""What update rules have in common: the terms that their formulas are made of."""
+"""Terms that the formulas of several update rules share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gradexp.numbers import Number, Points, each, is_zero
 
 
 def descent(point: Points, gradient: Points, weight_decay: Number, *, maximize: bool) -> Any:
-    """What is descended: g ← -g if `maximize`, then g ← g + λ x.
+    """Returns the gradient to descend along: g ← -g if `maximize`, then g ← g + λ x.
 
     Args:
         point: x.
         gradient: g.
-        weight_decay: λ, of an L2 penalty ½ λ ‖x‖².
-        maximize: whether to go uphill.
+        weight_decay: λ of an L2 penalty ½ λ ‖x‖².
+        maximize: whether to maximize instead of minimizing.
     """
     if maximize:
         gradient = each(lambda g: -g, gradient)
@@ -27,8 +27,10 @@ def descent(point: Points, gradient: Points, weight_decay: Number, *, maximize: 
 
 
 def shrunk(point: Points, lr: Number, weight_decay: Number) -> Any:
-    """The point after weight decay that is no part of the gradient: x ← x - α λ x (Loshchilov and
-    Hutter, "Decoupled weight decay regularization", ICLR 2019)."""
+    """Returns the point after decoupled weight decay: x ← x - α λ x.
+
+    Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (ICLR 2019).
+    """
     if is_zero(weight_decay):
         return point
     return each(lambda x: x * (1 - lr * weight_decay), point)
@@ -43,26 +45,30 @@ def decayed(
     decoupled: bool,
     maximize: bool,
 ) -> tuple[Points, Points]:
-    """The point and what is descended, after weight decay in one of its forms: see `shrunk` where
-    it is decoupled, `descent` where not."""
+    """Returns the point and the gradient to descend along, after weight decay.
+
+    Decoupled weight decay changes the point (see `shrunk`), otherwise it is added to the gradient
+    (see `descent`).
+    """
     if not decoupled:
         return point, descent(point, gradient, weight_decay, maximize=maximize)
     return shrunk(point, lr, weight_decay), descent(point, gradient, 0.0, maximize=maximize)
 
 
 def average(mean: Points, value: Points, decay: Number) -> Any:
-    """The exponential moving average m ← β m + (1 - β) v."""
+    """Returns the exponential moving average m ← β m + (1 - β) v."""
     return each(lambda m, v: decay * m + (1 - decay) * v, mean, value)
 
 
 def average_square(mean: Points, value: Points, decay: Number) -> Any:
-    """The exponential moving average of squares, m ← β m + (1 - β) v²."""
+    """Returns the exponential moving average of squares, m ← β m + (1 - β) v²."""
     return each(lambda m, v: decay * m + (1 - decay) * (v * v), mean, value)
 
 
 def weight(decay: Number, step: int | Tensor) -> Any:
-    """1 - βᵗ: the weights of an exponential moving average that began at 0 and has taken in t
-    values, together.
+    """Returns 1 - βᵗ, the total weight of the t values in an exponential moving average.
+
+    Dividing an average that started at 0 by it corrects the bias towards 0.
 
     Args:
         decay: β.
@@ -76,15 +82,17 @@ def weight(decay: Number, step: int | Tensor) -> Any:
 def carried(
     velocity: Points, gradient: Points, momentum: Number, *, changes: bool
 ) -> tuple[Any, Any]:
-    """The velocity v ← μ v + g, and the move along it; where a schedule makes μ 0 for a while, the
-    move is g and the velocity stays as it was, as in ``torch.optim``.
+    """Returns the velocity v ← μ v + g and the direction of the step.
+
+    The direction is the new velocity. Where a schedule sets μ to 0 for a while, the direction is g
+    and the velocity keeps its value, as in ``torch.optim``.
 
     Args:
         velocity: v.
         gradient: g.
         momentum: μ.
-        changes: whether μ changes from step to step: otherwise no one asks for the velocity of a
-            run whose μ is 0, and it need not be kept.
+        changes: whether μ changes from step to step; if it does not, the velocity of a run with
+            μ = 0 is never used and need not be kept.
     """
     if is_zero(momentum):
         return gradient, gradient
@@ -95,18 +103,17 @@ def carried(
 
 
 def moved(point: Points, rate: Any, move: Points) -> Any:
-    """The point after a move: x ← x - α d."""
+    """Returns the point after a step: x ← x - α d."""
     return each(lambda x, d: x - rate * d, point, move)
 
 
 def root(value: Any) -> Any:
-    """√v, of a number of a rule."""
+    """Returns √v of a number or a tensor."""
     return value.sqrt() if isinstance(value, Tensor) else value**0.5
 
 
 def scaled(point: Points, rate: Any, direction: Points, square: Points, eps: Any) -> Any:
-    """The point after a step whose every coordinate has a scale of its own:
-    x ← x - α d / (√v + ε).
+    """Returns the point after a step that is scaled per coordinate: x ← x - α d / (√v + ε).
 
     Args:
         point: x.

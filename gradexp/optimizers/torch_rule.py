@@ -1,4 +1,4 @@
-"""Rules that ``torch.optim`` has, too."""
+"""Update rules that ``torch.optim`` has as well."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gradexp.optimizers.optimizer import Optimizer, looked
 
 
 class TorchRule(Optimizer):
-    """A rule whose fields have the names and the meaning of a class of ``torch.optim``."""
+    """A rule whose fields have the names and the meaning of those of a ``torch.optim`` class."""
 
     twin: ClassVar[Callable[..., torch.optim.Optimizer]]
-    """That class."""
+    """the ``torch.optim`` class"""
 
     def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
         options = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
@@ -24,21 +24,21 @@ class TorchRule(Optimizer):
 
 
 def _plain(value: Any) -> Any:
-    """A field of one run as torch takes it."""
+    """Converts a field of one run to the type that torch expects."""
     if isinstance(value, tuple):
         return tuple(map(float, value))
     return value if isinstance(value, bool) else float(value)
 
 
 class _InDouble(torch.optim.Optimizer):
-    """Makes steps with float64 as torch's default.
+    """Makes steps with float64 as torch's default dtype.
 
-    These classes keep a number that is the same for all coordinates in the default type. In
-    float32, its usual one, that would be wrong in the eighth digit for a point in float64.
+    The classes below keep a number that all coordinates share in the default dtype. In float32, the
+    usual default, it would be wrong in the eighth digit for a point in float64.
     """
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        loss = looked(closure)  # as usual: what it computes is none of ours
+        loss = looked(closure)  # the closure sees the usual default dtype
         usual = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
@@ -49,7 +49,11 @@ class _InDouble(torch.optim.Optimizer):
 
 
 class RMSpropFromRest(torch.optim.RMSprop):
-    """``torch.optim.RMSprop`` whose momentum may be 0 at first: that has no velocity then."""
+    """``torch.optim.RMSprop`` whose momentum may start at 0.
+
+    The original class creates no velocity in a first step without momentum, and then fails in a
+    step with momentum.
+    """
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         for group in self.param_groups:
@@ -62,8 +66,8 @@ class RMSpropFromRest(torch.optim.RMSprop):
 
 
 class NAdamInDouble(_InDouble, torch.optim.NAdam):
-    """``torch.optim.NAdam`` with its product of momenta in float64."""
+    """``torch.optim.NAdam`` that keeps its product of momenta in float64."""
 
 
 class ASGDInDouble(_InDouble, torch.optim.ASGD):
-    """``torch.optim.ASGD`` with its step size in float64."""
+    """``torch.optim.ASGD`` that keeps its step size in float64."""

@@ -1,4 +1,4 @@
-"""Schedules: how hyperparameters change from step to step."""
+"""Schedules: hyperparameters that change from step to step."""
 
 from gradexp.schedules.cycles import Cyclic, OneCycle, WarmRestarts
 from gradexp.schedules.decay import Constant, Cosine, Exponential, Polynomial

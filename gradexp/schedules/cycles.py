@@ -1,4 +1,4 @@
-"""Schedules that go up and down: once, or again and again."""
+"""Schedules that rise and fall, once or periodically."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from gradexp.schedules.schedule import Schedule, Single, named
 
 @dataclass(frozen=True)
 class WarmRestarts(Single):
-    """h_k = η + (h - η) (1 + cos(π t / T_i)) / 2, with t the steps since the last restart, as
-    ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``: T₀ steps to the first restart, and m
-    times as many to each as to the one before.
+    """Cosine decay with restarts: h_k = η + (h - η) (1 + cos(π t / T_i)) / 2.
+
+    t is the number of steps since the last restart, and T_i = T₀ mⁱ the length of cycle i = 0, 1,
+    …, as in ``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``.
 
     Args:
         T_0: T₀, at least 1.
@@ -38,9 +39,9 @@ class WarmRestarts(Single):
 
     def value(self, base: Number, step: Tensor) -> Any:
         even = step / self.T_0
-        # Cycle i begins at step T₀ (mⁱ - 1) / (m - 1), that is where `grown` is mⁱ, and is over
-        # where it is mⁱ⁺¹. The nearest i is sure, whichever way the logarithms are rounded; whether
-        # that cycle has begun is then a matter of a few last bits, which may not delay a restart.
+        # Cycle i begins at step T₀ (mⁱ - 1) / (m - 1), where `grown` is mⁱ, and ends where it is
+        # mⁱ⁺¹. Rounding of the logarithms does not affect the nearest i. Whether that cycle has
+        # begun may depend on the last few bits, so `slack` keeps them from delaying a restart.
         ratio = like(self.T_mult, (step,))
         growth = ratio - 1
         grown = 1 + even * growth
@@ -54,8 +55,10 @@ class WarmRestarts(Single):
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """The learning rate up to the optimizer's and down to almost nothing, the momentum the other
-    way, as ``torch.optim.lr_scheduler.OneCycleLR``:
+    """One cycle of the learning rate, with the momentum changing in the opposite direction.
+
+    The learning rate rises to the optimizer's own, α, and falls to almost 0, as in
+    ``torch.optim.lr_scheduler.OneCycleLR``:
 
     ============ ==================== ================ ================ =============
     step         0                    p T - 1          2 (p T - 1)      T - 1
@@ -67,21 +70,22 @@ class OneCycle(Schedule):
     momentum     max                  base             max              max
     ============ ==================== ================ ================ =============
 
-    Between, on half a cosine wave or a straight line; after step T - 1 as in it.
+    Values in between follow half a cosine wave or a straight line; after step T - 1 they stay
+    constant.
 
     Args:
         total_steps: T, at least 1.
-        pct_start: p, the share of the steps on which the learning rate rises, in [0, 1]; at most
-            0.5 with three_phase.
+        pct_start: p, the fraction of the steps in which the learning rate rises, in [0, 1]; at
+            most 0.5 with three_phase.
         anneal_strategy: ``cos`` or ``linear``.
-        cycle_momentum: whether the momentum changes: the optimizer's ``momentum``, or else its
-            ``betas[0]``.
-        base_momentum: in [0, 1).
-        max_momentum: in [0, 1).
+        cycle_momentum: whether the momentum changes too: the optimizer's ``momentum``, or its
+            ``betas[0]`` if it has none.
+        base_momentum: the momentum at the highest learning rate, in [0, 1).
+        max_momentum: the momentum at both ends, in [0, 1).
         div_factor: d, positive.
         final_div_factor: f, positive.
-        three_phase: whether the learning rate goes down as it went up, and only then to almost
-            nothing.
+        three_phase: whether the learning rate first falls back to α / d, as fast as it rose, and
+            only then to its final value.
 
     Source: Smith & Topin, Super-convergence: very fast training of neural networks using large
     learning rates, 2018, arXiv:1708.07120.
@@ -129,31 +133,34 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class Cyclic(Schedule):
-    """The learning rate up and down between the optimizer's and a larger one, the momentum the
-    other way, as ``torch.optim.lr_scheduler.CyclicLR``:
+    """A learning rate that cycles, with the momentum changing in the opposite direction.
+
+    The learning rate moves between the optimizer's own, α, and r α, as in
+    ``torch.optim.lr_scheduler.CyclicLR``:
 
     α_k = α + (r - 1) α z_k c_k,  μ_k = max - (max - base) z_k c_k,
 
-    with z_k from 0 to 1 over u steps and back to 0 over d, again and again, and the scale c_k = 1
-    (``triangular``), 2⁻ⁱ in cycle i = 0, 1, … (``triangular2``) or γᵏ (``exp_range``).
+    where z_k periodically rises from 0 to 1 in u steps and falls back to 0 in d steps, and the
+    scale c_k is 1 (``triangular``), 2⁻ⁱ in cycle i = 0, 1, … (``triangular2``) or γᵏ
+    (``exp_range``).
 
     Args:
-        max_factor: r, positive: torch's max_lr / base_lr.
+        max_factor: r, positive; max_lr / base_lr in torch.
         step_size_up: u, at least 1.
         step_size_down: d, at least 1; u if None.
         mode: ``triangular``, ``triangular2`` or ``exp_range``.
         gamma: γ, positive.
-        cycle_momentum: whether the momentum changes: the optimizer's ``momentum``, or else its
-            ``betas[0]``.
-        base_momentum: in [0, 1).
-        max_momentum: in [0, 1).
+        cycle_momentum: whether the momentum changes too: the optimizer's ``momentum``, or its
+            ``betas[0]`` if it has none.
+        base_momentum: the momentum at learning rate r α, in [0, 1).
+        max_momentum: the momentum at learning rate α, in [0, 1).
 
     Source: Smith, Cyclical learning rates for training neural networks, WACV 2017.
     """
 
     max_factor: Positive = 4.0
     step_size_up: Length = 100.0
-    step_size_down: Length = None  # type: ignore[assignment]  # a number once it is made
+    step_size_down: Length = None  # type: ignore[assignment]  # a number after __post_init__
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
     gamma: Positive = 1.0
     cycle_momentum: bool = True
@@ -184,10 +191,10 @@ class Cyclic(Schedule):
 
 
 def _momentum(base: Mapping[str, Number]) -> str:
-    """The name of the optimizer's momentum.
+    """Returns the name of the optimizer's momentum.
 
     Raises:
-        UserError: it has none.
+        UserError: the optimizer has no momentum.
     """
     try:
         return named("momentum", base)
@@ -197,13 +204,17 @@ def _momentum(base: Mapping[str, Number]) -> str:
 
 
 def _share(step: Tensor, begin: Any, end: Any) -> Tensor:
-    """How much of a stretch is behind a step that lies in it."""
+    """Returns the fraction of the interval from `begin` to `end` that lies before `step`."""
     length = like(end - begin, (step,))
     return torch.where(length == 0, 1.0, (step - begin) / length)
 
 
 def _pieces(step: Tensor, turns: Sequence[Number], values: Sequence[Tensor]) -> Tensor:
-    """Of the values, one between each two turns, that of the stretch in which the step lies."""
+    """Returns the value that belongs to the interval that contains the step.
+
+    `turns` are the ends of the intervals in ascending order, and `values` has one value for each
+    interval.
+    """
     *before, value = values
     for turn, earlier in reversed(list(zip(turns[1:-1], before, strict=True))):
         value = torch.where(step <= turn, earlier, value)

@@ -1,4 +1,4 @@
-"""Schedules that take a hyperparameter down smoothly, or leave it where it is."""
+"""Schedules that decrease a hyperparameter smoothly or keep it constant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradexp.schedules.schedule import Schedule, Single
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """Every hyperparameter as the optimizer has it."""
+    """Keeps every hyperparameter at the optimizer's own value."""
 
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
         return {}
@@ -23,7 +23,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Single):
-    """h_k = h γᵏ, as ``torch.optim.lr_scheduler.ExponentialLR``.
+    """h_k = h γᵏ, as in ``torch.optim.lr_scheduler.ExponentialLR``.
 
     Args:
         gamma: γ, positive.
@@ -39,11 +39,11 @@ class Exponential(Single):
 
 @dataclass(frozen=True)
 class Polynomial(Single):
-    """h_k = h (1 - k / T)ᵖ until step T, then 0, as ``torch.optim.lr_scheduler.PolynomialLR``.
+    """h_k = h (1 - k / T)ᵖ until step T, then 0, as in ``torch.optim.lr_scheduler.PolynomialLR``.
 
     Args:
         total_iters: T, at least 1.
-        power: p, positive; 1 is a straight line.
+        power: p, positive; 1 gives a straight line.
         of: the hyperparameter h.
     """
 
@@ -58,8 +58,10 @@ class Polynomial(Single):
 
 @dataclass(frozen=True)
 class Cosine(Single):
-    """h_k = η + (h - η) (1 + cos(π k / T)) / 2, as ``torch.optim.lr_scheduler.CosineAnnealingLR``
-    in its closed form: past step T it rises again, to h at step 2T.
+    """Cosine decay: h_k = η + (h - η) (1 + cos(π k / T)) / 2.
+
+    This is the closed form of ``torch.optim.lr_scheduler.CosineAnnealingLR``: after step T it rises
+    again, to h at step 2T.
 
     Args:
         T_max: T, at least 1.

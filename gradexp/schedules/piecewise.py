@@ -1,4 +1,4 @@
-"""Schedules that change in jumps."""
+"""Piecewise constant schedules."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from gradexp.schedules.schedule import Single
 
 @dataclass(frozen=True)
 class Step(Single):
-    """h_k = h γ^⌊k / n⌋, as ``torch.optim.lr_scheduler.StepLR``.
+    """h_k = h γ^⌊k / n⌋, as in ``torch.optim.lr_scheduler.StepLR``.
 
     Args:
-        step_size: n, the steps from one jump to the next, at least 1.
+        step_size: n, the number of steps between jumps, at least 1.
         gamma: γ, positive.
         of: the hyperparameter h.
     """
@@ -36,12 +36,13 @@ class Step(Single):
 
 @dataclass(frozen=True)
 class MultiStep(Single):
-    """h_k = h γⁿ, with n the number of milestones that are at most k, as
-    ``torch.optim.lr_scheduler.MultiStepLR``.
+    """h_k = h γⁿ, where n is the number of milestones that are at most k.
+
+    The same schedule as ``torch.optim.lr_scheduler.MultiStepLR``.
 
     Args:
-        milestones: the steps of the jumps, at least 0, ascending; one that stands there twice
-            counts twice.
+        milestones: the steps at which h is multiplied by γ, at least 0, in ascending order; a
+            repeated milestone counts repeatedly.
         gamma: γ, positive.
         of: the hyperparameter h.
     """
@@ -64,12 +65,12 @@ class MultiStep(Single):
 
 @dataclass(frozen=True)
 class Piecewise(Single):
-    """h_k = h f₀ before the first milestone, and h f_i from the i-th on.
+    """h_k = h f₀ before the first milestone, and h f_i from milestone i on, i = 1, 2, …
 
     With one milestone and a last factor of 1 it is ``torch.optim.lr_scheduler.ConstantLR``.
 
     Args:
-        milestones: the steps of the jumps, at least 0, ascending.
+        milestones: the steps at which the factor changes, at least 0, in ascending order.
         factors: f₀, f₁, …, at least 0, one more than there are milestones.
         of: the hyperparameter h.
     """
@@ -91,9 +92,9 @@ class Piecewise(Single):
 
 
 def _stairs(step: Tensor, milestones: Iterable[Number], levels: Sequence[Number]) -> Tensor:
-    """The first level, and from each milestone on the next.
+    """Returns the first level before the first milestone, and the next one from each milestone on.
 
-    What the levels are made of changes with no step, so that a compiled run makes them once.
+    The levels do not depend on the step, so a compiled run computes them only once.
     """
     value = like(levels[0], (step,))
     for milestone, level in zip(milestones, levels[1:], strict=True):
@@ -102,10 +103,10 @@ def _stairs(step: Tensor, milestones: Iterable[Number], levels: Sequence[Number]
 
 
 def _check_ascending(milestones: Sequence[Number]) -> None:
-    """Checks milestones.
+    """Checks that the milestones of every run ascend.
 
     Raises:
-        UserError: one of them, of some run, is less than the one before it.
+        UserError: a milestone is less than the one before it.
     """
     for i, (one, other) in enumerate(pairwise(milestones)):
         if bool(torch.as_tensor(other < one).any()):

@@ -1,4 +1,4 @@
-"""The contract of a schedule: how a hyperparameter changes from step to step."""
+"""The contract of a schedule: hyperparameters as functions of the step."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from gradexp.numbers import Component, Number
 
 
 class Schedule(Component):
-    """What some of an optimizer's hyperparameters are at each step; subclasses are frozen
-    dataclasses.
+    """The values of some of an optimizer's hyperparameters at each step.
 
-    Steps come as a tensor of real numbers, counted from 0: of shape ``()`` or, for R steps at once,
-    ``(R, 1)``. Only pointwise arithmetic on torch tensors is used, so that any number of a schedule
-    may be a tensor ``(B,)`` with one number a run.
+    Subclasses are frozen dataclasses. The step is a tensor of real numbers, counted from 0, of
+    shape ``()`` or, for R steps at once, ``(R, 1)``. Subclasses use only pointwise arithmetic on
+    torch tensors, so that any number of a schedule may be a tensor ``(B,)`` with one number per
+    run.
     """
 
     @abstractmethod
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
-        """The hyperparameters that change, by their name, in the update that leads from `step` on.
+        """Returns the scheduled hyperparameters by name, for the update made at `step`.
 
         Args:
-            base: the optimizer's hyperparameters, by name: ``lr``, ``betas[0]``, …
-            step: see above.
+            base: the optimizer's hyperparameters by name: ``lr``, ``betas[0]``, …
+            step: the step, of shape ``()`` or ``(R, 1)``.
 
         Raises:
-            UserError: the optimizer has no hyperparameter of that name.
+            UserError: the optimizer does not have a hyperparameter that the schedule sets.
         """
 
 
 class Single(Schedule):
-    """A schedule of one hyperparameter, its field `of`."""
+    """A schedule of one hyperparameter, which the field `of` names."""
 
     of: str
 
     @abstractmethod
     def value(self, base: Number, step: Tensor) -> Any:
-        """The hyperparameter.
+        """Returns the hyperparameter's value at a step.
 
         Args:
-            base: what the optimizer has been given for it.
-            step: see `Schedule`.
+            base: the optimizer's own value of it.
+            step: the step, of shape ``()`` or ``(R, 1)``.
         """
 
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
@@ -54,12 +54,18 @@ class Single(Schedule):
 
 
 def named(of: str, base: Mapping[str, Number]) -> str:
-    """The name of a hyperparameter among an optimizer's: ``momentum`` is ``betas[0]`` where there
-    is none of that name, as in ``torch.optim.lr_scheduler``; and so is ``betas.0``, which is easier
-    to type.
+    """Returns an optimizer's own name of a hyperparameter.
+
+    Where an optimizer has no ``momentum``, that name stands for ``betas[0]``, as in
+    ``torch.optim.lr_scheduler``. ``betas[0]`` may also be written ``betas.0``, which is easier to
+    type in a shell.
+
+    Args:
+        of: the name that was typed.
+        base: the optimizer's hyperparameters by name.
 
     Raises:
-        UserError: there is no such hyperparameter.
+        UserError: the optimizer has no such hyperparameter.
     """
     typed = {name.replace("[", ".").rstrip("]"): name for name in base}
     if "betas[0]" in base:

@@ -1,4 +1,4 @@
-"""Two schedules at once."""
+"""A schedule that combines two schedules."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gradexp.schedules.schedule import Schedule
 
 @dataclass(frozen=True)
 class Together(Schedule):
-    """Two schedules at once, of different hyperparameters. Either may be of two, too.
+    """Two schedules of different hyperparameters; each may itself combine two.
 
     Args:
         first: a schedule.
-        second: another.
+        second: another schedule.
     """
 
     first: Schedule

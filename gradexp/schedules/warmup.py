@@ -1,4 +1,4 @@
-"""Schedules that begin small: a ramp, alone or before a decay."""
+"""Schedules that start small: a linear ramp, alone or followed by a decay."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from gradexp.schedules.schedule import Single
 
 @dataclass(frozen=True)
 class Linear(Single):
-    """h_k = h (s + (e - s) min(k / T, 1)), as ``torch.optim.lr_scheduler.LinearLR``: a warm-up
-    where s < e, a decay where s > e.
+    """h_k = h (s + (e - s) min(k / T, 1)): a warm-up if s < e, a decay if s > e.
+
+    The same schedule as ``torch.optim.lr_scheduler.LinearLR``.
 
     Args:
         start_factor: s, at least 0.
         end_factor: e, at least 0.
-        total_iters: T, at least 0; with 0 the factor is e throughout, and s in torch.
+        total_iters: T, at least 0; if it is 0, the factor is always e (in torch, s).
         of: the hyperparameter h.
 
     Source: Goyal et al., Accurate, large minibatch SGD: training ImageNet in 1 hour, 2017,
@@ -40,14 +41,13 @@ class Linear(Single):
 
 @dataclass(frozen=True)
 class WarmupCosine(Single):
-    """On a straight line from s h to h over the first w steps, then on half a cosine wave to η at
-    step T, and η from there on:
+    """A linear warm-up from s h to h in w steps, then a cosine decay to η at step T.
 
     h_k = h (s + (1 - s) k / w)                                  for k < w,
-    h_k = η + (h - η) (1 + cos(π min((k - w) / (T - w), 1))) / 2  else.
+    h_k = η + (h - η) (1 + cos(π min((k - w) / (T - w), 1))) / 2  otherwise.
 
-    Until step T it is ``torch.optim.lr_scheduler.SequentialLR`` of ``LinearLR`` and
-    ``CosineAnnealingLR``; it is ``optax.warmup_cosine_decay_schedule``.
+    Until step T it is ``torch.optim.lr_scheduler.SequentialLR`` with ``LinearLR`` and
+    ``CosineAnnealingLR``; at all steps it is ``optax.warmup_cosine_decay_schedule``.
 
     Args:
         total_steps: T, at least 1.
@@ -71,8 +71,8 @@ class WarmupCosine(Single):
             raise UserError("warmup_steps", self.warmup_steps, "must be less than total_steps")
 
     def value(self, base: Number, step: Tensor) -> Any:
-        # Both stretches as one line from `lowest` on: where all runs share the schedule's numbers,
-        # its share is worked out once a step, and not once a run and step.
+        # Both parts are one interpolation from `lowest` to `base`, so that where all runs share the
+        # schedule's numbers, its share is computed once per step, not once per run and step.
         rises = step < self.warmup_steps
         decayed = progress(step - self.warmup_steps, self.total_steps - self.warmup_steps)
         risen = linear(self.start_factor, 1.0, step / self.warmup_steps)
@@ -82,13 +82,15 @@ class WarmupCosine(Single):
 
 @dataclass(frozen=True)
 class InverseSquareRoot(Single):
-    """h_k = h min((k + 1) / w, √(w / (k + 1))): on a straight line to h, its peak, in update w,
-    then as the inverse square root of the update's number.
+    """A linear warm-up, then an inverse square root decay.
 
-    With h = 1 / √(w d) it is the schedule of the source, of a model of width d.
+    h_k = h min((k + 1) / w, √(w / (k + 1)))
+
+    The peak, h, is reached in update number w, counted from 1. With h = 1 / √(w d) it is the
+    schedule of the source for a model of width d.
 
     Args:
-        warmup_steps: w, at least 1, which is no warm-up.
+        warmup_steps: w, at least 1; 1 means no warm-up.
         of: the hyperparameter h.
 
     Source: Vaswani et al., Attention is all you need, NeurIPS 2017, §5.3.

@@ -1,4 +1,4 @@
-"""Surfaces: what is minimized."""
+"""Surfaces: the functions that are minimized."""
 
 from gradexp.surfaces.catalogue import get, names
 from gradexp.surfaces.derivatives import hessian, value_and_gradient

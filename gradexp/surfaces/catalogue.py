@@ -1,4 +1,4 @@
-"""The surfaces by their names in the config: every dataclass of this package that has a value."""
+"""The catalogue of surfaces by their names in configs, found among this package's classes."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ SURFACES = _found()
 
 
 def names() -> list[str]:
-    """The names of all surfaces, in alphabetical order."""
+    """Returns the names of all surfaces in alphabetical order."""
     return sorted(SURFACES)
 
 
 def get(name: str, **numbers: Any) -> Surface:
-    """The surface of that name.
+    """Returns the surface with this name.
 
     Args:
-        name: its name in the config, such as ``"six_hump_camel"``.
-        numbers: its fields, where they differ from the defaults.
+        name: its name in configs, such as ``"six_hump_camel"``.
+        numbers: its fields that differ from the defaults.
 
     Raises:
-        UserError: there is none of that name, it has no such field, or a value is not allowed.
+        UserError: the name or a field is unknown, or a value is not allowed.
 
     >>> get("rosenbrock", b=10.0).minimizers
     ((1.0, 1.0),)

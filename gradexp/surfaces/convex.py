@@ -1,4 +1,4 @@
-"""Convex surfaces: every local minimum is global, and descent differs only in its speed."""
+"""Convex surfaces: every local minimum is global, so runs differ only in their speed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ConditionNumber = Annotated[Number, Interval(low=1.0, closed="left")]
 
 @dataclass(frozen=True)
 class Sphere(AnyDimension, Convex):
-    """f(x) = Σ xᵢ²: the easiest surface there is.
+    """f(x) = Σ xᵢ²: the simplest convex surface.
 
     Domain [-5.12, 5.12]ⁿ. Minimum 0 at 0. Source: De Jong (1975), F1.
     """
@@ -49,17 +49,17 @@ class Sphere(AnyDimension, Convex):
 class Quadratic(AnyDimension, Convex):
     """f(x) = ½ Σ λᵢ zᵢ², z = R x, λᵢ = κ^((i-1)/(n-1)): a valley of condition number κ.
 
-    The eigenvalues are spaced evenly in their logarithm from exactly 1 to exactly κ (in one
-    dimension there is only λ₁ = 1). R turns coordinates i and n+1-i by `angle`, the flattest
-    together with the steepest.
+    The eigenvalues are spaced logarithmically from exactly 1 to exactly κ (in one dimension there
+    is only λ₁ = 1). R rotates each pair of coordinates i and n+1-i by `angle`, so that the flattest
+    direction is paired with the steepest.
 
-    Domain [-5, 5]ⁿ. Minimum 0 at 0. Source: every text on gradient descent, for instance
-    Polyak, *Introduction to Optimization* (1987).
+    Domain [-5, 5]ⁿ. Minimum 0 at 0. Source: standard in the literature on gradient descent, for
+    instance Polyak, *Introduction to Optimization* (1987).
 
     Args:
         dim: dimension n, at least 1.
         condition_number: κ, at least 1.
-        angle: of the rotation, in radians.
+        angle: the rotation angle, in radians.
     """
 
     side = (-5.0, 5.0)
@@ -80,7 +80,7 @@ class Quadratic(AnyDimension, Convex):
         return 0.5 * total(each(term, self._turned(point, i), i))
 
     def _turned(self, point: Points, i: Points) -> Points:
-        """R x."""
+        """Returns R x."""
         if is_zero(self.angle):
             return point
         angle = like(self.angle, point)
@@ -133,7 +133,7 @@ class Matyas(Convex):
 
 @dataclass(frozen=True)
 class Zakharov(AnyDimension, Convex):
-    """f(x) = Σ xᵢ² + s² + s⁴, s = ½ Σ i xᵢ: a quartic wall on both sides of a plane.
+    """f(x) = Σ xᵢ² + s² + s⁴, s = ½ Σ i xᵢ: quartic walls beside the plane s = 0.
 
     Domain [-5, 10]ⁿ. Minimum 0 at 0. Source: Surjanovic and Bingham (2013).
     """
@@ -151,7 +151,7 @@ class Zakharov(AnyDimension, Convex):
 
 @dataclass(frozen=True)
 class SumOfPowers(AnyDimension, Convex):
-    """f(x) = Σ |xᵢ|^(i+1): its Hessian vanishes at the minimizer from the second coordinate on.
+    """f(x) = Σ |xᵢ|^(i+1): at the minimizer only the first coordinate has curvature.
 
     Domain [-1, 1]ⁿ. Minimum 0 at 0. Source: Surjanovic and Bingham (2013).
     """
@@ -164,17 +164,18 @@ class SumOfPowers(AnyDimension, Convex):
 
     def value(self, point: Points) -> Tensor:
         def term(x: Tensor, i: Tensor) -> Tensor:
-            return torch.where(i == 1, x**2, x.abs() ** (i + 1))  # |x|² has no curvature at 0
+            # x² for i = 1: autograd would find no curvature in |x|² at 0
+            return torch.where(i == 1, x**2, x.abs() ** (i + 1))
 
         return total(each(term, point, indices(point)))
 
 
 @dataclass(frozen=True)
 class LogSumExp(AnyDimension, Convex):
-    """f(x) = ρ log Σ (exp(xᵢ/ρ) + exp(-xᵢ/ρ)): max |xᵢ|, smoothed within a width ρ.
+    """f(x) = ρ log Σ (exp(xᵢ/ρ) + exp(-xᵢ/ρ)): max |xᵢ|, smoothed over a width ρ.
 
-    Its gradient is bounded by 1 and its curvature by 1/ρ; far from the axes' diagonals the
-    curvature vanishes.
+    The norm of its gradient is at most 1 and its curvature at most 1/ρ. The curvature vanishes
+    where one |xᵢ| is much larger than the others.
 
     Domain [-5, 5]ⁿ. Minimum ρ log 2n at 0.
     Source: Nesterov, "Smooth minimization of non-smooth functions" (2005).

@@ -11,30 +11,30 @@ from gradexp.numbers import Points, each
 from gradexp.surfaces.surface import Surface
 
 LARGEST = 256
-"""Dimensions up to which Hessians are looked at."""
+"""largest dimension for which Hessians are computed"""
 
 DEGENERATE = 1e-6
-"""An eigenvalue of a Hessian is all but zero that is smaller than this times the largest in
-size."""
+"""a Hessian's eigenvalue counts as zero if its size is below this times the largest size"""
 
 CURVED = 1e-12
-"""Of an eigenvalue the sign is known if it is larger in size than this times the largest."""
+"""an eigenvalue's sign is reliable if its size is above this times the largest size"""
 
 
 def value_and_gradient(surface: Surface, point: Points) -> tuple[Tensor, Any]:
-    """f and ∇f.
+    """Returns f and ∇f.
 
     Args:
+        surface: the surface f.
         point: a tensor ``(dim, *batch)``, or `dim` tensors of one batch shape.
 
     Returns:
-        The values, of the batch shape, and the gradients, of the point's form.
+        The values, of the batch shape, and the gradients, in the same form as the point.
     """
     with torch.enable_grad():
         x = each(lambda part: part.detach().requires_grad_(), point)
         value = surface.value(x)
-        # Runs do not see each other, so each part of the sum's gradient is one run's own. (Passing
-        # ones for the sum would import sympy, which takes 0.3 s.)
+        # Runs are independent, so the gradient of the sum holds the gradient of each run. (Passing
+        # a tensor of ones instead of the sum would import sympy, which takes 0.3 s.)
         gradient = torch.autograd.grad(value.sum(), x, allow_unused=True)
 
     def known(part: Tensor, slope: Tensor | None) -> Tensor:
@@ -46,10 +46,11 @@ def value_and_gradient(surface: Surface, point: Points) -> tuple[Tensor, Any]:
 
 
 def hessian(surface: Surface, point: Tensor) -> Tensor:
-    """∇²f.
+    """Returns ∇²f.
 
     Args:
-        point: ``(dim, *batch)``.
+        surface: the surface f.
+        point: a tensor ``(dim, *batch)``.
 
     Returns:
         The Hessians, ``(dim, dim, *batch)``.

@@ -1,4 +1,4 @@
-"""A surface from a plain function of a person's own."""
+"""Surfaces from user-defined functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gradexp.surfaces.surface import Coordinates, Domain, Surface, check_domain
 
 @dataclass(frozen=True)
 class Formula(Surface):
-    """A surface whose value is a function of the point and of numbers; see `from_function`."""
+    """A surface whose value is a function of the point and numbers; see `from_function`."""
 
     function: ClassVar[Callable[..., Tensor]]
     family = "multi_minima"
@@ -46,18 +46,20 @@ class Formula(Surface):
 
 @cache
 def from_function(function: Callable[..., Tensor]) -> type[Formula]:
-    """The class of surfaces that a function of a point describes.
+    """Returns a surface class whose value is the given function.
 
     Args:
-        function: takes the point first; each further parameter is a number, and becomes a field
-            that can be set and swept. It uses pointwise arithmetic only.
+        function: takes the point as its first argument; each further parameter is a number and
+            becomes a field that can be set and swept. It must use only pointwise arithmetic.
 
     Returns:
-        A `Surface` with the fields `dim` (2 if not said), `domain` (±5), `start` (three fifths of
-        the way to the domain's upper corner) and the function's parameters.
+        A subclass of `Surface` with the fields `dim` (default 2), `domain` (default [-5, 5] in each
+        coordinate), `start` (default 0.6 times the domain's upper corner) and the function's
+        parameters.
 
     Raises:
-        UserError: the function takes no point, or a parameter is not a number.
+        UserError: the function does not take a point, takes variadic or positional-only numbers, or
+            has a parameter with the name of a surface's field.
     """
     parameters = list(inspect.signature(function).parameters.values())
     named: list[tuple[str, Any] | tuple[str, Any, Any]] = []

@@ -1,4 +1,4 @@
-"""Saddle surfaces: descent is slow, or ends, where nothing is a minimum."""
+"""Saddle surfaces: descent slows down or stops at points that are not minima."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradexp.surfaces.surface import AnyDimension, Coordinates, Kind, Saddle, St
 
 @dataclass(frozen=True)
 class Hyperbolic(Saddle):
-    """f(x, y) = x² - y²: the plainest saddle, unbounded below.
+    """f(x, y) = x² - y²: the simplest saddle, unbounded below.
 
     Domain [-2, 2]². No minimum; a saddle with value 0 at 0.
     Source: the normal form of an index-one critical point; Milnor, *Morse Theory* (1963), §2.
@@ -74,11 +74,11 @@ class Monkey(Saddle):
 
 @dataclass(frozen=True)
 class HighIndex(AnyDimension, Saddle):
-    """f(x) = ½ Σ λᵢ xᵢ² + ¼ ‖x‖⁴, λᵢ = -(k+1-i)/k for i ≤ k, 1 beyond: a ladder of saddles.
+    """f(x) = ½ Σ λᵢ xᵢ² + ¼ ‖x‖⁴, λᵢ = -(k+1-i)/k for i ≤ k, else 1: a chain of saddles.
 
-    The saddle at 0 (a maximum, if k = n) has k directions down, and for each i ≤ k the points
-    ±√(-λᵢ) eᵢ are stationary with i - 1 directions down: those of i = 1 are the two minimizers.
-    Descent from near 0 may rest at each saddle on its way down.
+    The saddle at 0 (a maximum if k = n) has k descent directions. For each i ≤ k, the points
+    ±√(-λᵢ) eᵢ are stationary with i - 1 descent directions; those with i = 1 are the two
+    minimizers. Descent from a point near 0 may slow down at several saddles in turn.
 
     Domain [-2, 2]ⁿ. Minimum -¼ at ±e₁.
     Source: the quartic of Landau and Lifshitz, *Statistical Physics* (1980), with several
@@ -114,7 +114,7 @@ class HighIndex(AnyDimension, Saddle):
         )
 
     def _on_axis(self, i: int) -> tuple[tuple[float, ...], ...]:
-        """The two stationary points on axis i, counted from 1."""
+        """Returns the two stationary points on axis i, counted from 1."""
         length = math.sqrt((self.negative + 1 - i) / self.negative)
         return tuple(
             tuple(sign * length if j == i else 0.0 for j in range(1, self.dim + 1))
@@ -133,10 +133,10 @@ class HighIndex(AnyDimension, Saddle):
 
 @dataclass(frozen=True)
 class Product(Saddle):
-    """f(x, y) = ½ (xy - 1)²: the least deep linear network, two layers of one weight.
+    """f(x, y) = ½ (xy - 1)²: the smallest deep linear network, two layers of one weight.
 
-    Domain [-3, 3]². Minimum 0 on the whole hyperbola xy = 1, of which the two balanced points
-    ±(1, 1), the flattest, are listed; a saddle with value ½ at 0.
+    Domain [-3, 3]². Minimum 0 on the whole hyperbola xy = 1; listed are its two balanced points
+    ±(1, 1), where it is flattest. A saddle with value ½ at 0.
     Source: Saxe, McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning in
     deep linear neural networks" (2014).
     """
@@ -158,7 +158,7 @@ class SineValley(Saddle):
     """f(x, y) = sin x + y²: a valley along which minima and saddles alternate.
 
     Domain [-9, 9] × [-3, 3]. Minimum -1 at (-π/2 + 2πk, 0); saddles with value 1 at
-    (π/2 + 2πk, 0); those in the domain are listed.
+    (π/2 + 2πk, 0); the ones in the domain are listed.
     Source: the pendulum's potential; Strogatz, *Nonlinear Dynamics and Chaos* (1994), §6.7.
     """
 
@@ -181,8 +181,8 @@ class SineValley(Saddle):
 class Plateau(AnyDimension, Saddle):
     """f(x) = 1 - exp(-‖x‖² / 2w²): a flat region around one well.
 
-    At distance r the gradient is (r/w²) exp(-r²/2w²): it is largest at r = w, and a run that
-    starts a few w away stands all but still.
+    At distance r the gradient norm is (r/w²) exp(-r²/2w²). It is largest at r = w, and so small a
+    few w away that a run that starts there hardly moves.
 
     Domain [-6, 6]ⁿ. Minimum 0 at 0.
     Source: Dennis and Welsch, "Techniques for nonlinear least squares and robust regression"

@@ -1,7 +1,7 @@
-"""How large a surface is: the scale of its points, and of its losses.
+"""The scale of a surface: the size of its domain and of its losses.
 
-What is small is small beside these: a surface that is stretched, or multiplied by a number, is
-judged as it was.
+Thresholds are relative to these scales, so that stretching a surface, or multiplying it by a
+number, does not change how its runs are judged.
 """
 
 from __future__ import annotations
@@ -30,23 +30,25 @@ from gradexp.surfaces.surface import Surface
 
 _POINTS, _FEWEST = 64, 4
 _NUMBERS = 2**22
-"""Coordinates that these have together, at most, where they are more than the fewest."""
+"""limit on the number of coordinates in one evaluation, which only `_FEWEST` points may exceed"""
 
 
 def diameter(surface: Surface) -> float:
-    """The length of the diagonal of a surface's domain."""
+    """Returns the length of the diagonal of a surface's domain."""
     return math.hypot(*(top - bottom for bottom, top in surface.domain))
 
 
 def values_of_runs(surface: Surface, point: Tensor) -> Tensor:
-    """The losses of runs at points, a run's the same to the last bit whoever else is there.
+    """Returns the losses of runs at points.
+
+    A run's loss is the same to the last bit whatever other runs share its batch.
 
     Args:
-        surface: its numbers of one run or of B.
-        point: ``(dim, B)`` or ``(dim, 1)``.
+        surface: with the numbers of one run or of B runs.
+        point: the points, ``(dim, B)`` or ``(dim, 1)``.
 
     Returns:
-        float64, ``(B,)``.
+        The losses as float64, ``(B,)``.
     """
     count = max(batch_size(surface), point.shape[1])
     point = padded(point.double().expand(-1, count))
@@ -55,41 +57,41 @@ def values_of_runs(surface: Surface, point: Tensor) -> Tensor:
 
 
 class Losses(NamedTuple):
-    """What losses a surface usually has."""
+    """The scale of a surface's losses."""
 
     height: Number
-    """how high the median of points all over the domain is above the least value; not negative, 0
-    where all those losses are the same, or none is finite"""
+    """median loss at points all over the domain minus the minimum; at least 0, and 0 if all those
+    losses are equal or none is finite"""
     largest: Number
-    """of the median and the least value, the one that is larger in size"""
+    """the larger of the absolute values of the median and the minimum; 0 if it is not finite"""
 
 
 def height(surface: Surface) -> Number:
-    """How high the loss of a surface is above its least value: `Losses.height`.
+    """Returns the typical height of a surface's loss above its minimum: `Losses.height`.
 
     Args:
-        surface: its numbers of one run or of B.
+        surface: with the numbers of one run or of B runs.
 
     Returns:
-        A number, or float64 ``(B,)``.
+        A float, or a float64 tensor ``(B,)``.
     """
     return losses(surface).height
 
 
 def losses(surface: Surface) -> Losses:
-    """What losses a surface usually has.
+    """Returns the scale of a surface's losses.
 
-    The least value is the surface's minimum, where that is known, or the least of those at points
+    The minimum is the surface's own where that is known, and otherwise the smallest loss at points
     all over the domain and at the start.
 
     Args:
-        surface: its numbers of one run or of B.
+        surface: with the numbers of one run or of B runs.
     """
     surface, which = _distinct(surface)
     if which is None:
         try:
             return _of_one(surface)
-        except TypeError:  # a person's surface with, say, a list in it
+        except TypeError:  # a user-defined surface that cannot be hashed
             return _of_one.__wrapped__(surface)
     count, points = batch_size(surface), _points(surface)
     if points.numel() * LANES > _NUMBERS:
@@ -103,7 +105,7 @@ def losses(surface: Surface) -> Losses:
 
 @lru_cache(maxsize=256)
 def _of_one(surface: Surface) -> Losses:
-    """The losses of a surface whose numbers are of one run."""
+    """Returns the scale of the losses of a surface with the numbers of one run."""
     points = _points(surface)
     if points.numel() * LANES > _NUMBERS:
         return Losses(*map(float, _summed(surface, surface.value(points)[:, None])))
@@ -111,8 +113,10 @@ def _of_one(surface: Surface) -> Losses:
 
 
 def _of_each(surface: Surface, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The fields of `Losses`, each ``(B,)``, of a surface whose numbers are of B runs; those of one
-    are the same to the last bit whoever else is there."""
+    """Returns the fields of `Losses`, each ``(B,)``, of a surface with the numbers of B runs.
+
+    A run's values are the same to the last bit whatever other runs share its batch.
+    """
     count = batch_size(surface)
     lanes = in_lanes(surface, count, torch.float64, torch.device("cpu"))
     width = -(-count // LANES) * LANES
@@ -123,12 +127,12 @@ def _of_each(surface: Surface, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _repeated(number: Number, times: int) -> Number:
-    """Numbers in lanes, so many times one after the other."""
+    """Returns a number of a batch repeated `times` times; a shared number is unchanged."""
     return number.repeat(times) if isinstance(number, Tensor) and number.numel() > 1 else number
 
 
 def _summed(surface: Surface, values: Tensor) -> tuple[Tensor, Tensor]:
-    """The fields of `Losses` from losses ``(N, B)`` all over the domain."""
+    """Returns the fields of `Losses` from losses ``(N, B)`` at points all over the domain."""
     values = torch.where(values.isfinite(), values, math.inf).sort(dim=0).values
     middle = (values.isfinite().sum(dim=0) - 1).clamp(min=0) // 2
     median = values.gather(0, middle[None])[0]
@@ -143,7 +147,7 @@ def _summed(surface: Surface, values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _points(surface: Surface) -> Tensor:
-    """Points all over the domain, ``(dim, N)``."""
+    """Returns points that fill the domain evenly, ``(dim, N)``."""
     low, high = columns(low for low, _ in surface.domain), columns(top for _, top in surface.domain)
     count = max(_FEWEST, min(_POINTS, _NUMBERS // surface.dim))
     return low[:, None] + (high - low)[:, None] * _evenly(surface.dim, count)
@@ -153,8 +157,10 @@ C = TypeVar("C", bound=Component)
 
 
 def _distinct(component: C) -> tuple[C, Tensor | None]:
-    """Each setting of a component once, and which of them each run has; None where its numbers are
-    those of one run."""
+    """Returns a component with each distinct setting once, and the index of each run's setting.
+
+    The indices are None if the component has the numbers of one run.
+    """
     rows = [number for number in numbers(component).values() if isinstance(number, Tensor)]
     if not rows:
         return component, None
@@ -177,12 +183,12 @@ def _distinct(component: C) -> tuple[C, Tensor | None]:
 
 
 def _evenly(dim: int, count: int) -> Tensor:
-    """Points ``(dim, count)`` of [0, 1)^dim that fill it evenly, the same each time.
+    """Returns points ``(dim, count)`` of a fixed sequence that fills [0, 1)^dim evenly.
 
     Source: Roberts, "The unreasonable effectiveness of quasirandom sequences" (2018).
     """
     root = 2.0
-    for _ in range(64):  # to the root of x^(dim + 1) = x + 1 that is above 1
+    for _ in range(64):  # converges to the root above 1 of x^(dim + 1) = x + 1
         root = (1 + root) ** (1 / (dim + 1))
     steps = root ** -torch.arange(1, dim + 1, dtype=torch.float64)
     return (0.5 + steps[:, None] * torch.arange(1, count + 1, dtype=torch.float64)).remainder(1)

@@ -1,4 +1,4 @@
-"""The contract of a surface: a formula, and the facts that are known about it."""
+"""The contract of a surface: a formula and the known facts about it."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ Kind: TypeAlias = Literal["minimum", "saddle", "maximum"]
 
 @dataclass(frozen=True)
 class StationaryPoint:
-    """A point with zero gradient; `kind` ``"minimum"`` is a local one, not the least."""
+    """A point with zero gradient.
+
+    A surface lists its global minimizers apart, so ``"minimum"`` here means a local one.
+    """
 
     point: Coordinates
     kind: Kind
     descent: tuple[float, ...] | None = None
-    """A direction downhill, for a saddle whose Hessian shows none."""
+    """a descent direction, for a saddle whose Hessian has no negative eigenvalue"""
 
 
 class Surface(Component):
-    """A function R^dim → R that is minimized, with what is known about it.
+    """A function R^dim → R that is minimized, and the known facts about it.
 
     A surface is a frozen dataclass that subclasses this one and defines `value`. Its numbers are
     fields annotated `gradexp.numbers.Number`; its facts are class attributes, properties or fields:
 
     - `family`: ``"convex"``, ``"multi_minima"``, ``"saddle"`` or ``"network"``.
     - `dim`: the number of coordinates.
-    - `domain`: a ``(low, high)`` pair per coordinate: what is plotted, and where uniform starts are
-      drawn. Descent may leave it.
+    - `domain`: a ``(low, high)`` pair per coordinate: the region that is plotted and from which
+      uniform starts are drawn. Runs may leave it.
     - `start`: the conventional starting point.
-    - `minimum`: the least value; None, the default, where there is none or it is unknown.
-    - `minimizers`: all known points where it is taken; none by default.
-    - `stationary_points`: other known ones, each a `StationaryPoint`; none by default.
-    - `complete`: whether these and the minimizers are all that lie in the domain; False by
-      default.
+    - `minimum`: the global minimum; None, the default, if there is none or it is unknown.
+    - `minimizers`: all known points where the minimum is attained; none by default.
+    - `stationary_points`: other known stationary points, each a `StationaryPoint`; none by default.
+    - `complete`: whether these and the minimizers are all of the stationary points in the domain;
+      False by default.
 
-    They are stated for the whole space. Where the function has no least value there (it is
-    unbounded below), or takes it again and again, `minimum` and `minimizers` are those of the
-    domain.
+    These facts hold for the whole space. Where the function is unbounded below, or attains its
+    minimum at infinitely many points, `minimum` and `minimizers` are those of the domain.
     """
 
     family: ClassVar[Family]
@@ -83,7 +85,7 @@ class Surface(Component):
 
     @abstractmethod
     def value(self, point: Points) -> Tensor:
-        """f(point).
+        """Returns f(point).
 
         Args:
             point: `dim` coordinates of one batch shape, or a tensor ``(dim, *batch)``.
@@ -105,13 +107,13 @@ class Surface(Component):
 
 
 def check_domain(domain: Any) -> None:
-    """Checks that a domain is made of pairs of numbers, the lower one first.
+    """Checks that a domain is a list of pairs ``(low, high)`` of finite numbers with low < high.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not, or the diameter of the domain is not finite.
     """
     pairs = domain if isinstance(domain, list | tuple) else [domain]
-    for pair in {id(pair): pair for pair in pairs}.values():  # a million are one, repeated
+    for pair in {id(pair): pair for pair in pairs}.values():  # a repeated pair is checked once
         fits = isinstance(pair, list | tuple) and len(pair) == 2
         if not fits or not all(isinstance(end, int | float) for end in pair):
             raise UserError(
@@ -124,26 +126,26 @@ def check_domain(domain: Any) -> None:
 
 
 class Convex(Surface):
-    """Every midpoint lies on or below its chord; every stationary point is a minimizer."""
+    """Base of convex surfaces, whose stationary points are all minimizers."""
 
     family = "convex"
     complete = True
 
 
 class MultiMinima(Surface):
-    """Several minima, or one at the end of a road that is not convex."""
+    """Base of nonconvex surfaces with several minima, or with one minimum in a curved valley."""
 
     family = "multi_minima"
 
 
 class Saddle(Surface):
-    """Descent is slow, or ends, where nothing is a minimum."""
+    """Base of surfaces on which descent slows down or stops at points that are not minima."""
 
     family = "saddle"
 
 
 class AnyDimension(Surface):
-    """A surface of any dimension whose facts repeat from coordinate to coordinate."""
+    """Base of surfaces of any dimension whose facts repeat from coordinate to coordinate."""
 
     side: ClassVar[tuple[float, float]]
     start_cycle: ClassVar[tuple[float, ...]]

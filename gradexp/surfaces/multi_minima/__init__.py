@@ -1,1 +1,1 @@
-"""Surfaces with several minima, or with one at the end of a road that is not convex."""
+"""Nonconvex surfaces with several minima, or with one minimum in a curved valley."""

@@ -1,4 +1,4 @@
-"""Surfaces of two dimensions with many minima, made by sines and cosines."""
+"""Two-dimensional surfaces with many minima from sines and cosines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Branin(MultiMinima):
     """f(x, y) = (y - 5.1x²/4π² + 5x/π - 6)² + 10 (1 - 1/8π) cos x + 10: three equal minima.
 
     Domain [-5, 10] × [0, 15]. Minimum 0.3978… at (-π, 12.275), (π, 2.275), (3π, 2.475); saddles
-    at (0, 6) and (2π, 1.1). Outside its domain there are more of both.
+    at (0, 6) and (2π, 1.1). There are more of both outside the domain.
     Source: Branin, "Widely convergent method for finding multiple solutions of simultaneous
     nonlinear equations" (1972); Dixon and Szegő (1978).
     """
@@ -47,7 +47,7 @@ class Branin(MultiMinima):
 
 @dataclass(frozen=True)
 class Bohachevsky(MultiMinima):
-    """f(x, y) = x² + 2y² - 0.3 cos 3πx - 0.4 cos 4πy + 0.7: a bowl, rippled at its bottom.
+    """f(x, y) = x² + 2y² - 0.3 cos 3πx - 0.4 cos 4πy + 0.7: a bowl with ripples.
 
     Domain [-100, 100]². Minimum 0 at 0.
     Source: Bohachevsky, Johnson, Stein, "Generalized simulated annealing for function
@@ -68,7 +68,7 @@ class Bohachevsky(MultiMinima):
 
 @dataclass(frozen=True)
 class DropWave(MultiMinima):
-    """f(x, y) = -(1 + cos 12r) / (½r² + 2), r = ‖(x, y)‖: rings of minima around the best.
+    """f(x, y) = -(1 + cos 12r) / (½r² + 2), r = ‖(x, y)‖: rings around the minimum.
 
     Domain [-5.12, 5.12]². Minimum -1 at 0.
     Source: Surjanovic and Bingham, *Virtual Library of Simulation Experiments* (2013).
@@ -83,7 +83,7 @@ class DropWave(MultiMinima):
     def value(self, point: Points) -> Tensor:
         x, y = point
         square = x**2 + y**2
-        # At its centre the wave is smooth, but √ has no derivative: there cos 12r = 1 - 72r².
+        # At the center cos 12r is smooth, but √ has no derivative: use cos 12r ≈ 1 - 72r² there.
         center = square < 1e-10
         wave = (12 * torch.where(center, 1.0, square).sqrt()).cos()
         return -(1 + torch.where(center, 1 - 72 * square, wave)) / (0.5 * square + 2)
@@ -93,10 +93,10 @@ class DropWave(MultiMinima):
 class Eggholder(MultiMinima):
     """f(x, y) = -(y+47) sin √|x/2 + y + 47| - x sin √|x - y - 47|: steep and irregular.
 
-    Unbounded below outside its domain; not differentiable where a root's argument is 0.
+    Unbounded below outside its domain; not differentiable where the argument of a square root is 0.
 
-    Domain [-512, 512]², with minimum -959.64… on its edge, at (512, 404.23…), where the gradient
-    is not zero: descent goes on beyond.
+    Domain [-512, 512]², with minimum -959.64… on its edge, at (512, 404.23…). The gradient is not
+    zero there, so that descent continues outside the domain.
     Source: Surjanovic and Bingham (2013).
     """
 
@@ -113,13 +113,13 @@ class Eggholder(MultiMinima):
 
 
 def _four_corners(x: float, y: float) -> tuple[tuple[float, float], ...]:
-    """The point and its mirror images in both axes."""
+    """Returns the point and its reflections in the axes."""
     return ((x, y), (x, -y), (-x, y), (-x, -y))
 
 
 @dataclass(frozen=True)
 class HolderTable(MultiMinima):
-    """f(x, y) = -|sin x cos y exp |1 - r/π||, r = ‖(x, y)‖: four legs at the corners of a table.
+    """f(x, y) = -|sin x cos y exp |1 - r/π||, r = ‖(x, y)‖: four minima like the legs of a table.
 
     Unbounded below outside its domain; not differentiable where sin x cos y = 0.
 
@@ -141,7 +141,7 @@ class HolderTable(MultiMinima):
 
 @dataclass(frozen=True)
 class CrossInTray(MultiMinima):
-    """f(x, y) = -10⁻⁴ (|sin x sin y exp |100 - r/π|| + 1)^0.1, r = ‖(x, y)‖: flat, with a cross.
+    """f(x, y) = -10⁻⁴ (|sin x sin y exp |100 - r/π|| + 1)^0.1, r = ‖(x, y)‖: flat, with ridges.
 
     Unbounded below far outside its domain; not differentiable where sin x sin y = 0.
 
@@ -158,21 +158,21 @@ class CrossInTray(MultiMinima):
     def value(self, point: Points) -> Tensor:
         x, y = point
         growth = (100 - norm((x, y)) / math.pi).abs()
-        # e^growth taken out of the brackets: in single precision it would overflow
+        # e^growth is taken out of the parentheses, where it would overflow in single precision
         return -1e-4 * (growth / 10).exp() * ((x.sin() * y.sin()).abs() + (-growth).exp()) ** 0.1
 
 
 _SHUBERT_LOW = (-7.7083137354993474, -1.4251284283197610, 4.8580568788598255)
 _SHUBERT_HIGH = (-7.0835064076515596, -0.80032110047197312, 5.4828642067076134)
-"""Where one factor of Shubert's function is least and greatest within [-10, 10]."""
+"""minimizers and maximizers of one factor of Shubert's function in [-10, 10]"""
 
 
 @dataclass(frozen=True)
 class Shubert(MultiMinima):
     """f(x, y) = g(x) g(y), g(t) = Σᵢ₌₁⁵ i cos((i+1)t + i): eighteen equal minima in the domain.
 
-    Domain [-10, 10]². Minimum -186.73… where one factor is least and the other greatest;
-    periodic with 2π, so there are more outside.
+    Domain [-10, 10]². Minimum -186.73… where one factor is smallest and the other largest. It has
+    period 2π in both coordinates, so there are more minima outside the domain.
     Source: Shubert, "A sequential method seeking the global maximum of a function" (1972).
     """
 

@@ -1,4 +1,4 @@
-"""Polynomials with several minima, or with a curved valley."""
+"""Polynomials with several minima or a curved valley."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from gradexp.surfaces.surface import AnyDimension, MultiMinima, StationaryPoint
 class Rosenbrock(AnyDimension, MultiMinima):
     """f(x) = Σ b (xᵢ₊₁ - xᵢ²)² + (1 - xᵢ)²: a flat, curved valley with steep walls.
 
-    Domain [-2.048, 2.048]ⁿ. Minimum 0 at (1, …, 1). From n = 4 on there is one more minimum, near
-    (-1, 1, …, 1); it moves with b and is listed for b = 100, up to n = 30.
+    Domain [-2.048, 2.048]ⁿ. Minimum 0 at (1, …, 1). For n ≥ 4 there is a second minimum near
+    (-1, 1, …, 1), which depends on b; it is listed for b = 100 and n ≤ 30.
     Source: Rosenbrock, "An automatic method for finding the greatest or least value of a
     function" (1960); the start (-1.2, 1) is his. The second minimum: Kok and Sandrock, "Locating
     and characterizing the stationary points of the extended Rosenbrock function" (2009).
 
     Args:
         dim: dimension n, at least 2.
-        b: steepness of the walls, positive; at the minimizer of n = 2 the condition number is
-            about 25 b.
+        b: steepness of the walls, positive; for n = 2 and large b the condition number at the
+            minimizer is about 25 b.
     """
 
     side = (-2.048, 2.048)
@@ -57,9 +57,11 @@ class Rosenbrock(AnyDimension, MultiMinima):
 
 @cache
 def _second_minimum(dim: int) -> tuple[float, ...]:
-    """The minimum of Rosenbrock's function near (-1, 1, …, 1), for b = 100: by a trust region, and
-    to the last bits by Newton's method."""
-    from scipy.optimize import minimize  # takes a tenth of a second, which lists do without
+    """Returns the minimizer of Rosenbrock's function near (-1, 1, …, 1) for b = 100.
+
+    A trust-region method finds it, and Newton steps refine it to the last bits.
+    """
+    from scipy.optimize import minimize  # slow (0.1 s), and rarely needed
 
     surface = Rosenbrock(dim=dim)
 
@@ -86,7 +88,7 @@ def _second_minimum(dim: int) -> tuple[float, ...]:
 class Himmelblau(MultiMinima):
     """f(x, y) = (x² + y - 11)² + (x + y² - 7)²: four minima of equal depth.
 
-    Domain [-5, 5]². Minimum 0 at four points, four saddles, one maximum.
+    Domain [-5, 5]². Minimum 0 at four points; four saddles and one maximum.
     Source: Himmelblau, *Applied Nonlinear Programming* (1972).
     """
 
@@ -118,8 +120,8 @@ class Himmelblau(MultiMinima):
 class StyblinskiTang(AnyDimension, MultiMinima):
     """f(x) = ½ Σ xᵢ⁴ - 16 xᵢ² + 5 xᵢ: two minima along each axis, one of them deeper.
 
-    Domain [-5, 5]ⁿ. Minimum -39.166… n at (-2.9035…, …). Of the 3ⁿ stationary points those with
-    equal coordinates are listed, and the saddle between the best minimum and its neighbour along
+    Domain [-5, 5]ⁿ. Minimum -39.166… n at (-2.9035…, …). Of the 3ⁿ stationary points, those with
+    equal coordinates are listed, and the saddle between the global minimum and its neighbor along
     the first axis.
     Source: Styblinski and Tang, "Experiments in nonconvex optimization" (1990).
     """
@@ -149,7 +151,7 @@ class StyblinskiTang(AnyDimension, MultiMinima):
 
 @dataclass(frozen=True)
 class Beale(MultiMinima):
-    """f(x, y) = Σ (cᵢ - x (1 - yⁱ))², i = 1, 2, 3, c = (1.5, 2.25, 2.625): a bent, flat valley.
+    """f(x, y) = Σ (cᵢ - x (1 - yⁱ))², i = 1, 2, 3, c = (1.5, 2.25, 2.625): a flat, curved valley.
 
     Domain [-4.5, 4.5]². Minimum 0 at (3, ½); saddles at (0, 1) and (0.1005…, -2.6445…).
     Source: Beale, "On an iterative method for finding a local minimum of a function of more than
@@ -177,11 +179,11 @@ class Beale(MultiMinima):
 
 @dataclass(frozen=True)
 class GoldsteinPrice(MultiMinima):
-    """f(x, y) = (1 + (x+y+1)² p(x, y)) (30 + (2x-3y)² q(x, y)): values over six decades.
+    """f(x, y) = (1 + (x+y+1)² p(x, y)) (30 + (2x-3y)² q(x, y)): values from 3 to 10⁶.
 
     p = 19 - 14x + 3x² - 14y + 6xy + 3y², q = 18 - 32x + 12x² + 48y - 36xy + 27y².
 
-    Domain [-2, 2]². Minimum 3 at (0, -1), three more minima, four saddles, one maximum.
+    Domain [-2, 2]². Minimum 3 at (0, -1); three more minima, four saddles and one maximum.
     Source: Goldstein and Price, "On descent from local minima" (1971).
     """
 
@@ -210,7 +212,7 @@ class GoldsteinPrice(MultiMinima):
 
 
 def _mirrored(x: float, y: float) -> tuple[tuple[float, float], ...]:
-    """The point and its mirror image through the origin."""
+    """Returns the point and its reflection in the origin."""
     return ((x, y), (-x, -y))
 
 
@@ -218,8 +220,8 @@ def _mirrored(x: float, y: float) -> tuple[tuple[float, float], ...]:
 class SixHumpCamel(MultiMinima):
     """f(x, y) = (4 - 2.1x² + x⁴/3) x² + xy + (4y² - 4) y²: six minima, two of them global.
 
-    Domain [-3, 3] × [-2, 2]. Minimum -1.0316… at ±(0.0898…, -0.7126…), four more minima, seven
-    saddles, two maxima.
+    Domain [-3, 3] × [-2, 2]. Minimum -1.0316… at ±(0.0898…, -0.7126…); four more minima, seven
+    saddles and two maxima.
     Source: Dixon and Szegő, *Towards Global Optimisation 2* (1978).
     """
 
@@ -251,7 +253,7 @@ class SixHumpCamel(MultiMinima):
 class ThreeHumpCamel(MultiMinima):
     """f(x, y) = 2x² - 1.05x⁴ + x⁶/6 + xy + y²: three minima, the middle one global.
 
-    Domain [-5, 5]². Minimum 0 at 0, two more minima at ±(1.7475…, -0.8737…), two saddles.
+    Domain [-5, 5]². Minimum 0 at 0; two more minima at ±(1.7475…, -0.8737…) and two saddles.
     Source: Dixon and Szegő, *Towards Global Optimisation 2* (1978).
     """
 
@@ -276,10 +278,10 @@ class ThreeHumpCamel(MultiMinima):
 
 @dataclass(frozen=True)
 class FreudensteinRoth(MultiMinima):
-    """f(x, y) = (x - 13 + ((5-y)y - 2)y)² + (x - 29 + ((y+1)y - 14)y)²: a root and a decoy.
+    """f(x, y) = (x - 13 + ((5-y)y - 2)y)² + (x - 29 + ((y+1)y - 14)y)²: two minima.
 
-    Domain [-10, 15] × [-10, 10]. Minimum 0 at (5, 4); another, of 48.98…, at (11.41…, -0.8968…),
-    towards which the conventional start leads.
+    Domain [-10, 15] × [-10, 10]. Minimum 0 at (5, 4). Descent from the conventional start leads to
+    a local minimum of 48.98… at (11.41…, -0.8968…).
     Source: Freudenstein and Roth, "Numerical solution of systems of nonlinear equations" (1963);
     start of Moré, Garbow and Hillstrom (1981), no. 2.
     """

@@ -1,4 +1,4 @@
-"""Surfaces of any dimension with many minima, made by sines and cosines."""
+"""Surfaces of any dimension with many minima from sines and cosines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Rastrigin(AnyDimension, MultiMinima):
 
     Args:
         dim: dimension n, at least 1.
-        amplitude: A of the waves, at least 0.
+        amplitude: A, the amplitude of the waves, at least 0.
     """
 
     side = (-5.12, 5.12)
@@ -74,7 +74,7 @@ class Ackley(AnyDimension, MultiMinima):
 
 @dataclass(frozen=True)
 class Griewank(AnyDimension, MultiMinima):
-    """f(x) = 1 + Σ xᵢ²/4000 - Π cos(xᵢ/√i): a wide bowl under a fine ripple.
+    """f(x) = 1 + Σ xᵢ²/4000 - Π cos(xᵢ/√i): a wide bowl with fine ripples.
 
     Domain [-600, 600]ⁿ. Minimum 0 at 0.
     Source: Griewank, "Generalized descent for global optimization" (1981).
@@ -118,7 +118,7 @@ class Levy(AnyDimension, MultiMinima):
 
 @dataclass(frozen=True)
 class Schwefel(AnyDimension, MultiMinima):
-    """f(x) = Σ c - xᵢ sin √|xᵢ|, c = 418.98…: the best minimum lies far from the next best.
+    """f(x) = Σ c - xᵢ sin √|xᵢ|, c = 418.98…: the best minimum is far from the second best.
 
     Unbounded below outside its domain; not differentiable where a coordinate is 0.
 
@@ -151,20 +151,21 @@ _MICHALEWICZ = (
     (1.6557174168210291, -0.99639436492510296),
     (1.5707963267948966, -1.0),
 )
-"""Least point and value of each term of Michalewicz' function for m = 10."""
+"""minimizer and minimum of each term of Michalewicz' function for m = 10"""
 
 
 @dataclass(frozen=True)
 class Michalewicz(AnyDimension, MultiMinima):
     """f(x) = -Σ sin(xᵢ) sin²ᵐ(i xᵢ²/π): narrow valleys, n! of them, between flat regions.
 
-    Domain [0, π]ⁿ. The minimum there is taken one coordinate at a time (outside are lower ones);
-    it is listed for m = 10 and n ≤ 10: -1.8013… for n = 2, -4.6876… for n = 5, -9.6601… for n = 10.
+    Domain [0, π]ⁿ. Its minimum over the domain, found for each coordinate separately, is listed for
+    m = 10 and n ≤ 10: -1.8013… for n = 2, -4.6876… for n = 5, -9.6601… for n = 10. There are lower
+    values outside.
     Source: Michalewicz, *Genetic Algorithms + Data Structures = Evolution Programs* (1992).
 
     Args:
         dim: dimension n, at least 1.
-        steepness: m, a whole number, at least 1; the larger, the narrower the valleys.
+        steepness: m, an integer, at least 1; larger values make the valleys narrower.
     """
 
     side = (0.0, math.pi)

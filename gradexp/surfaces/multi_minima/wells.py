@@ -1,4 +1,4 @@
-"""Surfaces made of Gaussian wells and bumps, flat elsewhere."""
+"""Surfaces made of Gaussian wells and bumps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Easom(MultiMinima):
 class MullerBrown(MultiMinima):
     """f(x, y) = Σ Aᵢ exp(aᵢ(x-xᵢ)² + bᵢ(x-xᵢ)(y-yᵢ) + cᵢ(y-yᵢ)²): a model of a chemical reaction.
 
-    Domain [-1.5, 1.2] × [-0.5, 2]. Three minima (-146.69… at (-0.558…, 1.441…), -108.16…,
+    Domain [-1.5, 1.2] × [-0.5, 2]. Three minima (-146.69… at (-0.558…, 1.441…), -108.16… and
     -80.76…) and the two saddles between them.
     Source: Müller and Brown, "Location of saddle points and minimum energy paths by a constrained
     simplex optimization procedure" (1979).
@@ -72,15 +72,15 @@ class MullerBrown(MultiMinima):
 
 @dataclass(frozen=True)
 class TwoBowls(MultiMinima):
-    """f(x, y) = -d₁ exp(-‖p+c‖²/2w₁²) - d₂ exp(-‖p-c‖²/2w₂²), c = (2, 0): narrow against wide.
+    """f(x, y) = -d₁ exp(-‖p+c‖²/2w₁²) - d₂ exp(-‖p-c‖²/2w₂²), c = (2, 0): narrow and wide.
 
-    With its defaults the left well is the deeper and the narrower: which of the two is found
-    depends on the start, and on whether the step is too large for the narrow one.
+    By default the left well is deeper and narrower than the right one. Which of the two a run finds
+    depends on its start and on whether its steps are too large for the narrow well.
 
-    Domain [-5, 5]². The minima lie on the x-axis, near (-2, 0) and (2, 0), each drawn a little
-    to the other, and a saddle between them; where wide wells have grown together, or nearly so,
-    none is listed.
-    Source: a sharp against a flat minimum, as in Hochreiter and Schmidhuber, "Flat minima" (1997).
+    Domain [-5, 5]². The minima lie on the x-axis near (-2, 0) and (2, 0), each shifted slightly
+    towards the other, with a saddle between them. None of these is listed if the wells are so wide
+    that they merge, or nearly so.
+    Source: sharp and flat minima as in Hochreiter and Schmidhuber, "Flat minima" (1997).
 
     Args:
         left_depth: d₁, positive.
@@ -135,12 +135,14 @@ class TwoBowls(MultiMinima):
         return self.value((x, torch.zeros_like(x)))
 
     def _deeper(self, left: Tensor, right: Tensor) -> Tensor:
-        """Whichever of two places on the x-axis lies lower."""
+        """Returns the one of two positions on the x-axis with the lower value."""
         return torch.where(self._on_axis(left) <= self._on_axis(right), left, right)
 
     def _shifted(self, x: Tensor) -> Tensor:
-        """The average of the centres, weighted by the pull of their wells at a place on the x-axis:
-        downhill from there."""
+        """Returns the mean of the wells' centers, weighted by the pull of each at x on the x-axis.
+
+        It lies downhill of x.
+        """
         (d1, w1), (d2, w2) = (
             (self.left_depth, self.left_width),
             (self.right_depth, self.right_width),
@@ -150,8 +152,7 @@ class TwoBowls(MultiMinima):
         return 2 * (right - left) / (right + left)
 
     def _between(self, left: Tensor, right: Tensor) -> Tensor:
-        """The place on the x-axis between two minima from which it is downhill to either, by
-        bisection."""
+        """Returns the maximum on the x-axis between two minima, by bisection."""
         for _ in range(60):
             middle = (left + right) / 2
             to_left = self._shifted(middle) < middle
@@ -161,11 +162,11 @@ class TwoBowls(MultiMinima):
 
     @cached_property
     def _bottoms(self) -> tuple[Tensor, Tensor] | None:
-        """The two minima's places on the x-axis; NaN where a well is so wide, or so shallow, that
-        they are not two, or None where that is so of all runs.
+        """The positions of the two minima on the x-axis.
 
-        By mean shift (Fukunaga and Hostetler, 1975): each is the average of the centres, weighted
-        by the pull of their wells there.
+        They are NaN for runs whose wells are so wide or so shallow that there are not two minima,
+        and None if that is so for all runs. Mean shift (Fukunaga and Hostetler, 1975) finds them:
+        each is the mean of the wells' centers, weighted by the pull of each well there.
         """
         shapes = (self.left_depth, self.left_width, self.right_depth, self.right_width)
         shape = torch.stack(torch.broadcast_tensors(*map(_real, shapes)))[0]  # type: ignore[no-untyped-call]
@@ -184,7 +185,7 @@ class TwoBowls(MultiMinima):
 
 
 def _plain(number: Tensor) -> Number:
-    """A float for one run, the tensor for a batch."""
+    """Converts a tensor of one number to a float; that of a batch stays a tensor."""
     return float(number) if number.dim() == 0 else number
 
 
