@@ -1,4 +1,4 @@
-"""The engine: advances batches of runs and records them."""
+"""The engine, which runs batches of optimizations and records them."""
 
 from gradexp.engine.batched import Batched
 from gradexp.engine.cost import Forecast

@@ -1,4 +1,4 @@
-"""The batched engine: all runs of one structure advance together, as tensors."""
+"""The batched engine, which advances all runs of equal structure together, as tensors."""
 
 from __future__ import annotations
 
@@ -29,23 +29,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EAGER_NUMBERS = 2**22
-"""Numbers of a block that an eager chunk keeps at a time on a CPU."""
+"""How many coordinates an eager chunk on the CPU holds at most for all steps of a block."""
 
 _BYTES_A_NUMBER = 512
-"""Of a CUDA device's memory, for such a number: of those a block takes 162, what it frees and what
-its graph keeps among them, so that a chunk has a third of the memory (measured on an H200)."""
+"""The bytes of a CUDA device's memory that are budgeted for each of these coordinates. A block uses
+162 of them, including what it frees and what its graph keeps, so that a chunk takes about a third
+of the memory (measured on an NVIDIA H200)."""
 
 _COMPILED_COORDINATES = {"cpu": 2**18, "cuda": 2**24}
-"""Coordinates of a compiled chunk."""
+"""How many coordinates a compiled chunk holds at most."""
 
 
 @dataclass(frozen=True)
 class Batched(Component):
-    """Advances a batch of any size with the optimizer's own rule.
+    """Runs a batch of any size with the optimizer's batched update rule.
 
     Args:
-        compile: whether to compile the steps: ``always``, ``never``, or ``auto``: where eager
-            steps are likely to take longer than compiling and running compiled ones.
+        compile: whether to compile the steps: ``always``, ``never``, or ``auto``, which compiles
+            if running eagerly is likely to take longer than compiling and running compiled.
     """
 
     compile: Literal["auto", "always", "never"] = "auto"
@@ -54,7 +55,7 @@ class Batched(Component):
         """Checks that this engine can run an optimizer.
 
         Raises:
-            UserError: it has no batched rule.
+            UserError: if the optimizer has no batched rule.
         """
         if isinstance(optimizer, External):
             reason = "engine=reference runs it, one run at a time"
@@ -63,13 +64,14 @@ class Batched(Component):
             )
 
     def run(self, problem: Problem) -> Trace:
-        """The trace of the batch.
+        """Runs a problem and returns its trace.
 
         Warns:
-            RuntimeWarning: ``auto`` wanted to compile and could not; it ran eagerly.
+            RuntimeWarning: if ``auto`` could not compile the steps and ran them eagerly.
 
         Raises:
-            UserError: the optimizer has no batched rule, or ``always`` cannot compile.
+            UserError: if the optimizer has no batched rule, or if ``compile`` is ``always`` and the
+                steps cannot be compiled.
         """
         self.check(problem.optimizer)
         problem = problem.plain()
@@ -84,12 +86,12 @@ class Batched(Component):
             return look_again(problem, trace, run, make, size)
 
     def _chunks(self, problem: Problem, compiled: bool) -> tuple[Make, int, EngineKind]:
-        """What makes chunks of a problem, how many runs they have at most, and what runs them."""
+        """Returns what makes the chunks of a problem, their size in runs, and the engine's kind."""
         block = self._block(problem) if compiled else None
         return _eager_chunks(problem) if block is None else _compiled_chunks(problem, block)
 
     def forecast(self, problem: Problem) -> Forecast:
-        """What `run` is likely to take, and in which way."""
+        """Predicts how long `run` takes, and whether it compiles."""
         cost = predict(problem, problem.batch)
         choice = self._choice(problem, cost)
         if choice == "eager":
@@ -97,7 +99,7 @@ class Batched(Component):
         return Forecast(choice, cost.compiled - cost.building, cost.building)
 
     def _choice(self, problem: Problem, cost: Cost | None = None) -> Literal["eager", "compiled"]:
-        """How to run a problem, whose cost is predicted if it is not known."""
+        """Returns how to run a problem; its cost is predicted here unless it is given."""
         if self.compile != "auto":
             return "eager" if self.compile == "never" else "compiled"
         if cost is None or problem.alone:
@@ -107,12 +109,16 @@ class Batched(Component):
         return choice
 
     def _block(self, problem: Problem) -> Block | None:
-        """The compiled program to run, or None to run eagerly where there is none."""
+        """Returns the compiled program of a problem, or None if it has to run eagerly.
+
+        Raises:
+            UserError: if ``compile`` is ``always`` and the steps cannot be compiled.
+        """
         from gradexp.engine.codegen import CannotCompile, Unsupported, block_for
 
         try:
             return block_for(problem)
-        except Exception as error:  # of a person's surface or rule: eagerly it may do
+        except Exception as error:  # a user-defined component may fail in any way
             if not isinstance(error, CannotCompile | Unsupported):
                 error = Unsupported(f"{type(error).__name__}: {error}")
             if self.compile == "always":
@@ -123,7 +129,7 @@ class Batched(Component):
 
 
 def _lacking(optimizer: External) -> str:
-    """What there is instead of a class in batches."""
+    """Returns the part of a message that says what replaces an optimizer in the batched engine."""
     factory = optimizer.factory
     rule = getattr(import_module("gradexp.optimizers"), factory.__name__, None)
     if factory.__module__.startswith("torch.optim.") and rule is not None:
@@ -132,7 +138,7 @@ def _lacking(optimizer: External) -> str:
 
 
 def _at(device: torch.device) -> AbstractContextManager[Any]:
-    """Makes a device the current one."""
+    """Returns a context in which a device is the current one."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 

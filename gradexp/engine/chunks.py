@@ -1,8 +1,8 @@
-"""Runs a problem chunk by chunk: what a batch needs at once depends on the chunk, not on the
-number of runs.
+"""Runs a problem chunk by chunk, so that memory depends on the chunk's size, not on the batch's.
 
-Where nothing is recorded along the way, runs that have ended leave their chunk, and what is left of
-several chunks at the same step goes on as one: a batch costs what its live runs cost.
+If no steps are recorded, runs that have ended are removed from their chunk, and the remaining runs
+of several chunks at the same step are merged into one. The cost of a batch is then that of its
+active runs.
 """
 
 from __future__ import annotations
@@ -21,37 +21,59 @@ from gradexp.numbers import LANES
 
 
 class Chunk(Protocol):
-    """Runs that advance together."""
+    """Runs that advance together, one block of looks and moves at a time (see `engine.runs`)."""
 
     shortest: int
-    """looks of the first block"""
+    """how many looks the first block has"""
     longest: int
-    """looks of a block, at most"""
+    """how many looks a block has at most"""
 
     def advance(self, first: int, looks: int, recorder: Recorder | None, columns: slice) -> None:
-        """Makes `looks` looks from step `first` on, each with a move after it but for the last
-        step's, and records them."""
+        """Makes one block of looks and moves, and records them.
+
+        Each look is followed by a move, except at the problem's last step.
+
+        Args:
+            first: the step of the first look.
+            looks: the number of looks.
+            recorder: takes the rows; None if no steps are recorded.
+            columns: the columns of the recorder that belong to this chunk.
+        """
 
     def steps(self) -> Tensor:
-        """The moves made by each run, ``(B,)``."""
+        """Returns the number of moves made by each run, ``(B,)``."""
 
     def notes(self) -> Notes:
-        """What is noted of the runs now."""
+        """Returns the current metrics of the runs."""
 
     def state(self) -> list[Tensor]:
-        """The points ``(dim, B)``, and each field of what the optimizer remembers, ``(n, B)``:
-        valid until the chunk goes on."""
+        """Returns the points ``(dim, B)`` and each field of the optimizer's state ``(n, B)``.
+
+        The tensors are valid until the chunk advances.
+        """
 
     def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
-        """Goes on with these lanes of these chunks, of which it may be one, one after the other;
-        the last lane is repeated to a multiple of `LANES`."""
+        """Replaces the runs of this chunk by selected runs of some chunks, concatenated.
+
+        The last run is repeated until their number is a multiple of `LANES`.
+
+        Args:
+            parts: chunks, of which this one may be one, each with the indices of its runs to keep.
+        """
 
 
 Make = Callable[[Problem, slice], Chunk]
 
 
 def run_in_chunks(problem: Problem, make: Make, size: int, engine: EngineKind) -> Trace:
-    """The trace of a problem whose chunks of `size` runs are made by `make`."""
+    """Runs a problem and returns its trace.
+
+    Args:
+        problem: the problem to run.
+        make: makes the chunk of a slice of the problem's runs.
+        size: the number of runs of a chunk.
+        engine: the kind of engine, as the trace reports it.
+    """
     recording = Recording(problem, -(-problem.batch // LANES) * LANES)
     chunks = [
         slice(first, min(first + size, problem.batch)) for first in range(0, problem.batch, size)
@@ -71,14 +93,14 @@ def run_in_chunks(problem: Problem, make: Make, size: int, engine: EngineKind) -
 def run_chunk(
     chunk: Chunk, steps: int, columns: slice, recording: Recording, tell: Callable[[int], None]
 ) -> None:
-    """Runs one chunk to its end: every run of it has its column in the rows, where there are any.
+    """Runs one chunk to its end, without removing runs that have ended.
 
     Args:
-        chunk: at its start.
-        steps: the most that a run makes.
-        columns: of the problem, which are the chunk's.
-        recording: what takes the rows, and the runs at their ends.
-        tell: told the number of steps made.
+        chunk: the chunk, at its start.
+        steps: the maximum number of steps.
+        columns: the indices of the chunk's runs in the problem.
+        recording: takes the recorded steps and the final metrics.
+        tell: called after each block with the number of steps made.
     """
     count = columns.stop - columns.start
     step, going = 0, True
@@ -94,21 +116,22 @@ def run_chunk(
 
 
 class _ActiveChunk(NamedTuple):
-    """A chunk on its way."""
+    """A chunk that still has active runs."""
 
     chunk: Chunk
     place: slice | Tensor
-    """where its runs stand in the problem"""
+    """the indices of its runs in the problem"""
     runs: int
-    """how many they are"""
+    """the number of its runs, without padding"""
     going: Tensor
-    """the lanes of those that go on"""
+    """the indices in the chunk of the runs that are still active"""
 
 
 class _Compaction:
-    """Takes chunks from one look at who goes on to the next, at steps that double.
+    """Runs chunks, and merges those that have few active runs left.
 
-    Where half of a full chunk or less goes on, it waits there for what is left of others.
+    Chunks pause at certain steps, each about twice the one before. A chunk whose active runs are at
+    most half as many as a full chunk holds waits there, to be merged with the remains of others.
     """
 
     def __init__(self, problem: Problem, recording: Recording, size: int) -> None:
@@ -131,13 +154,13 @@ class _Compaction:
             self._advance(self._merged(step), step, unit, last=True)
 
     def _advance(self, lot: _ActiveChunk, step: int, unit: int, last: bool) -> None:
-        """Takes a lot on from a step, until it is small enough to wait for others, or ends.
+        """Advances a chunk until it ends or has so few active runs that it waits for others.
 
         Args:
-            lot: goes on at this step.
-            step: the one of its next look.
-            unit: looks before the first time that a chunk may wait.
-            last: whether no new chunk will be made, which would use this one's memory.
+            lot: the chunk.
+            step: the step of its next look.
+            unit: the number of looks before a chunk may wait for the first time.
+            last: whether no new chunk will be made; a new chunk would reuse this one's memory.
         """
         while True:
             until = min(2 * step + unit, self._problem.steps + 1)
@@ -153,7 +176,10 @@ class _Compaction:
             lot = self._merged(step)
 
     def _block(self, lot: _ActiveChunk, step: int, until: int) -> tuple[_ActiveChunk, int]:
-        """Makes one block of a lot; more than half of it then goes on, or none."""
+        """Advances a chunk by one block, and returns it with the step of its next look.
+
+        If at most half of its runs are still active afterwards, those that have ended are removed.
+        """
         chunk, place, count, before = lot
         end = self._recording.end_of_block(step, chunk.longest, until)
         chunk.advance(step, end - step, None, slice(0, 0))
@@ -171,12 +197,15 @@ class _Compaction:
         return lot, end
 
     def _merged(self, step: int) -> _ActiveChunk:
-        """What waits at a step, as one."""
+        """Returns the chunks that wait at a step, merged into one."""
         lots = self._waiting.pop(step)
         return lots[0] if len(lots) == 1 else self._gathered(lots)
 
     def _gathered(self, lots: Sequence[_ActiveChunk]) -> _ActiveChunk:
-        """Those of the lots that go on, in the first one's chunk; the others' numbers are kept."""
+        """Moves the active runs of some chunks into the first of them.
+
+        The metrics of all runs are recorded before, because those that have ended are dropped.
+        """
         for chunk, place, count, _ in lots:
             self._recording.put(place, chunk.notes(), slice(0, count))
         places = [

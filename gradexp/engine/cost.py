@@ -1,8 +1,8 @@
-"""What a problem is likely to cost, eagerly and compiled.
+"""Predicts how long a problem takes to run eagerly and compiled.
 
-The constants were measured on two cores and on an NVIDIA H200; they decide between seconds and
-minutes, so a factor of two does no harm. The prediction is made of the problem alone: the same
-config makes the same choice, whatever was run before.
+The constants were measured on two CPU cores and on an NVIDIA H200. They decide between seconds and
+minutes, so an error of a factor of two does no harm. The prediction depends on the problem alone,
+so that the same config always leads to the same choice.
 """
 
 from __future__ import annotations
@@ -16,40 +16,41 @@ from gradexp.engine.problem import Problem
 
 
 class _Machine(NamedTuple):
-    """What an eager step takes, and compiling."""
+    """Time constants of eager steps and of compilation on one kind of device."""
 
     step: float
-    """seconds, whatever its batch: at least"""
+    """seconds that a step takes at least"""
     operation: float
-    """and for each operation of the surface"""
+    """additional seconds per step for each operation of the surface"""
     number: float
-    """seconds an operation on one number"""
+    """additional seconds per step for each operation on one number"""
     build: float
-    """seconds to trace and compile: at least"""
+    """seconds that tracing and compiling take at least"""
 
 
 _MACHINES = {
     "cpu": _Machine(step=30e-6, operation=5.3e-6, number=0.6e-9, build=2.0),
-    "cuda": _Machine(step=22e-6, operation=1.6e-6, number=6e-12, build=5.0),  # as a graph
+    "cuda": _Machine(step=22e-6, operation=1.6e-6, number=6e-12, build=5.0),  # with CUDA graphs
 }
 
 _OTHERS = 20
-"""Operations of a step that are not the surface's."""
+"""The number of operations of a step apart from those of the surface."""
 
 _BUILD_OPERATION = 0.02
 """Seconds that each operation of the surface adds to tracing and compiling."""
 
 _FASTER = 10.0
-"""How many times as fast as an eager step a compiled one is at least."""
+"""How many times faster than an eager step a compiled step is at least."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds that a problem would take."""
+    """The predicted duration of a problem, in seconds."""
 
     eager: float
+    """running eagerly"""
     compiled: float
-    """compiling included"""
+    """compiling and running compiled"""
     building: float
     """compiling alone"""
 
@@ -58,18 +59,18 @@ class Cost:
 
 
 class Forecast(NamedTuple):
-    """What running a batch would come to."""
+    """How a batch would be run, and how long that would take."""
 
     engine: str
-    """what would run it: as a trace says it"""
+    """the kind of engine that would run it, one of `EngineKind`"""
     seconds: float
-    """where no run ends early"""
+    """seconds to run it without compiling, if no run ends early"""
     building: float
-    """seconds to compile it, which is done once for all batches of its structure"""
+    """seconds to compile it, which happens once for all batches of equal structure"""
 
 
 def predict(problem: Problem, runs: int) -> Cost:
-    """What so many runs like those of a problem would cost, compiling included."""
+    """Predicts how long a number of runs like those of a problem would take."""
     operations = _operations(problem)
     dim = problem.start.shape[0]
     machine = _MACHINES[problem.start.device.type]
@@ -81,7 +82,7 @@ def predict(problem: Problem, runs: int) -> Cost:
 
 
 def _operations(problem: Problem) -> int:
-    """Operations of the surface's value, as autograd counts them."""
+    """Counts the operations of the surface's value in its autograd graph."""
     lanes = problem.lanes(0, 1)
     with torch.enable_grad():
         value = lanes.surface.value(lanes.start.detach().requires_grad_())

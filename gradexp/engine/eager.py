@@ -1,7 +1,7 @@
-"""Blocks of steps, run eagerly: one torch operation after the other.
+"""Runs blocks of steps eagerly, one torch operation after the other.
 
-What is noted of a run is worked out for all steps of a block together, and a run that ends inside
-it is set back to where it ended: that halves what a step costs while a batch is small.
+The metrics of all steps of a block are computed together at its end, and a run that ended inside
+the block is then reset to where it ended. This halves the time of a step for small batches.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gradexp.surfaces import value_and_gradient
 
 
 class Rows(NamedTuple):
-    """What was seen at the looks of a block."""
+    """The losses, squared gradient norms and points of the R looks of a block."""
 
     loss: Tensor
     """``(R, B)``"""
@@ -46,20 +46,20 @@ class Rows(NamedTuple):
 
 
 _STEPS, _COORDINATES = 64, 2**15
-"""Steps of a block, and the coordinates of a point up to which it has so many."""
+"""The number of steps of a block, and the dimension up to which a block has that many."""
 
 
 def block_length(dim: int) -> int:
-    """The steps of a block: fewer where a point is so long that a block would fill the memory.
+    """Returns the number of steps of a block, which is smaller for high dimensions to save memory.
 
-    Path lengths are summed block by block, so that their last bit depends on it: it depends on the
-    surface alone.
+    Path lengths are summed block by block, so that their last bit depends on this number. It
+    therefore depends on the surface's dimension alone.
     """
     return max(1, min(_STEPS, _STEPS * _COORDINATES // dim))
 
 
 class EagerChunk:
-    """Runs that torch operations advance."""
+    """Runs that are advanced by torch operations."""
 
     def __init__(self, whole: Problem, columns: slice) -> None:
         self.shortest = self.longest = block_length(whole.start.shape[0])
@@ -76,7 +76,15 @@ class EagerChunk:
     def _take(
         self, first: int, best: Tensor, seen: Rows, recorder: Recorder | None, columns: slice
     ) -> None:
-        """Takes what was seen in a block, before which this was the best."""
+        """Records the rows of a block and updates the best loss of the first half of the steps.
+
+        Args:
+            first: the step of the block's first look.
+            best: the best losses before the block, ``(B,)``.
+            seen: the rows of the block.
+            recorder: takes the rows; None if no steps are recorded.
+            columns: the columns of the recorder that belong to this chunk.
+        """
         if recorder:
             recorder.put(columns, first, *seen)
         until = self._problem.steps // 2 - first
@@ -121,15 +129,14 @@ class EagerChunk:
 def advance(
     problem: Problem, runs: Runs, first: int | Tensor, looks: int, moves: int
 ) -> tuple[Runs, Rows]:
-    """The runs after `looks` looks from step `first` on, and what was seen.
+    """Makes one block of steps; returns the runs after it and the rows of its looks.
 
     Args:
-        problem: its numbers in lanes.
-        runs: before; points ``(dim, B)``.
-        first: the step of the first look; a tensor ``()`` where no number of the runs may be
-            looked at on the way.
-        looks: how many.
-        moves: how many moves are made: after each look, but for the problem's last step.
+        problem: the problem, as returned by `Problem.lanes`.
+        runs: the runs before; their points are a tensor ``(dim, B)``.
+        first: the step of the first look; a tensor ``()`` if no value may be read on the host.
+        looks: the number of looks.
+        moves: the number of moves: one after each look, except at the problem's last step.
     """
     point, memory = runs.point, runs.memory
     points, losses, gradients = [point], [], []
@@ -148,7 +155,7 @@ def advance(
 
 
 def _scheduled(problem: Problem, first: int | Tensor, moves: int) -> dict[str, Tensor]:
-    """What the schedule changes in R moves from step `first` on, by name, ``(R, B)``."""
+    """Returns the scheduled hyperparameters of R moves by name, ``(R, B)`` each."""
     start = problem.start
     steps = torch.arange(moves, device=start.device)[:, None] + first
 
@@ -168,15 +175,18 @@ def note_rows(
     gradient_square: Tensor,
     points: list[Tensor],
 ) -> tuple[Runs, Rows]:
-    """The runs after a block in which none was stopped, those set back that ended in it.
+    """Adds the metrics of a block, and resets the runs that ended inside it to where they ended.
 
     Args:
-        problem: its numbers in lanes.
-        runs: before, but for the optimizer's state.
+        problem: the problem, as returned by `Problem.lanes`.
+        runs: the runs before the block, but with the optimizer's state after it.
         first: the step of the first look.
-        losses: at each look, ``(B,)``.
-        gradient_square: likewise, ``(R, B)``.
-        points: at each look and after the last move, ``(dim, B)``.
+        losses: the losses at each look, ``(B,)`` each.
+        gradient_square: the squared gradient norms at the looks, ``(R, B)``.
+        points: the points at each look and after the last move, ``(dim, B)`` each.
+
+    Returns:
+        The runs after the block, and the rows of its looks.
     """
     count = len(losses)
     way = torch.stack(points, dim=1)

@@ -1,4 +1,4 @@
-"""Whether a surface, an optimizer and a schedule fit together: said before anything runs."""
+"""Checks, before anything runs, that a surface, an optimizer and a schedule fit together."""
 
 from __future__ import annotations
 
@@ -27,21 +27,23 @@ from gradexp.schedules import Constant, Schedule
 from gradexp.surfaces import Surface
 
 _LOOKS = 1000
-"""Steps, at most, at which it is looked whether a schedule keeps to the ranges."""
+"""The maximum number of steps at which a schedule's values are checked."""
 _RUNS = 32
-"""Runs at which it is looked, besides those with the least and the largest of a number."""
+"""The number of evenly spaced runs that are checked besides those with extreme values."""
 
 
 def check_precision(name: str, part: Component, dtype: torch.dtype) -> None:
-    """Checks numbers as they are in the precision of the runs: in float32 1e-50 is 0.
+    """Checks that numbers stay in their ranges when rounded to the precision of the runs.
+
+    For example, 1e-50 is 0 in float32, which is not positive.
 
     Args:
-        name: of the part.
-        part: whose numbers it may be.
-        dtype: of the runs.
+        name: the name of the component, for the message.
+        part: the component whose numbers are checked.
+        dtype: the dtype of the runs.
 
     Raises:
-        UserError: one of them has left its range.
+        UserError: if a rounded number lies outside its range.
     """
     if dtype == torch.float64:
         return
@@ -62,11 +64,15 @@ def check_precision(name: str, part: Component, dtype: torch.dtype) -> None:
 def check_fit(
     surface: Surface, optimizer: Optimizer | External, schedule: Schedule, steps: int
 ) -> None:
-    """Checks that an optimizer is told what it needs, has what is scheduled, and may have it; in a
-    large batch the runs with the least and the largest of each number, and some between.
+    """Checks that an optimizer fits the surface and the schedule.
+
+    The optimizer's update rule must work if it is defined outside gradexp, the surface's minimum
+    must be known if the rule needs it, and the schedule may change only numbers that the optimizer
+    has, and only within their ranges. Of a large batch, the runs with the smallest and the largest
+    value of each number are checked, and some evenly spaced ones.
 
     Raises:
-        UserError: not so.
+        UserError: if one of these does not hold.
     """
     if isinstance(optimizer, Optimizer) and not type(optimizer).__module__.startswith("gradexp."):
         _check_rule(select(optimizer, 0))
@@ -90,14 +96,17 @@ def check_fit(
 
 
 def _knows_minimum(surface: Surface) -> bool:
-    """Whether the least value of each run's surface is known."""
+    """Returns whether the minimum of every run's surface is known."""
     least = surface.minimum
     return least is not None and not bool(torch.as_tensor(least).isnan().any())
 
 
 def _told_apart(*components: Any) -> list[Any]:
-    """The components of some of the runs of a batch: of those with the least and the largest of
-    each number, and of others between."""
+    """Returns the components restricted to the runs of a batch that are to be checked.
+
+    These are the runs with the smallest and the largest value of each number, and `_RUNS` evenly
+    spaced ones.
+    """
     every = [number for one in components for number in numbers(one).values()]
     columns = [n.reshape(-1) for n in every if isinstance(n, Tensor) and n.numel() > 1]
     ends = [end.item() for column in columns for end in (column.argmin(), column.argmax())]
@@ -114,7 +123,7 @@ def _told_apart(*components: Any) -> list[Any]:
 
 
 def _base(optimizer: Optimizer | External) -> Mapping[str, Number]:
-    """The hyperparameters of runs, by name."""
+    """Returns the hyperparameters of the runs, by name."""
     if isinstance(optimizer, Optimizer):
         return optimizer.hyperparameters()
     runs = [select(optimizer, run).hyperparameters() for run in range(batch_size(optimizer))]
@@ -122,10 +131,11 @@ def _base(optimizer: Optimizer | External) -> Mapping[str, Number]:
 
 
 def _check_rule(rule: Optimizer) -> None:
-    """Makes a step of a rule, of one's own it may be, on both forms of a point.
+    """Checks a user-defined update rule by making a step with both forms of a point.
 
     Raises:
-        UserError: it raised an exception, or gave something else than a point and a state.
+        UserError: if the rule has no `lr`, fails, returns something other than a point and a state,
+            or returns different points for the two forms.
     """
     name = type(rule).__name__
     if "lr" not in rule.hyperparameters():
@@ -159,16 +169,16 @@ def _check_rule(rule: Optimizer) -> None:
 def _check_ranges(
     rule: Optimizer, plan: Schedule, values: Mapping[str, Number], looks: Tensor
 ) -> None:
-    """Checks what a schedule makes of an optimizer of some runs. A learning rate may be 0.
+    """Checks that scheduled hyperparameters stay in their ranges; a learning rate may be 0.
 
     Args:
-        rule: of these runs.
+        rule: the optimizer of the runs that are checked.
         plan: their schedule.
-        values: what is scheduled, by name.
-        looks: ``(R,)``, the steps of their rows.
+        values: the scheduled values, by name, each a row per step.
+        looks: the steps of these rows, ``(R,)``.
 
     Raises:
-        UserError: one of its numbers leaves its range.
+        UserError: if a hyperparameter leaves its range.
     """
     rows = [torch.as_tensor(value).double() for value in values.values()]
     _, *tables = torch.broadcast_tensors(looks[:, None], *rows)  # type: ignore[no-untyped-call]

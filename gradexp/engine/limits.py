@@ -1,11 +1,12 @@
-"""What every step is compared with: when a run is at rest, and when it has diverged.
+"""The limits that decide at every step whether a run is at rest and whether it has diverged.
 
-A run is *at rest* where its gradient is all but zero and its last move, too: one with momentum may
-pass a point without a gradient. It has *diverged* where a coordinate or the loss is too large, or
-not finite. Where `Stop` says nothing, all four are measured by the surface: by the diameter D of
-its domain, the height S of its loss (`gradexp.surfaces.scale`), where the run starts, and by the
-precision of the numbers, ε. So a surface that is stretched, or multiplied by a number, ends its
-runs at the same step.
+A run is *at rest* if both its gradient and its last move are almost zero. The gradient alone does
+not suffice, because a run with momentum may pass through a point where the gradient is zero. A run
+has *diverged* if a coordinate or the loss is too large or not finite.
+
+By default, the limits are relative to the surface: to the diameter D of its domain, to the height S
+of its loss (see `gradexp.surfaces.scale`), to the start of the run, and to the machine precision ε.
+The limits therefore scale with a surface that is stretched or multiplied by a number.
 """
 
 from __future__ import annotations
@@ -24,14 +25,13 @@ from gradexp.surfaces.scale import diameter, losses, values_of_runs
 from gradexp.surfaces.surface import Domain
 
 SLOPE = {torch.float64: 1e-8, torch.float32: 1e-6}
-"""A gradient is all but zero that is smaller than this times S / D."""
+"""A gradient is almost zero if its norm is at most this times S / D."""
 
 UNITS = 4
-"""A move is all but zero that is shorter than so many ε · D."""
+"""A move is almost zero if its length is at most this times ε · D."""
 
 FAR = 1e12
-"""A run has diverged whose coordinates or loss are larger in size than this times what they usually
-are."""
+"""A run has diverged if a coordinate or the loss exceeds its usual size by this factor."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,12 @@ class Stop(Component):
     """When a run ends before its last step.
 
     Args:
-        gradient: it is at rest where the gradient norm is no more than this, and it moves no more;
-            0 for never, None for `SLOPE` · S / D.
-        divergence: it has diverged where the loss or a coordinate is larger in size than this, or
-            not finite; None for `FAR` times what they usually are: in size, the domain, and the
-            losses all over it; or the start, and the loss there, where it lies outside.
+        gradient: the run is at rest if the gradient norm is at most this and the run has stopped
+            moving. 0 means never, None means `SLOPE` · S / D.
+        divergence: the run has diverged if the absolute value of the loss or of a coordinate
+            exceeds this or is not finite. None means `FAR` times the usual size of each: of the
+            coordinates and losses in the domain, and, if the start lies outside the domain, of the
+            start and its loss.
     """
 
     gradient: NonNegative | None = None
@@ -52,17 +53,19 @@ class Stop(Component):
 
 @dataclass(frozen=True)
 class Limits(Component):
-    """What the numbers of every step are compared with.
+    """The limits of a problem, with which each step is compared.
 
     Args:
-        minimum: the surface's least value, from which the loss gap is measured: one number, or
-            none where it is unknown.
-        gradient_square: of the largest gradient norm at rest; negative where no run ever rests.
-        move_square: of the longest move at rest.
-        coordinate: the largest size of one of a run that has not diverged.
-        loss: likewise.
-        released: the step after which the gradient must have been above its limit before a run
-            may rest: one number, or none where it may rest at any step.
+        minimum: the surface's minimum, from which the loss gap is measured: one number, or none if
+            it is unknown.
+        gradient_square: the square of the largest gradient norm at rest; negative if runs never
+            rest.
+        move_square: the square of the longest move at rest.
+        coordinate: the largest absolute value that a coordinate may have without the run having
+            diverged.
+        loss: the same for the loss.
+        released: the run may rest only once its gradient norm has exceeded its limit after this
+            step: one number, or none if it may rest at any step.
     """
 
     minimum: tuple[Number, ...] = ()
@@ -74,17 +77,16 @@ class Limits(Component):
 
     @classmethod
     def of(cls, surface: Surface, start: Tensor, noise: Noise, stop: Stop) -> Limits:
-        """Those of a problem.
+        """Returns the limits of a problem.
 
-        A run does not rest while noise goes on moving it, however small its gradient is. The
-        longest move at rest is D times the largest of the gradient norm at rest over S / D, and of
-        `UNITS` · ε.
+        A run never rests while noise keeps moving it, however small its gradient is. The longest
+        move at rest is D · max(g / (S / D), `UNITS` · ε), where g is the gradient norm at rest.
 
         Args:
-            surface: its numbers of one run or of B.
-            start: ``(dim, B)`` or ``(dim, 1)``, of the precision of the runs.
-            noise: likewise.
-            stop: likewise.
+            surface: the surface, for one run or for B runs.
+            start: the starts, ``(dim, B)`` or ``(dim, 1)``, with the dtype of the runs.
+            noise: the noise, for one run or for B runs.
+            stop: the user's settings, for one run or for B runs.
         """
         far, (high, largest) = diameter(surface), losses(surface)
         slope = _where(high > 0, high, 1.0) / far
@@ -97,7 +99,7 @@ class Limits(Component):
         else:
             coordinate = loss = _host(stop.divergence)
         most = torch.finfo(start.dtype).max
-        return substitute(  # all checked before
+        return substitute(  # unchecked, for all of these have been checked before
             _NONE,
             minimum=() if surface.minimum is None else (surface.minimum,),
             gradient_square=_where(rests, _larger(least * least, math.ulp(0.0)), -1.0),
@@ -110,20 +112,22 @@ class Limits(Component):
 _NONE = Limits()
 
 _FEW = 16
-"""Coordinates."""
+"""Up to this many coordinates are compared as plain numbers."""
 
 
 def _usual(surface: Surface, start: Tensor, largest: Number) -> tuple[Number, Number]:
-    """How large in size coordinates and losses of runs usually are: of one that starts in the
-    domain as there, whoever else is in its batch.
+    """Returns the usual absolute values of coordinates and losses.
+
+    For a run that starts in the domain they depend on the surface alone, and so not on the other
+    runs of its batch.
 
     Args:
-        surface: its numbers of one run or of B.
-        start: ``(dim, B)`` or ``(dim, 1)``.
-        largest: the loss of the surface that is usually the largest in size.
+        surface: the surface, for one run or for B runs.
+        start: the starts, ``(dim, B)`` or ``(dim, 1)``.
+        largest: the usual absolute value of the surface's losses, `Losses.largest`.
     """
     low, high, coordinate = _bounds(surface.domain)
-    if start.numel() <= _FEW and start.shape[1] == 1:  # of one run a tensor takes longer
+    if start.numel() <= _FEW and start.shape[1] == 1:  # plain numbers are faster
         places = zip(start[:, 0].tolist(), surface.domain, strict=True)
         if all(low <= x <= high for x, (low, high) in places):
             return coordinate, largest
@@ -140,32 +144,34 @@ def _usual(surface: Surface, start: Tensor, largest: Number) -> tuple[Number, Nu
 
 @lru_cache(maxsize=16)
 def _bounds(domain: Domain) -> tuple[Tensor, Tensor, float]:
-    """The ends of a domain, each ``(dim,)``; and what is largest in size, one of them or its
-    diameter."""
+    """Returns the lower and upper ends of a domain, ``(dim,)`` each, and its usual coordinate.
+
+    The usual coordinate is the largest absolute value among the ends and the domain's diameter.
+    """
     low, high = columns(low for low, _ in domain), columns(top for _, top in domain)
     sizes = (low.abs().max(), high.abs().max(), (high - low).norm())
     return low, high, float(max(sizes))
 
 
 def _where(condition: bool | Tensor, number: Number, other: Number) -> Number:
-    """One number or another, for one run or for each."""
+    """Returns `number` where the condition holds, else `other`, for one run or elementwise."""
     if isinstance(condition, Tensor):
         return torch.where(condition.cpu(), _real(number), _real(other))
     return number if condition else other
 
 
 def _larger(number: Number, other: Number) -> Number:
-    """The larger of two numbers, for one run or for each."""
+    """Returns the larger of two numbers, for one run or elementwise."""
     if isinstance(number, Tensor) or isinstance(other, Tensor):
         return torch.maximum(_real(number), _real(other))
     return max(number, other)
 
 
 def _host(number: Number) -> Number:
-    """A number on the CPU, where limits are worked out."""
+    """Returns a number on the CPU, where limits are computed."""
     return _real(number) if isinstance(number, Tensor) else number
 
 
 def _real(number: Number) -> Tensor:
-    """A number as a tensor on the CPU, to its last bit."""
+    """Returns a number as a float64 tensor on the CPU."""
     return torch.as_tensor(number, dtype=torch.float64, device="cpu")

@@ -1,4 +1,4 @@
-"""`optimize`: the engine from Python; and what it poses the engine."""
+"""`optimize`, the Python entry point of the engine, and the checks that it makes beforehand."""
 
 from __future__ import annotations
 
@@ -55,32 +55,32 @@ def optimize(
 ) -> Trace:
     """Minimizes a surface in a batch of runs.
 
-    Any number of the surface, the start, the optimizer, the schedule, the noise or the stop may be
-    a tensor of shape ``(B,)`` with one number for each of B runs; plain numbers are shared.
+    Any number in the surface, start, optimizer, schedule, noise, clip or stop may be a tensor of
+    shape ``(B,)`` with one value for each of B runs. Plain numbers are shared by all runs.
 
     Args:
-        surface: what is minimized.
-        start: `dim` numbers, or a tensor ``(dim,)`` or ``(dim, B)``.
+        surface: the function to minimize.
+        start: `dim` numbers, or a tensor of shape ``(dim,)`` or ``(dim, B)``.
         optimizer: the update rule.
-        steps: the most steps a run makes, at least 1.
-        schedule: of hyperparameters; constant if None.
-        noise: added to the gradient; none if None.
-        clip: how large a gradient may be; unlimited if None.
-        stop: when a run ends earlier; `Stop()` if None.
-        record: what is kept along the way.
+        steps: the maximum number of steps of a run, at least 1.
+        schedule: how hyperparameters change over the steps; constant if None.
+        noise: what is added to the gradient; nothing if None.
+        clip: how large gradients are limited; not at all if None.
+        stop: when a run ends before its last step; `Stop()` if None.
+        record: what to keep of each step.
         dtype: ``"float64"`` or ``"float32"``.
-        device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or one
-            of torch's.
-        compile: see `Batched`.
-        engine: what runs it; a `Batched` one if None.
-        progress: told now and then how many of the steps are behind the batch.
+        device: ``"auto"`` (CUDA if available, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:N"``,
+            or a `torch.device`.
+        compile: whether to compile the steps, see `Batched`; ignored if `engine` is given.
+        engine: the engine that runs the batch; ``Batched(compile=compile)`` if None.
+        progress: called from time to time with the number of steps that the batch has completed.
 
     Returns:
-        The trace, on the device of the computation (see `Trace.cpu`).
+        The trace, on the device that computed it (see `Trace.cpu`).
 
     Raises:
-        UserError: a value is not allowed.
-        ValueError: numbers are for different numbers of runs.
+        UserError: if a value is not allowed.
+        ValueError: if tensors have values for different numbers of runs.
 
     >>> from gradexp import optimize, surfaces
     >>> from gradexp.optimizers import SGD
@@ -122,11 +122,11 @@ def pose(
     dtype: str,
     device: str | torch.device,
 ) -> Problem:
-    """What the engine is asked to do; see `optimize`.
+    """Checks the arguments of `optimize` and returns them as a problem for an engine.
 
     Raises:
-        UserError: a value is not allowed.
-        ValueError: numbers are for different numbers of runs.
+        UserError: if a value is not allowed.
+        ValueError: if tensors have values for different numbers of runs.
     """
     steps = checked("steps", steps, Steps)
     if dtype not in DTYPES:
@@ -142,7 +142,7 @@ def pose(
     }
     for name, part in parts.items():
         _check_kind(name, part, _KINDS[name])
-        if name != "stop":  # whose limit may be beyond all numbers
+        if name != "stop":  # its limit may exceed the range of the dtype
             check_precision(name, part, DTYPES[dtype])
     check_fit(surface, optimizer, schedule, steps)
     points = _points(start, surface.dim).to(where, DTYPES[dtype])
@@ -167,10 +167,10 @@ def pose(
 
 
 def _points(start: Sequence[Number] | Tensor, dim: int) -> Tensor:
-    """The starts as a tensor ``(dim, B)``.
+    """Returns the starts as a tensor ``(dim, B)``.
 
     Raises:
-        UserError: they are not `dim` coordinates of one or of B runs.
+        UserError: if they are not `dim` coordinates of one run or of B runs.
     """
     reason = f"must be {dim} coordinates, one per dimension, or a tensor of shape ({dim}, B)"
     try:
@@ -187,10 +187,10 @@ def _points(start: Sequence[Number] | Tensor, dim: int) -> Tensor:
 
 
 def _check_kind(name: str, part: Any, kind: type | tuple[type, ...]) -> None:
-    """Checks that a part is what it should be.
+    """Checks that an argument is an instance of the expected type and a dataclass.
 
     Raises:
-        UserError: it is not.
+        UserError: if it is not.
     """
     kinds = kind if isinstance(kind, tuple) else (kind,)
     known = " or ".join(f"{one.__module__.split('.')[1]}.{one.__name__}" for one in kinds)
@@ -204,10 +204,10 @@ def _check_kind(name: str, part: Any, kind: type | tuple[type, ...]) -> None:
 
 
 def _recorded(what: Any) -> Record:
-    """The record of that kind.
+    """Returns a `Record` of the given kind.
 
     Raises:
-        UserError: there is no such kind.
+        UserError: if there is no such kind.
     """
     try:
         return Record(what=what)

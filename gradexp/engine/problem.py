@@ -1,4 +1,4 @@
-"""What an engine is asked to do."""
+"""The problem that an engine is given: the components, starts and settings of a batch."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from gradexp.surfaces import Surface
 
 @dataclass(frozen=True)
 class Record(Component):
-    """What is kept of a run.
+    """What is recorded of each run.
 
     Args:
-        what: ``metrics`` (nothing along the way), ``loss``, or ``trace`` (loss, gradient norm and
-            point).
-        points: at most so many steps are recorded, evenly spaced, first and last included.
-        tolerances: the first steps at which the loss gap and the gradient norm are below each of
-            these are kept.
+        what: what to record at each step: ``metrics`` (nothing), ``loss``, or ``trace`` (loss,
+            gradient norm and point).
+        points: how many steps to record at most, evenly spaced, including the first and the last.
+        tolerances: for each of these, the first step is kept at which the loss gap is at most this
+            large, and likewise for the gradient norm.
     """
 
     what: Literal["trace", "loss", "metrics"] = "trace"
@@ -46,23 +46,24 @@ class Record(Component):
     tolerances: tuple[Positive, ...] = ()
 
     def steps(self, steps: int) -> range:
-        """The steps to record out of 0 to `steps`; the last one comes besides where it is not
-        among them."""
+        """Returns the evenly spaced steps to record out of 0 to `steps`.
+
+        The last step is always recorded, even where it is not among these.
+        """
         stride = max(1, -(-steps // (self.points - 1)))
         return range(0, steps + 1, stride)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """B runs of one structure, ready to be run: `start` is ``(dim, B)``, of the element type and
-    on the device of the computation; numbers are floats or tensors ``(B,)``. `progress` is told
-    now and then how many of the steps are behind the batch, where those count that a run no longer
-    makes. `alone` says whether an engine that has the choice between ways that differ in the last
-    bit takes the one that it would take for one run alone. `rest_is_given` says whether a person
-    said how small a gradient is at rest."""
+    """B runs of equal structure, with everything that an engine needs to run them.
+
+    The numbers of the components are floats or tensors ``(B,)``.
+    """
 
     surface: Surface
     start: Tensor
+    """``(dim, B)``, with the dtype and on the device of the computation"""
     optimizer: Optimizer | External
     steps: int
     schedule: Schedule
@@ -71,22 +72,31 @@ class Problem:
     limits: Limits
     record: Record
     progress: Callable[[int], None] = lambda step: None
+    """called from time to time with the number of steps that the batch has completed; the steps
+    that a run no longer makes, because it has ended, count as completed"""
     alone: bool = False
+    """whether an engine that can choose between methods whose results differ in the last bit must
+    choose as it would for a single run"""
     rest_is_given: bool = False
+    """whether the user set `Stop.gradient`"""
 
     @property
     def batch(self) -> int:
-        """B."""
+        """The number of runs, B."""
         return self.start.shape[1]
 
     @property
     def batched(self) -> Optimizer:
-        """The optimizer, where it has a batched rule."""
+        """The optimizer, which must have a batched rule."""
         assert isinstance(self.optimizer, Optimizer)
         return self.optimizer
 
     def lanes(self, first: int, end: int) -> Problem:
-        """The runs from `first` to `end`, padded, each number a tensor of their shape."""
+        """Returns the runs from `first` to `end`, ready for pointwise arithmetic.
+
+        The batch is padded to a multiple of `LANES`, and each number becomes a tensor of that
+        length (see `in_lanes`).
+        """
         start = self.start[:, first:end]
         parts = {
             name: in_lanes(getattr(self, name), end - first, start.dtype, start.device, first)
@@ -95,25 +105,35 @@ class Problem:
         return dataclasses.replace(self, start=padded(start), **parts)
 
     def of_runs(self, which: Tensor) -> Problem:
-        """Some of the runs.
+        """Returns the problem restricted to some of its runs.
 
         Args:
-            which: their indices, ``(n,)``.
+            which: the indices of the runs, ``(n,)``.
         """
         parts = {name: of_runs(getattr(self, name), which) for name in PARTS}
         return dataclasses.replace(self, start=self.start[:, which], **parts)
 
     def is_timed(self, part: str, name: str) -> bool:
-        """Whether a number of a part is combined with the number of the step alone: what is the
-        same for all runs then is worked out once for all (see `Optimizer.timed`)."""
+        """Returns whether a number of a component is combined only with the step number.
+
+        If such a number is the same for all runs, what is computed from the two is computed once
+        per step instead of once per step and run (see `Optimizer.timed`).
+
+        Args:
+            part: the field of the problem that holds the component, one of `PARTS`.
+            name: the number's path in the component.
+        """
         field = name.partition("[")[0]
         if part == "optimizer":
             return field in self.batched.timed
         return part == "schedule" or (part == "noise" and field == "seed")
 
     def plain(self) -> Problem:
-        """The same runs, a number that is 0 for all of them a plain 0, and a timed one that is the
-        same for all of them that plain number."""
+        """Returns the same problem with plain numbers in place of tensors where that saves work.
+
+        A number that is 0 for all runs becomes the plain number 0, and a timed number (see
+        `is_timed`) that is the same for all runs becomes that plain number.
+        """
 
         def plain(part: str) -> Any:
             def common(number: Any, name: str) -> Any:
@@ -129,17 +149,17 @@ class Problem:
 
 
 Steps: TypeAlias = Annotated[int, Whole(1, 2**31 - 2)]
-"""How many steps a run makes at most: their number fits 32 bits, with one to spare for never."""
+"""The maximum number of steps of a run: it fits in 32 bits and leaves one value for `NEVER`."""
 
 PARTS = ("surface", "optimizer", "schedule", "noise", "clip", "limits")
-"""The fields of a problem whose numbers belong to runs."""
+"""The fields of a problem that hold components, whose numbers may differ from run to run."""
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """A device, by its name; ``auto`` is CUDA where there is one.
+    """Returns the device of a given name; ``auto`` is CUDA if available, else the CPU.
 
     Raises:
-        UserError: there is no such device.
+        UserError: if there is no such device.
     """
     name = str(device)
     available = torch.cuda.is_available()

@@ -1,6 +1,7 @@
-"""The reference engine: the plain loop over the real ``torch.optim`` class, with autograd.
+"""The reference engine, a plain loop over the real ``torch.optim`` class with autograd.
 
-Slow and simple: every batched rule is checked against it. It also runs what has no batched rule.
+It is slow but simple, so that the batched update rules are tested against it. It also runs
+optimizers that have no batched rule.
 """
 
 from __future__ import annotations
@@ -36,24 +37,24 @@ from gradexp.optimizers.external import hyperparameters, make_step
 from gradexp.surfaces import value_and_gradient
 
 _UPDATE = 20e-6
-"""Seconds that ``torch.optim`` takes for a step of one run, in an optimizer of many (measured)."""
+"""Seconds that ``torch.optim`` takes for a step of one of many runs (measured)."""
 
 
 @dataclass(frozen=True)
 class Reference(Component):
-    """Advances each run of a batch by ``torch.optim``, as a parameter of its own."""
+    """Runs a batch with ``torch.optim``, each run as a parameter of its own."""
 
     def check(self, optimizer: Optimizer | External) -> None:
-        """It can run any optimizer."""
+        """Does nothing, because this engine can run any optimizer."""
 
     def forecast(self, problem: Problem) -> Forecast:
-        """What `run` is likely to take where the optimizer looks at no other points."""
+        """Predicts how long `run` takes if the optimizer evaluates one gradient per step."""
         updates = _UPDATE * problem.batch * problem.steps
         seconds = predict(problem, problem.batch).eager + updates
         return Forecast("reference", seconds, building=0.0)
 
     def run(self, problem: Problem) -> Trace:
-        """The trace of the batch."""
+        """Runs a problem and returns its trace."""
 
         def run(some: Problem) -> Trace:
             recording, everyone = Recording(some, some.batch), slice(0, some.batch)
@@ -65,7 +66,7 @@ class Reference(Component):
 
 
 class _Chunk:
-    """Runs that ``torch.optim`` advances, one look at a time."""
+    """Runs that are advanced by ``torch.optim``, one step at a time."""
 
     shortest = longest = 1
 
@@ -113,37 +114,37 @@ class _Chunk:
         return [self._runs.point, *self._fleet.memory()]
 
     def gather(self, parts: Sequence[tuple[Self, Tensor]]) -> None:
-        raise NotImplementedError  # its runs stay together
+        raise NotImplementedError  # never called: the whole batch is one chunk
 
     def evaluations(self) -> Tensor | None:
-        """See `Trace`."""
+        """Returns `Trace.evaluations`."""
         return None if self._fleet.takes_one else torch.stack(self._evaluations)
 
 
 class _Lanes:
-    """Some runs of a problem, each number a tensor of their shape: they are looked at together."""
+    """Some runs of a problem whose losses and gradients are evaluated together."""
 
     def __init__(self, problem: Problem, first: int, end: int) -> None:
         self._problem, self._count = problem.lanes(first, end), end - first
 
     def look(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """The losses ``(B,)`` and the gradients ``(dim, B)`` at points ``(dim, B)``."""
+        """Returns the losses ``(B,)`` and the gradients ``(dim, B)`` at points ``(dim, B)``."""
         loss, gradient = value_and_gradient(self._problem.surface, padded(point))
         return loss[: self._count], gradient[:, : self._count]
 
     def seen(self, gradient: Tensor, step: int) -> Tensor:
-        """The gradients that the optimizers see: with noise, and clipped."""
+        """Returns the gradients that the optimizers receive: with noise added, and clipped."""
         noisy = self._problem.noise.disturb(padded(gradient), step)
         clipped: Tensor = self._problem.clip.clip(noisy)
         return clipped[:, : self._count]
 
     def gap(self, loss: Tensor) -> Tensor:
-        """The losses less the surface's least value."""
+        """Returns the losses minus the surface's minimum."""
         (least,) = self._problem.limits.minimum
         return loss - least[: self._count] if isinstance(least, Tensor) else loss - least
 
     def scheduled(self, base: Mapping[str, Tensor], step: int) -> dict[str, list[float]]:
-        """The hyperparameters that the schedule changes, one a run."""
+        """Returns the scheduled hyperparameters by name, one value per run."""
         start = self._problem.start
         values = self._problem.schedule.values(base, start.new_tensor(step))
         every = start.new_empty(start.shape[1])
@@ -154,7 +155,7 @@ class _Lanes:
 
 
 class _Fleet:
-    """The runs of a problem: parameters of optimizers of ``torch.optim``."""
+    """The runs of a problem as parameters of ``torch.optim`` optimizers."""
 
     def __init__(self, problem: Problem) -> None:
         self.everyone = _Lanes(problem, 0, problem.batch)
@@ -175,18 +176,18 @@ class _Fleet:
         self._own = every if self._shared is None else []
         self._alone = [_Lanes(problem, index, index + 1) for index in range(len(self._own))]
         self.takes_one = self._shared is not None
-        """Whether every step takes one gradient."""
+        """whether every step evaluates one gradient"""
         self.evaluations = torch.zeros(problem.batch, dtype=torch.int64)
-        """``(B,)``, the gradients that the optimizers took so far."""
+        """``(B,)``: how many gradients the optimizers have evaluated so far"""
 
     def advance(self, step: int, loss: Tensor, gradient: Tensor, going: Tensor) -> Tensor:
-        """Makes one step of the runs that go on; gives the points ``(dim, B)``.
+        """Makes one step of the active runs, and returns the points of all runs, ``(dim, B)``.
 
         Args:
-            step: its number.
-            loss: where the runs are, ``(B,)``.
-            gradient: there, ``(dim, B)``.
-            going: which go on, ``(B,)``.
+            step: the number of the step.
+            loss: the losses at the current points, ``(B,)``.
+            gradient: the gradients there, ``(dim, B)``.
+            going: which runs are active, ``(B,)``.
         """
         for name, values in self.everyone.scheduled(self._base, step).items():
             for group, value in zip(self._groups, values, strict=True):
@@ -207,8 +208,10 @@ class _Fleet:
         return torch.stack([p.detach().flatten().clone() for p in self._parameters], dim=1)
 
     def memory(self) -> list[Tensor]:
-        """What the optimizers remember, each ``(dim, B)``: tensors of a parameter's form; zero of
-        one that does not have it, or not yet."""
+        """Returns the tensors of the optimizers' states that have a parameter's shape.
+
+        Each is ``(dim, B)``, and zero for a run whose optimizer does not have it, or not yet.
+        """
         parameters = self._parameters
         states = [
             (self._shared or self._own[index]).state[parameter]
@@ -229,7 +232,7 @@ class _Fleet:
         return [torch.stack([state.get(name, none) for state in kept], dim=1) for name in names]
 
     def _step_alone(self, index: int, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Makes a step of an optimizer that may look at other points on its way."""
+        """Makes a step of a run whose optimizer may evaluate additional points."""
         parameter, run = self._parameters[index], self._alone[index]
 
         taken = 0
@@ -243,20 +246,22 @@ class _Fleet:
             return loss[0]
 
         make_step(optimizer, closure)
-        self.evaluations[index] += max(taken, 1)  # that which it was given, if it asked for none
+        self.evaluations[index] += max(taken, 1)  # without the closure, it uses the gradient given
 
 
 def _is_shareable(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether one such optimizer serves many runs, a parameter group each, as if each had its own:
-    torch's do, but for those that look at other points on their way. One of a third party may
-    combine what is in its groups."""
+    """Returns whether one such optimizer can run many runs, each as a parameter group of its own.
+
+    Those of ``torch.optim`` and gradexp can, except for those that require a closure to evaluate
+    additional points. Third-party optimizers cannot, because they may combine parameter groups.
+    """
     if not f"{type(optimizer).__module__}.".startswith(("torch.optim.", "gradexp.optimizers.")):
         return False
     return inspect.signature(type(optimizer).step).parameters["closure"].default is None
 
 
 def _merged(optimizers: Sequence[torch.optim.Optimizer]) -> torch.optim.Optimizer:
-    """One optimizer with the groups and the states of all."""
+    """Merges optimizers into the first, which then has the parameter groups and states of all."""
     first, *others = optimizers
     for other in others:
         first.param_groups.extend(other.param_groups)
@@ -265,12 +270,12 @@ def _merged(optimizers: Sequence[torch.optim.Optimizer]) -> torch.optim.Optimize
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], point: Tensor) -> dict[str, Tensor]:
-    """Numbers of runs in lanes, by name."""
+    """Returns the numbers of runs as padded tensors, by name."""
     return {name: padded(point.new_tensor([row[name] for row in rows])) for name in rows[0]}
 
 
 def _set(group: dict[str, Any], name: str, value: float) -> None:
-    """Changes a number of a parameter group."""
+    """Sets a number of a parameter group, by its name or as ``field[index]``."""
     field, _, index = name.rstrip("]").partition("[")
     if name in group:
         group[name] = value

@@ -1,8 +1,12 @@
-"""A batch of runs on its way, and what is noted of each run at every step.
+"""The state of a batch of runs, and how each step changes it.
 
-What a step means is said here once. The eager and the reference engine note many steps at a time,
-as rows of tensors ``(R, B)``, for one torch operation costs as much as a thousand numbers; a
-compiled block notes each step as it makes it, in registers, as tensors ``(B,)``.
+A step consists of a *look*, which evaluates the loss and the gradient at a run's point, and a
+*move*, which is the optimizer's update. At the last step there is a look only.
+
+This module is the only definition of a step. The eager engine processes many steps at a time, as
+tensors ``(R, B)`` of R rows, because one torch operation costs as much as the arithmetic on a
+thousand numbers. The reference engine and a compiled block process each step by itself, as tensors
+``(B,)``, which in a compiled block stay in registers.
 """
 
 from __future__ import annotations
@@ -19,55 +23,63 @@ from gradexp.optimizers import Optimizer
 from gradexp.surfaces import value_and_gradient
 
 NEVER = 2**31 - 1
-"""The step of what has not happened; no run is longer."""
+"""The step number of an event that has not happened; no run has as many steps."""
 
 
 class Runs(NamedTuple):
-    """Where B runs are, and what was noted of them; each tensor ``(B,)`` but for the points."""
+    """The state of B runs and the metrics collected so far.
 
-    # what is noted, in the order of `Notes`
+    All tensors have shape ``(B,)``, except for the points, the last move and the optimizer's state.
+    """
+
+    # metrics, in the order of `Notes`
     point: Any
     path_length: Tensor
     loss: Tensor
-    """at the last look, before the last move if there was one"""
+    """the loss at the last look, before the last move if there was one"""
     gradient_square: Tensor
-    """the squared norm of the gradient there"""
+    """the squared norm of the gradient at the last look"""
     best_loss: Tensor
     move_square: Tensor
-    """the squared length of the last move that was made; infinite before the first"""
+    """the squared length of the last move; infinite before the first move"""
     left: tuple[Tensor, ...]
-    """1 where the gradient norm has been above its limit since the step after which it must have
-    been, 0 where not yet; empty where a run may rest at any step"""
+    """1 for a run whose gradient norm has exceeded its limit after the step `Limits.released`, else
+    0; empty if runs may rest at any step"""
     steps: Tensor
-    """moves made"""
+    """the number of moves made"""
     reversals: Tensor
-    """moves at more than a right angle to the move before"""
+    """the number of moves at an angle of more than 90° to the previous move"""
     best_step: Tensor
     gradient_steps: tuple[Tensor, ...]
-    """for each tolerance, the first step at which the gradient norm was within it"""
+    """for each tolerance, the first step at which the gradient norm was at most this, or `NEVER`"""
     gap_steps: tuple[Tensor, ...]
-    """the same of the loss gap; empty where the minimum is unknown"""
+    """the same for the loss gap; empty if the surface's minimum is unknown"""
 
-    # what the next move needs besides
+    # what the next step needs in addition
     memory: Any
     """the optimizer's state"""
     move: Any
-    """the last move, of the point's form"""
+    """the last move, in the same form as the point"""
 
 
 class Notes(NamedTuple):
-    """What is noted of B runs, the fields of `Runs` as rows."""
+    """The metrics of B runs: the fields of `Runs` as the rows of a few tensors."""
 
     reals: Tensor
     """``(dim + 5 or 6, B)``: the point, then `path_length` to `left`"""
     counts: Tensor
-    """whole numbers ``(n, B)``: `steps` to `gap_steps`"""
+    """integers ``(n, B)``: `steps` to `gap_steps`"""
     before: Tensor
-    """``(B,)``: the best loss of the looks before the middle one of the problem's steps"""
+    """``(B,)``: the best loss in the first half of the problem's steps"""
 
 
 def notes(runs: Runs, before: Tensor) -> Notes:
-    """What is noted of runs whose points are ``(dim, B)``; `before` as in `Notes`."""
+    """Returns the metrics of runs.
+
+    Args:
+        runs: their state; the points are a tensor ``(dim, B)``.
+        before: see `Notes.before`.
+    """
     noted = (
         runs.path_length,
         runs.loss,
@@ -81,12 +93,13 @@ def notes(runs: Runs, before: Tensor) -> Notes:
 
 
 def begin(problem: Problem, point: Points, optimizer: Optimizer | None) -> Runs:
-    """Runs at their starts.
+    """Returns the state of runs at their starts.
 
     Args:
-        problem: theirs.
-        point: a tensor ``(dim, B)`` or `dim` tensors ``(B,)``.
-        optimizer: whose state to prepare; none for the reference engine, whose runs keep theirs.
+        problem: the problem to run.
+        point: the starts, a tensor ``(dim, B)`` or `dim` tensors ``(B,)``.
+        optimizer: the optimizer whose state to initialize; None for the reference engine, where
+            ``torch.optim`` keeps the state.
     """
     real = torch.zeros_like(point[0])
     whole = torch.zeros_like(real, dtype=count_type(real.dtype))
@@ -110,12 +123,15 @@ def begin(problem: Problem, point: Points, optimizer: Optimizer | None) -> Runs:
 
 
 def count_type(dtype: torch.dtype) -> torch.dtype:
-    """Whole numbers as wide as these reals, so that both fill the same number of lanes."""
+    """Returns the integer dtype as wide as a floating-point dtype.
+
+    With equal widths, integers and floating-point numbers fill equally many vector lanes.
+    """
     return torch.int64 if dtype == torch.float64 else torch.int32
 
 
 def is_within(problem: Problem, point: Points, loss: Tensor) -> Tensor:
-    """Whether loss and coordinates are finite and not too large in size: it has not diverged."""
+    """Returns which runs have not diverged: loss and coordinates are finite and within limits."""
     farthest = like(problem.limits.coordinate, point)
     inside = fold(torch.logical_and, each(lambda x: x.abs() <= farthest, point))
     return inside & (loss.abs() <= like(problem.limits.loss, point))
@@ -124,7 +140,10 @@ def is_within(problem: Problem, point: Points, loss: Tensor) -> Tensor:
 def is_at_rest(
     problem: Problem, gradient_square: Tensor, move_square: Tensor, left: tuple[Tensor, ...]
 ) -> Tensor:
-    """Whether gradient and last move are all but zero; of a run at rest they stay so."""
+    """Returns which runs are at rest: their gradient and their last move are almost zero.
+
+    A run at rest stops, so it is at rest at all later looks too.
+    """
     limits, form = problem.limits, (gradient_square,)
     small = gradient_square <= like(limits.gradient_square, form)
     rests = small & (move_square <= like(limits.move_square, form))
@@ -136,13 +155,13 @@ def is_at_rest(
 def note_leaving(
     problem: Problem, left: tuple[Tensor, ...], step: int | Tensor, gradient_square: Tensor
 ) -> tuple[Tensor, ...]:
-    """`Runs.left` after a look, or at each of R looks one after the other.
+    """Returns `Runs.left` after one look, or after each of R successive looks.
 
     Args:
-        problem: its numbers in lanes.
-        left: before.
-        step: of the look; ``(R, 1)`` for rows.
-        gradient_square: ``(B,)``, or ``(R, B)``.
+        problem: the problem, as returned by `Problem.lanes`.
+        left: the value before.
+        step: the step of the look; for R looks, a tensor ``(R, 1)``.
+        gradient_square: the squared gradient norms, ``(B,)`` or ``(R, B)``.
     """
     form = (gradient_square,)
     above = ~(gradient_square <= like(problem.limits.gradient_square, form))
@@ -163,15 +182,15 @@ def note_look(
     gradient_square: Tensor,
     over_rows: Callable[..., Tensor] | None = None,
 ) -> Runs:
-    """The runs after a look at their losses and gradients.
+    """Returns the runs with the metrics of one look, or of R successive looks, added.
 
     Args:
-        problem: its numbers in lanes.
-        runs: before.
-        step: of the look; ``(R, 1)`` for rows.
-        loss: ``(B,)``, or ``(R, B)`` for R looks one after the other.
-        gradient_square: likewise.
-        over_rows: combines rows by an operation: `fold`; None where there are none.
+        problem: the problem, as returned by `Problem.lanes`.
+        runs: the runs before.
+        step: the step of the look; for R looks, a tensor ``(R, 1)``.
+        loss: the losses, ``(B,)`` or ``(R, B)``.
+        gradient_square: the squared gradient norms, ``(B,)`` or ``(R, B)``.
+        over_rows: `fold`, to combine the R rows by an operation; None for a single look.
     """
     now = like(step, (runs.best_step,))
     never = torch.full_like(now, NEVER)
@@ -186,7 +205,7 @@ def note_look(
 
     better, when = loss < runs.best_loss, now
     if over_rows:
-        losses = torch.where(better, loss, torch.inf)  # without NaN, which is no minimum
+        losses = torch.where(better, loss, torch.inf)  # NaN would become the minimum
         loss_now = over_rows(torch.minimum, losses)
         when = first(losses <= loss_now)
         better = loss_now < runs.best_loss
@@ -213,13 +232,13 @@ def note_moves(
     goes_on: Tensor,
     over_rows: Callable[..., Tensor] | None = None,
 ) -> Runs:
-    """The runs after a move.
+    """Returns the runs with the metrics of one move, or of R successive moves, added.
 
     Args:
-        runs: before.
-        move: ``(dim, B)``, or ``(dim, R, B)`` for R moves one after the other.
-        move_before: the move before each.
-        goes_on: which runs make it, ``(B,)`` or ``(R, B)``.
+        runs: the runs before.
+        move: the moves, ``(dim, B)`` or ``(dim, R, B)``.
+        move_before: the previous move for each of them.
+        goes_on: which runs make the move, ``(B,)`` or ``(R, B)``.
         over_rows: as in `note_look`.
     """
     square = total(each(torch.square, move))
@@ -230,7 +249,7 @@ def note_moves(
             return before + over_rows(torch.add, happened.to(before.dtype))
         return torch.where(happened, before + 1, before)
 
-    if over_rows:  # the last one that was made
+    if over_rows:  # the row of the last move that was made
         made = over_rows(torch.add, goes_on.to(torch.int64))
         held = torch.cat([runs.move_square[None], square]).gather(0, made[None])[0]
     else:
@@ -245,12 +264,14 @@ def note_moves(
 
 
 def step_once(problem: Problem, runs: Runs, step: Tensor) -> Runs:
-    """The runs after one look and, but at the last step, one move; runs that ended stay.
+    """Returns the runs after one look and, except at the last step, one move.
+
+    Runs that have ended do not move.
 
     Args:
-        problem: its numbers in lanes.
-        runs: before.
-        step: a whole number ``()``, from 0 to the problem's steps.
+        problem: the problem, as returned by `Problem.lanes`.
+        runs: the runs before.
+        step: the step, an integer tensor ``()`` from 0 to the problem's number of steps.
     """
     loss, gradient = value_and_gradient(problem.surface, runs.point)
     gradient_square = total(each(torch.square, gradient))
@@ -274,20 +295,20 @@ def step_once(problem: Problem, runs: Runs, step: Tensor) -> Runs:
 
 
 class Look(NamedTuple):
-    """What is seen where runs are."""
+    """The loss and the gradient at the points of runs."""
 
     point: Any
     loss: Tensor
     gradient: Any
-    """of the point's form"""
+    """in the same form as the point"""
 
 
 def scheduled_at(problem: Problem, step: Tensor) -> dict[str, Number]:
-    """The hyperparameters that the schedule changes, by name.
+    """Returns the hyperparameters that the schedule changes, by name.
 
     Args:
-        problem: its numbers in lanes.
-        step: real numbers, ``()`` or ``(R, 1)``.
+        problem: the problem, as returned by `Problem.lanes`.
+        step: the step as a floating-point tensor ``()``, or R steps ``(R, 1)``.
     """
     return problem.schedule.values(numbers(problem.batched), step)
 
@@ -295,14 +316,14 @@ def scheduled_at(problem: Problem, step: Tensor) -> dict[str, Number]:
 def move_from(
     problem: Problem, look: Look, memory: Any, step: Any, scheduled: Mapping[str, Number]
 ) -> tuple[Any, Any]:
-    """The next point and the optimizer's next state.
+    """Returns the next point and the optimizer's next state.
 
     Args:
-        problem: its numbers in lanes.
-        look: what is seen where the runs are.
+        problem: the problem, as returned by `Problem.lanes`.
+        look: loss and gradient at the current point.
         memory: the optimizer's state.
-        step: the moves made before.
-        scheduled: see `scheduled_at`.
+        step: the number of moves made before.
+        scheduled: the scheduled hyperparameters, see `scheduled_at`.
     """
     optimizer = replaced(problem.batched, scheduled)
     optimizer = substitute(optimizer, scheduled=frozenset(scheduled))

@@ -1,4 +1,4 @@
-"""What the engine gives back: the trace of a batch, and how each of its runs ended."""
+"""The result of the engine: the trace of a batch, and how each of its runs ended."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 EngineKind: TypeAlias = Literal["eager", "compiled", "reference"]
-"""What ran a batch: compiled and eager steps agree to rounding, not to the bit."""
+"""The kind of engine that ran a batch: their results agree to rounding, not to the last bit."""
 
 
 class End(IntEnum):
-    """Why a run made no further step."""
+    """The reason why a run made no further step."""
 
     BUDGET = 0
     STATIONARY = 1
@@ -23,68 +23,72 @@ class End(IntEnum):
 
 @dataclass(frozen=True)
 class Recurrence:
-    """Which runs of a batch recur: their state, the point and all that the optimizer remembers,
-    comes back after every so many steps throughout the second half of the steps made (see
-    `gradexp.engine.second_passes.recurrence`)."""
+    """Which runs of a batch are periodic, and the points of their cycles.
+
+    The state of a periodic run, its point and the optimizer's state, returns after every period
+    throughout the second half of the steps (see `gradexp.engine.second_passes.recurrence`).
+    """
 
     period: Tensor
-    """``(B,)``, int64: the steps of a round; 1 of a run that stands still, 0 of one that does not
-    recur"""
+    """``(B,)``, int64: the number of steps of a cycle; 1 for a run that stands still, 0 for a run
+    that is not periodic"""
     first: Tensor
-    """``(B,)``, int64: where the points of a run's round begin among all"""
+    """``(B,)``, int64: the index in `points` at which the cycle of a run begins"""
     points: Tensor
-    """``(N, dim)``, on the CPU: the points of the rounds, each in the order in which the run comes
-    to them, its last one last"""
+    """``(N, dim)``, on the CPU: the points of all cycles, one cycle after the other, each in the
+    order in which the run visits them and ending with its last point"""
 
     def round(self, index: int) -> Tensor | None:
-        """The points of a run's cycle, ``(period, dim)``; None where it is on none."""
+        """Returns the points of a run's cycle, ``(period, dim)``, or None if it has none."""
         period, first = int(self.period[index]), int(self.first[index])
         return self.points[first : first + period] if period > 1 else None
 
     def stands_still(self, index: int) -> bool:
-        """Whether a run stands still."""
+        """Returns whether a run stands still."""
         return int(self.period[index]) == 1
 
     def cpu(self) -> Recurrence:
-        """The same on the CPU."""
+        """Returns a copy on the CPU."""
         return Recurrence(self.period.cpu(), self.first.cpu(), self.points)
 
 
 class Late(NamedTuple):
-    """Runs with noise in the second half of their steps (see `engine.recording.looks`); NaN of a
-    run that ended before its last step."""
+    """Samples of noisy runs in the second half of their steps (see `engine.recording.looks`).
+
+    The values are NaN for a run that ended before its last step.
+    """
 
     step: Tensor
-    """``(K,)``, int64: those that were looked at"""
+    """``(K,)``, int64: the sampled steps"""
     loss: Tensor
-    """``(K, B)``: of the surface, without the noise"""
+    """``(K, B)``: the losses of the surface, without noise"""
     mean: Tensor
-    """``(dim, B)``: of the points"""
+    """``(dim, B)``: the mean of the sampled points"""
     spread: Tensor
-    """``(B,)``: the root of their mean squared distance from there; 0 where noise does not go on
-    moving a run"""
+    """``(B,)``: the root mean square distance of the sampled points from their mean; 0 if noise
+    does not keep moving the run"""
     calm: Tensor
-    """``(dim, B)``: where the run comes to from its last point in as many steps as that half has,
-    without noise; NaN where it does not stay there, or that was not looked at"""
+    """``(dim, B)``: where the run arrives from its last point if it makes half of its steps again
+    without noise; NaN if it would not stay there or if this was not examined"""
 
     def cpu(self) -> Late:
-        """The same on the CPU."""
+        """Returns a copy on the CPU."""
         return Late(*(part.cpu() for part in self))
 
     def with_runs(self, which: Tensor, others: Late) -> Late:
-        """The same with other runs in the place of some."""
+        """Returns a copy in which the runs with the indices `which` are replaced by others."""
         parts = [part.clone() for part in self]
         for mine, other in zip(parts[1:], others[1:], strict=True):
             mine[..., which] = other
         return Late(*parts)
 
     def of_runs(self, which: Tensor) -> Late:
-        """Some of the runs."""
+        """Returns the samples of the runs with the indices `which`."""
         return Late(self.step, *(part[..., which] for part in self[1:]))
 
 
 class RunTrace(NamedTuple):
-    """The trace of one run, to its last step; what was not recorded is None."""
+    """The trace of one run up to its last step; a field is None if it was not recorded."""
 
     step: Tensor
     """``(R,)``, int64"""
@@ -100,13 +104,13 @@ class RunTrace(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Trace:
-    """B runs: what was recorded along them, and what is known at their ends.
+    """The result of B runs: their recorded steps and their final metrics.
 
-    The tensors are on the device that made them: `cpu` brings them to where NumPy and matplotlib
-    can read them. A run that ended before others keeps its last values in the rows that follow.
+    The tensors are on the device that computed them; `cpu` copies them to the CPU, where NumPy and
+    matplotlib can read them. In the rows after its last step, a run repeats its last values.
     """
 
-    # along the runs; None where it was not asked for
+    # the recorded steps; a field is None if it was not recorded
     step: Tensor
     """``(R,)``, int64; step 0 is the start"""
     loss: Tensor | None
@@ -116,11 +120,11 @@ class Trace:
     point: Tensor | None
     """``(R, dim, B)``"""
 
-    # at their ends
+    # the final metrics
     end: Tensor
-    """``(B,)``, an `End` each"""
+    """``(B,)``, int64: the `End` of each run"""
     steps: Tensor
-    """``(B,)``, int64: the steps each run made"""
+    """``(B,)``, int64: the number of steps that each run made"""
     final_loss: Tensor
     """``(B,)``"""
     final_gradient_norm: Tensor
@@ -132,34 +136,34 @@ class Trace:
     best_step: Tensor
     """``(B,)``, int64"""
     path_length: Tensor
-    """``(B,)``: the lengths of all moves together"""
+    """``(B,)``: the sum of the lengths of all moves"""
     displacement: Tensor
-    """``(B,)``: the distance from start to end"""
+    """``(B,)``: the distance from the start to the final point"""
     reversals: Tensor
-    """``(B,)``, int64: moves at more than a right angle to the move before"""
+    """``(B,)``, int64: the number of moves at an angle of more than 90° to the previous move"""
 
-    # the first step at which each tolerance was met, or -1
+    # the first step at which each of T tolerances was met, or -1
     gap_steps: Tensor | None
-    """``(T, B)``, int64: loss minus the surface's minimum; None where that is unknown"""
+    """``(T, B)``, int64: by the loss minus the surface's minimum; None if that is unknown"""
     gradient_steps: Tensor
-    """``(T, B)``, int64: gradient norm"""
+    """``(T, B)``, int64: by the gradient norm"""
 
     # how it was computed
     engine: EngineKind
-    """what ran it"""
+    """the kind of engine that ran the batch"""
     may_recur: Tensor
-    """``(B,)``: whether it used all its steps, without noise, and its best loss all but did not
-    fall in the second half of them, or its last move was all but none"""
+    """``(B,)``, bool: whether the run may be periodic: it made all its steps, without noise, and
+    its best loss hardly fell in the second half of them or its last move was almost zero"""
     evaluations: Tensor | None = None
-    """``(S + 1, B)``, int64: how many gradients the optimizers took for their first 0 to S steps;
-    None where each step takes one"""
+    """``(S + 1, B)``, int64: how many gradients the optimizer evaluated in its first 0 to S steps;
+    None if each step takes one"""
     left: Tensor | None = None
-    """``(B,)``, 1 where the gradient norm was above its limit after `Limits.released`; None where
-    that was not asked"""
+    """``(B,)``: 1 if the gradient norm exceeded its limit after the step `Limits.released`, else 0;
+    None if there is no such step"""
     recurrence: Recurrence | None = None
-    """which runs go round a cycle or stand still; None where none does"""
+    """which runs are on a cycle or stand still; None if none is"""
     late: Late | None = None
-    """None where there is no noise"""
+    """samples of the second half of the steps; None without noise or for very few steps"""
 
     def __repr__(self) -> str:
         kept = [
@@ -169,7 +173,7 @@ class Trace:
         return f"Trace({runs} runs, {rows} recorded steps of {', '.join(kept) or 'nothing'})"
 
     def cpu(self) -> Trace:
-        """The same with its tensors on the CPU; itself if they are there."""
+        """Returns the trace with its tensors on the CPU; itself if they are there already."""
         if self.end.device.type == "cpu":
             return self
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -181,10 +185,10 @@ class Trace:
         return replace(self, **moved)
 
     def of_runs(self, which: Tensor) -> Trace:
-        """Some of the runs, without `recurrence`.
+        """Returns the trace of some of the runs, without `recurrence`.
 
         Args:
-            which: their indices, ``(n,)``.
+            which: the indices of the runs, ``(n,)``.
         """
         chosen: dict[str, Any] = {
             name: value[..., which.to(value.device)] for name, value in self._of_each_run().items()
@@ -193,12 +197,12 @@ class Trace:
         return replace(self, **chosen, recurrence=None, late=late)
 
     def with_runs(self, which: Tensor, others: Trace, stride: int) -> Trace:
-        """The same with other runs in the place of some, without `recurrence`.
+        """Returns a copy in which some runs are replaced by others, without `recurrence`.
 
         Args:
-            which: their indices, ``(n,)``.
-            others: n runs of the same record.
-            stride: every how many steps one is recorded.
+            which: the indices of the runs to replace, ``(n,)``.
+            others: the n runs that replace them, recorded in the same way.
+            stride: the number of steps between recorded steps.
         """
         last = max(int(self.steps.max()), int(others.steps.max()))
         mine, theirs = self._until(last, stride), others._until(last, stride)
@@ -214,7 +218,7 @@ class Trace:
         return replace(mine, **changed, recurrence=None, late=late)
 
     def _of_each_run(self) -> dict[str, Tensor]:
-        """The tensors whose last axis is that of the runs."""
+        """Returns the tensors whose last axis is the runs, by field name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: value
@@ -223,8 +227,10 @@ class Trace:
         }
 
     def _until(self, last: int, stride: int) -> Trace:
-        """The same with rows up to a step by which all its runs have ended; they keep their last
-        values in rows that are added."""
+        """Returns a copy whose rows end at step `last`, by which all of its runs have ended.
+
+        Added rows repeat the last values of the runs.
+        """
         evaluations = self.evaluations
         if evaluations is not None:
             more = max(last + 1 - len(evaluations), 0)
@@ -250,7 +256,7 @@ class Trace:
         )
 
     def run(self, index: int) -> RunTrace:
-        """The trace of one run, cut after its last step, which is its last row."""
+        """Returns the trace of one run, whose last row is its last step."""
         made = self.steps[index]
         rows = self.step < made
         step = torch.cat([self.step[rows], made[None]])

@@ -1,4 +1,4 @@
-"""Numbers of components, coordinates of points, and random numbers from counters."""
+"""Components and their numbers, coordinates of points, and counter-based random numbers."""
 
 from gradexp.numbers.component import (
     LANES,

@@ -1,9 +1,12 @@
 """Components: frozen dataclasses whose numbers may belong to one run or to a batch of runs.
 
 A field annotated `Number` (or `Seed`, or a tuple of numbers) is a *number*: a float for one run,
-a tensor of shape ``(B,)`` for B runs. Every other field is *structure*. `stack` turns the
-components of B runs with equal structure into one component of the same type, so that the code
-written for one run serves a batch unchanged.
+or a tensor of shape ``(B,)`` for B runs. Every other field is *structure*. `stack` turns the
+components of B runs with equal structure into one component of the same type, so that code written
+for one run works for a batch unchanged.
+
+Functions that go through all numbers of a component identify each by its *path*, such as ``lr`` or
+``betas[0]``; for a component in a field, it begins with that field's name and a dot.
 """
 
 from __future__ import annotations
@@ -24,11 +27,12 @@ from gradexp.numbers.fields import Number, checked, element, is_number
 
 
 class Component(ABC):
-    """Base of every frozen dataclass of numbers; checks each field against its annotation.
+    """Base class of all components, which checks each field against its annotation.
 
     Raises:
-        UserError: a field has the wrong type or lies outside its range.
-        ValueError: its numbers are for different numbers of runs, or a tensor is not ``(B,)``.
+        UserError: if a field has the wrong type or lies outside its range.
+        ValueError: if tensors have values for different numbers of runs, or a shape other than
+            ``(B,)``.
     """
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -42,15 +46,16 @@ class Component(ABC):
 
     @classmethod
     def label(cls) -> str:
-        """The class's name as it stands in configs: ``SixHumpCamel`` is ``six_hump_camel``."""
+        """Returns the class's name as used in configs, ``six_hump_camel`` for ``SixHumpCamel``."""
         return snake_case(cls.__name__)
 
     @classmethod
     def from_settings(cls: type[C], settings: dict[str, Any]) -> C:
-        """The component with these fields.
+        """Returns a component with the given values of its fields.
 
         Raises:
-            UserError: a field is unknown or missing, or its value is not allowed.
+            UserError: if the class is abstract, a field is unknown or missing, or a value is not
+                allowed.
         """
         if inspect.isabstract(cls):
             lacking = ", ".join(sorted(cls.__abstractmethods__))
@@ -69,7 +74,7 @@ class Component(ABC):
 
 
 def snake_case(name: str) -> str:
-    """``SixHumpCamel`` as ``six_hump_camel``, ``SGD`` as ``sgd``."""
+    """Converts a class name to snake case, ``SixHumpCamel`` to ``six_hump_camel``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
@@ -78,19 +83,19 @@ C = TypeVar("C", bound=Component)
 
 @cache
 def _annotations(cls: Any) -> dict[str, Any]:
-    """The annotation of each field, aliases resolved and ranges kept."""
+    """Returns the annotation of each field, with aliases resolved and ranges kept."""
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 @cache
 def _fields(cls: Any) -> list[tuple[str, Any, bool]]:
-    """Each field's name and annotation, and whether it is a number."""
+    """Returns each field's name and annotation, and whether it is a number."""
     return [(name, form, is_number(form)) for name, form in _annotations(cls).items()]
 
 
 def _mapped(value: Any, annotation: Any, name: str, function: Callable[[Any, str], Any]) -> Any:
-    """`value` with `function(number, name)` in place of each number in it."""
+    """Returns a field's value with each number in it replaced by ``function(number, path)``."""
     if isinstance(value, Component):
         return map_numbers(value, function, name)
     if is_number(annotation):
@@ -102,7 +107,15 @@ def _mapped(value: Any, annotation: Any, name: str, function: Callable[[Any, str
 
 
 def map_numbers(component: C, function: Callable[[Any, str], Any], name: str = "") -> C:
-    """A copy of `component` with `function(number, name)` in place of each of its numbers."""
+    """Returns a copy of a component with each number replaced by ``function(number, path)``.
+
+    The copy is not checked.
+
+    Args:
+        component: the component, whose parts are copied too.
+        function: computes the new number from the old one and its path.
+        name: the path of the component itself, which precedes those of its numbers.
+    """
     copy = object.__new__(type(component))
     for field, annotation, holds_number in _fields(type(component)):
         value = getattr(component, field)
@@ -116,7 +129,7 @@ def map_numbers(component: C, function: Callable[[Any, str], Any], name: str = "
 
 
 def with_parts(component: Component, name: str = "") -> Iterator[tuple[str, Component]]:
-    """A component, and those that it is made of, each behind its path in it."""
+    """Yields a component and all components in it, each preceded by its path."""
     yield name, component
     for field, _, _ in _fields(type(component)):
         value, path = getattr(component, field), f"{name}.{field}" if name else field
@@ -129,7 +142,7 @@ def with_parts(component: Component, name: str = "") -> Iterator[tuple[str, Comp
 
 
 def numbers(component: Component) -> dict[str, Any]:
-    """The numbers of a component, by their path in it."""
+    """Returns all numbers of a component by their paths."""
     found: dict[str, Any] = {}
 
     def note(number: Any, name: str) -> Any:
@@ -141,21 +154,22 @@ def numbers(component: Component) -> dict[str, Any]:
 
 
 def structure(component: C) -> C:
-    """What must be equal for components to share a batch: the component without its numbers."""
+    """Returns a component with all numbers set to 0; it must be equal for runs to share a batch."""
     return map_numbers(component, lambda number, name: 0.0)
 
 
 def stack(components: Iterable[C]) -> C:
-    """One component for B runs: each number becomes a tensor of shape ``(B,)``.
+    """Combines the components of B runs into one, whose numbers are tensors of shape ``(B,)``.
 
     Args:
-        components: of one run each, equal in type and in everything that is not a number.
+        components: one component per run, equal in type and in everything that is not a number.
 
     Returns:
-        A component of the same type, its numbers float64 (seeds int64).
+        A component of the same type. Its numbers are float64, and its seeds int64.
 
     Raises:
-        ValueError: there are none, they differ in structure, or one is a stack already.
+        ValueError: if there are no components, if they differ in structure, or if one of them has
+            tensors already.
     """
     components = list(components)
     if not components:
@@ -178,10 +192,11 @@ def stack(components: Iterable[C]) -> C:
 
 
 def batch_size(*components: Component | None) -> int:
-    """How many runs the numbers of these components are for (1 where all are floats).
+    """Returns the number of runs that components have numbers for; 1 if all numbers are floats.
 
     Raises:
-        ValueError: they are for different numbers of runs, or a tensor is not of shape ``(B,)``.
+        ValueError: if tensors have values for different numbers of runs, or a shape other than
+            ``(B,)``.
     """
     size, where = 1, ""
     for component in components:
@@ -198,11 +213,11 @@ def batch_size(*components: Component | None) -> int:
 
 
 def of_runs(component: C, which: slice | Tensor) -> C:
-    """The component of some runs of a batch.
+    """Returns the component of some runs of a batch.
 
     Args:
-        component: its numbers of one run, which stay, or of B.
-        which: their indices, ``(n,)``, or a slice of them.
+        component: the component of B runs. Numbers that all runs share are kept.
+        which: the indices of the runs, ``(n,)``, or a slice.
     """
 
     def chosen(number: Any, name: str) -> Any:
@@ -215,7 +230,7 @@ def of_runs(component: C, which: slice | Tensor) -> C:
 
 
 def select(component: C, index: int) -> C:
-    """The component of one run of a batch: its numbers as they are for that run."""
+    """Returns the component of one run of a batch, with plain numbers."""
 
     def one(number: Any, name: str) -> Any:
         if not isinstance(number, Tensor):
@@ -226,14 +241,19 @@ def select(component: C, index: int) -> C:
 
 
 def substitute(component: C, **values: Any) -> C:
-    """A copy with other values in some fields, unchecked: for use where numbers are in lanes."""
+    """Returns a copy with other values in some fields, which are not checked."""
     copy = object.__new__(type(component))
     copy.__dict__.update(component.__dict__, **values)
     return copy
 
 
 def replaced(component: C, values: Mapping[str, Any]) -> C:
-    """A copy with other numbers, by their name: that of a field, or ``field[index]``; unchecked."""
+    """Returns a copy with other values of some numbers, which are not checked.
+
+    Args:
+        component: the component.
+        values: the new values by name, which is a field's name or ``field[index]``.
+    """
     changed: dict[str, Any] = {}
     for name, value in values.items():
         field, _, index = name.rstrip("]").partition("[")
@@ -246,19 +266,21 @@ def replaced(component: C, values: Mapping[str, Any]) -> C:
 
 
 def is_zero(number: Number) -> bool:
-    """Whether a number is the plain number 0, and so 0 for every run."""
+    """Returns whether a number is the plain number 0, and thus 0 for every run."""
     return not isinstance(number, Tensor) and number == 0
 
 
 LANES = 32
-"""Batches are padded to a multiple of this, twice the widest vector register in float32: past the
-last whole pair of registers `cos` and `exp` take a scalar road that differs in the last bit."""
+"""Batches are padded to a multiple of this number, which is twice the number of float32 in the
+widest vector register. The elements after the last complete pair of registers go through scalar
+implementations of `cos` and `exp`, whose results differ in the last bit."""
 
 
 def padded(tensor: Tensor) -> Tensor:
-    """`tensor` with its last axis filled up to a multiple of `LANES` with its last element.
+    """Pads the last axis of a tensor to a multiple of `LANES` by repeating its last element.
 
-    It is contiguous: of numbers that share their memory some operations take a scalar road, too.
+    The result is contiguous, because some operations use their scalar implementation for expanded
+    tensors, too.
     """
     missing = -tensor.shape[-1] % LANES
     if not missing:
@@ -269,17 +291,17 @@ def padded(tensor: Tensor) -> Tensor:
 def in_lanes(
     component: C, batch: int, dtype: torch.dtype, device: torch.device, first: int = 0
 ) -> C:
-    """A copy whose every number is a tensor of `batch` runs, padded to a multiple of `LANES`.
+    """Returns a copy whose numbers are tensors of `batch` runs, padded to a multiple of `LANES`.
 
-    The plain number 0 stays what it is: rules leave out what it takes out of them, which changes
-    no finite number (see `is_zero`).
+    The plain number 0 stays a plain number, so that update rules can leave out the terms that it
+    cancels. This does not change any finite result (see `is_zero`).
 
     Args:
-        component: of one run, or of a batch.
-        batch: how many runs.
-        dtype: of what is not a whole number.
-        device: where.
-        first: the first run.
+        component: the component of one run or of a batch.
+        batch: the number of runs.
+        dtype: the dtype of numbers that are not integers.
+        device: the device of the tensors.
+        first: the index of the first run in the batch.
     """
 
     def lane(number: Any, name: str) -> Number:
@@ -296,12 +318,12 @@ def in_lanes(
 
 
 def _tensor(number: Any) -> Tensor:
-    """A number as a tensor, to its last bit."""
+    """Returns a number as a tensor, without rounding."""
     return torch.as_tensor(number, dtype=torch.float64 if isinstance(number, float) else None)
 
 
 def plain_zeros(component: C) -> C:
-    """A copy in which numbers that are 0 for every run are the plain number 0."""
+    """Returns a copy with the plain number 0 in place of tensors that are 0 for every run."""
 
     def plain(number: Any, name: str) -> Any:
         if not isinstance(number, Tensor) or not number.is_floating_point():

@@ -1,8 +1,9 @@
-"""Arithmetic over the coordinates of a point, the same for both ways of holding one.
+"""Arithmetic over the coordinates of a point, in either of its two forms.
 
-A point is a sequence of `dim` tensors of one batch shape, or one tensor ``(dim, *batch)``. What is
-written with these functions serves both, gives the same result to the last bit for both, and uses
-pointwise arithmetic only, so that a run's numbers do not depend on who shares its batch.
+A point is a sequence of `dim` tensors of equal shape, or one tensor ``(dim, *batch)``. Code written
+with these functions works for both forms, with results that are equal to the last bit. The
+functions use pointwise arithmetic only, so that the result of a run does not depend on the other
+runs in its batch.
 """
 
 from __future__ import annotations
@@ -17,20 +18,26 @@ from torch import Tensor
 from gradexp.numbers.fields import Number
 
 Points: TypeAlias = Tensor | Sequence[Tensor]
-"""Points of runs, coordinates first: a tensor ``(dim, *batch)``, or `dim` tensors of a batch."""
+"""Points of runs, coordinates first: a tensor ``(dim, *batch)``, or `dim` tensors ``(*batch)``."""
 
 
 def like(number: Number, point: Points) -> Tensor:
-    """A number as a tensor with the element type and device of the point."""
+    """Returns a number as a tensor with the dtype and on the device of a point."""
     dtype, device = point[0].dtype, point[0].device
     if isinstance(number, Tensor):
         return number.to(device, dtype)
-    return torch.full((), number, dtype=dtype, device=device)  # made where it is wanted
+    return torch.full((), number, dtype=dtype, device=device)  # saves a copy to the device
 
 
 def columns(point: Iterable[Number]) -> Tensor:
-    """Coordinates that are floats or tensors ``(B,)`` as one float64 tensor ``(dim,)`` or
-    ``(dim, B)``."""
+    """Stacks coordinates into one float64 tensor.
+
+    Args:
+        point: the coordinates, each a float or a tensor ``(B,)``.
+
+    Returns:
+        A tensor ``(dim,)`` if all coordinates are floats, else ``(dim, B)``.
+    """
     point = tuple(point)
     if all(type(x) is float for x in point):
         return torch.tensor(point, dtype=torch.float64)
@@ -39,14 +46,18 @@ def columns(point: Iterable[Number]) -> Tensor:
 
 
 def each(function: Callable[..., Any], *points: Any) -> Any:
-    """`function` of every coordinate: of the whole tensor at once, or of one after the other."""
+    """Applies a function to every coordinate of one or more points.
+
+    The points must have the same form, which is also that of the result. For tensors, the function
+    is called once with all coordinates.
+    """
     if isinstance(points[0], Tensor):
         return function(*points)
     return tuple(function(*coordinates) for coordinates in zip(*points, strict=True))
 
 
 def indices(point: Points, first: int = 1) -> Any:
-    """The number of each coordinate, from `first` on, in the form of the point."""
+    """Returns the index of each coordinate, counted from `first`, in the form of the point."""
     end = first + len(point)
     if isinstance(point, Tensor):
         column = torch.arange(first, end, dtype=point.dtype, device=point.device)
@@ -55,20 +66,21 @@ def indices(point: Points, first: int = 1) -> Any:
 
 
 _FEW = 4
-"""Coordinates that are folded one by one: the gradient of two slices takes seven operations, that
-of two parts of all one."""
+"""Up to this many coordinates, `fold` unbinds a tensor instead of slicing it in half: the gradient
+of two slices takes seven operations, that of unbinding one."""
 
 
 def reverse(point: Points) -> Any:
-    """The coordinates from the last to the first."""
+    """Returns the point with its coordinates in reverse order."""
     return point.flip(0) if isinstance(point, Tensor) else tuple(reversed(point))
 
 
 def fold(operation: Callable[[Tensor, Tensor], Tensor], values: Points) -> Tensor:
-    """The coordinates combined to one by an associative operation, halves first.
+    """Reduces the coordinates to one by an associative operation, combining halves recursively.
 
-    ``torch.sum`` would choose its order of summation by the shape of the whole batch; this order
-    depends on the number of coordinates only, and its rounding error grows as its logarithm.
+    ``torch.sum`` chooses its order of summation by the shape of the whole batch. The order used
+    here depends only on the number of coordinates, and the rounding error of a sum grows as the
+    logarithm of that number.
     """
     count = len(values)
     if isinstance(values, Tensor) and count <= _FEW:
@@ -87,7 +99,7 @@ def fold(operation: Callable[[Tensor, Tensor], Tensor], values: Points) -> Tenso
 
 
 class _Sum(torch.autograd.Function):
-    """The fold of a tensor's coordinates by addition, whose gradient is known at once."""
+    """The sum of a tensor's coordinates by `fold`, with a gradient that takes one operation."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -100,7 +112,7 @@ class _Sum(torch.autograd.Function):
 
 
 def total(values: Points) -> Tensor:
-    """The sum over the coordinates."""
+    """Returns the sum of the coordinates."""
     if isinstance(values, Tensor) and values.requires_grad and len(values) > _FEW:
         summed: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
         return summed
@@ -108,19 +120,19 @@ def total(values: Points) -> Tensor:
 
 
 def product(values: Points) -> Tensor:
-    """The product over the coordinates."""
+    """Returns the product of the coordinates."""
     return fold(operator.mul, values)
 
 
 def safe_sqrt(value: Tensor) -> Tensor:
-    """√value with derivative 0 at 0, where ``torch.sqrt`` has an infinite one.
+    """Returns √value, with derivative 0 at 0, where that of ``torch.sqrt`` is infinite.
 
-    As for ``torch.linalg.vector_norm``: at its tip a cone's gradient is taken to be 0.
+    This makes the gradient of a norm at the origin 0, as in ``torch.linalg.vector_norm``.
     """
     positive = value > 0
     return torch.where(positive, torch.where(positive, value, 1.0).sqrt(), value.detach())
 
 
 def norm(values: Points) -> Tensor:
-    """The Euclidean length."""
+    """Returns the Euclidean norm of each point."""
     return safe_sqrt(total(each(torch.square, values)))

@@ -1,4 +1,4 @@
-"""What the fields of components may hold: numbers, seeds, whole numbers, and their ranges."""
+"""The types of component fields (numbers, seeds, integers), their ranges, and their checks."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ Number: TypeAlias = float | Tensor
 
 
 def extremes(values: Tensor) -> tuple[float, float]:
-    """The least and the most of some numbers, NaN where one is; in one pass, and one wait for a
-    device."""
+    """Returns the minimum and the maximum of a tensor, both NaN if an element is NaN.
+
+    This takes one pass and one synchronization with the device.
+    """
     least, most = torch.stack(torch.aminmax(values)).tolist()
     return least, most
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The finite numbers between two ends; `closed` says which end belongs to it."""
+    """The finite numbers between two ends; `closed` says which of the ends are included."""
 
     low: float = -math.inf
     high: float = math.inf
     closed: Literal["left", "right", "both", "neither"] = "neither"
 
     def holds(self, value: Number) -> bool:
-        """Whether a number, or every element of a tensor, is finite and inside."""
+        """Returns whether a number, or every element of a tensor, is finite and in the interval."""
         if isinstance(value, Tensor) and not value.numel():
             return True
         least, most = extremes(value) if isinstance(value, Tensor) else (value, value)
@@ -53,7 +55,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Whole:
-    """The whole numbers from `low` to `high`."""
+    """The integers from `low` to `high`, both included."""
 
     low: int
     high: int = 2**63 - 1
@@ -64,7 +66,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class _SeedRange(Whole):
-    """Marks a whole number that belongs to one run and is stacked like a `Number`."""
+    """Marks an integer that may differ from run to run and is stacked like a `Number`."""
 
 
 Positive: TypeAlias = Annotated[Number, Interval(low=0.0)]
@@ -77,7 +79,7 @@ Seed: TypeAlias = Annotated[int | Tensor, _SeedRange(0)]
 
 
 def without_none(annotation: Any) -> Any:
-    """The type that an annotation allows beside None."""
+    """Returns an annotation without its ``| None``, if it has one."""
     if get_origin(annotation) not in (Union, UnionType) or annotation == Number:
         return annotation
     others = [argument for argument in get_args(annotation) if argument is not type(None)]
@@ -86,8 +88,7 @@ def without_none(annotation: Any) -> Any:
 
 @cache
 def element(annotation: Any) -> Any:
-    """The type of the elements of a ``tuple[X, ...]`` or a ``tuple[X, X]``, or None for any other
-    annotation."""
+    """Returns X for ``tuple[X, ...]`` or ``tuple[X, X]``, and None for any other annotation."""
     annotation = without_none(annotation)
     arguments = get_args(annotation)
     if get_origin(annotation) is not tuple or not arguments:
@@ -98,22 +99,21 @@ def element(annotation: Any) -> Any:
 
 @cache
 def length(annotation: Any) -> int | None:
-    """The elements of a ``tuple[X, X]``, or None where there may be any number of them."""
+    """Returns the length of a ``tuple[X, X]``, or None for ``tuple[X, ...]``."""
     arguments = get_args(without_none(annotation))
     return None if Ellipsis in arguments else len(arguments)
 
 
 @cache
 def is_number(annotation: Any) -> bool:
-    """Whether a field with this annotation is a number of a run (else it is structure)."""
+    """Returns whether a field with this annotation is a number (otherwise, it is structure)."""
     plain, allowed, _ = _split(annotation)
     return plain == Number or isinstance(allowed, _SeedRange)
 
 
 @cache
 def _split(annotation: Any) -> tuple[Any, Any, bool]:
-    """A plain type, its range, if it has one, and whether None may be in its place, from an
-    annotation."""
+    """Splits an annotation into its plain type, its range (or None), and whether it allows None."""
     may_be_none = type(None) in get_args(annotation)
     annotation = without_none(annotation)
     if get_origin(annotation) is Annotated:
@@ -123,10 +123,17 @@ def _split(annotation: Any) -> tuple[Any, Any, bool]:
 
 
 def checked(name: str, value: Any, annotation: Any) -> Any:
-    """`value` as its annotation wants it: whole numbers as floats, lists as tuples.
+    """Checks a field's value and converts it to the annotated type.
+
+    Integers become floats where the annotation is a `Number`, and lists become tuples.
+
+    Args:
+        name: the field's name, for the message.
+        value: the value to check.
+        annotation: the field's annotation.
 
     Raises:
-        UserError: the value has the wrong type or lies outside its range.
+        UserError: if the value has the wrong type or lies outside its range.
     """
     plain, allowed, may_be_none = _split(annotation)
     if value is None and may_be_none:
@@ -153,10 +160,10 @@ def checked(name: str, value: Any, annotation: Any) -> Any:
 
 
 def _tensor(name: str, value: Any, reason: str) -> Any:
-    """A tensor or an array as a plain tensor; any other value as it is.
+    """Converts arrays and tensors to a detached tensor, and returns any other value as it is.
 
     Raises:
-        UserError: its elements are not real numbers side by side.
+        UserError: if the tensor is not dense or its elements are not real numbers.
     """
     if isinstance(value, numbers.Number) or not hasattr(value, "__array__"):
         return value

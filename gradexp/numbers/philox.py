@@ -1,11 +1,13 @@
-"""Random numbers from a counter: any of them can be had without the ones before it.
+"""Counter-based random numbers, each of which can be computed without those before it.
 
 Philox4x32 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011) maps
 a 64-bit key and a 128-bit counter to 128 random bits. Here the key is a run's seed, and the counter
-is made of the step, the block of coordinates and the stream, so that a run draws the same numbers
-whoever shares its batch, and no two uses of a seed overlap. Seven rounds are the fewest that passed
-all the tests of randomness of its authors, ten what they advise for a margin: what is made once a
-run takes ten, what is made every step seven.
+consists of the step, the block of coordinates and the stream. A run therefore draws the same
+numbers whatever the other runs in its batch are, and no two uses of a seed overlap.
+
+Seven rounds are the fewest that passed all of the authors' tests of randomness, and ten are what
+they recommend for a safety margin. Numbers that are made once per run take ten rounds, those that
+are made at every step seven.
 """
 
 from __future__ import annotations
@@ -29,15 +31,25 @@ Uint32x4 = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Stream(IntEnum):
-    """What random numbers are for; each use of a seed has a stream of its own."""
+    """The purpose of random numbers; each use of a seed has a stream of its own."""
 
     START = 0
     NOISE = 1
 
 
 def philox(counter: Uint32x4, key: tuple[Tensor, Tensor], rounds: int) -> Uint32x4:
-    """Four random 32-bit words (in int64 tensors) from four counter words and two key words, by so
-    many rounds."""
+    """Computes random words by Philox4x32.
+
+    All words have 32 bits and are held in int64 tensors.
+
+    Args:
+        counter: the four words of the counter.
+        key: the two words of the key.
+        rounds: the number of rounds.
+
+    Returns:
+        Four random words.
+    """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(rounds):
@@ -54,15 +66,15 @@ def philox(counter: Uint32x4, key: tuple[Tensor, Tensor], rounds: int) -> Uint32
 
 
 def uniforms(seed: Tensor, stream: Stream, dim: int) -> Tensor:
-    """Uniform random numbers in [0, 1), multiples of 2^-53.
+    """Returns uniform random numbers in [0, 1), which are multiples of 2^-53.
 
     Args:
-        seed: int64, of shape ``(B,)``.
-        stream: what they are for.
-        dim: how many for each run.
+        seed: the seeds of the runs, int64, ``(B,)``.
+        stream: what the numbers are for.
+        dim: how many numbers each run needs.
 
     Returns:
-        float64, of shape ``(dim, B)``.
+        The numbers, float64, ``(dim, B)``.
     """
     words = _words(seed, stream, (dim + 1) // 2, 0, _ROUNDS_OF_RUN)
     draws = [
@@ -73,10 +85,10 @@ def uniforms(seed: Tensor, stream: Stream, dim: int) -> Tensor:
 
 
 def normals(seed: Tensor, stream: Stream, dim: int) -> Tensor:
-    """Standard normal random numbers, from pairs of `uniforms` (Box and Muller, 1958).
+    """Returns standard normal random numbers, made of pairs of `uniforms` (Box and Muller, 1958).
 
-    Args and returns as `uniforms`; the batch should be padded, for `log` and `cos` have a vector
-    and a scalar form.
+    Arguments and shapes are those of `uniforms`. The batch should be padded (see `LANES`), because
+    the vector and scalar implementations of `log` and `cos` differ in the last bit.
     """
     draws = uniforms(seed, stream, 2 * ((dim + 1) // 2))
     return _normals(draws[0::2], 2.0 * math.pi * draws[1::2], dim)
@@ -85,16 +97,18 @@ def normals(seed: Tensor, stream: Stream, dim: int) -> Tensor:
 def normals_of_step(
     seed: Tensor, stream: Stream, dim: int, step: Tensor | int, dtype: torch.dtype
 ) -> Tensor:
-    """Standard normal random numbers for a step, from pairs of uniform ones of 32 bits, or 24 in
-    float32: none is larger than 6.7 in size.
+    """Returns standard normal random numbers for one step.
+
+    They are made of pairs of uniform numbers of 32 bits, or of 24 bits in float32, so that their
+    absolute values are at most 6.7.
 
     Args:
         seed, stream, dim: as for `normals`.
-        step: which, 0 to 2^32 - 1.
-        dtype: of the numbers.
+        step: the step, from 0 to 2^32 - 1.
+        dtype: the dtype of the numbers.
 
     Returns:
-        of shape ``(dim, B)``.
+        The numbers, ``(dim, B)``.
     """
     return _of_step(lambda u, v: _normals(u, v, dim), seed, stream, (dim + 1) // 2, step, dtype)
 
@@ -107,13 +121,17 @@ def students_of_step(
     step: Tensor | int,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Random numbers of Student's distribution with ν degrees of freedom, from pairs of uniform
-    ones: √(ν (u^(-2/ν) - 1)) cos 2πv (Bailey, "Polar generation of random variates with the
-    t-distribution", 1994).
+    """Returns random numbers for one step of Student's t-distribution with ν degrees of freedom.
+
+    They are made of pairs of uniform numbers u and v as √(ν (u^(-2/ν) - 1)) cos 2πv (Bailey, "Polar
+    generation of random variates with the t-distribution", 1994).
 
     Args:
         degrees_of_freedom: ν, positive.
         seed, stream, dim, step, dtype: as for `normals_of_step`.
+
+    Returns:
+        The numbers, ``(dim, B)``.
     """
 
     def student(first: Tensor, angle: Tensor) -> Tensor:
@@ -125,14 +143,22 @@ def students_of_step(
 
 
 def _normals(first: Tensor, angle: Tensor, dim: int) -> Tensor:
-    """From uniform numbers in [0, 1), and in [0, 2π), each ``(blocks, B)``."""
+    """Makes `dim` normal numbers of uniform ones in [0, 1) and in [0, 2π), ``(blocks, B)`` each."""
     radius = (-2.0 * (1.0 - first).log()).sqrt()
     pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
     return pairs.flatten(0, 1)[:dim]
 
 
 def _words(seed: Tensor, stream: Stream, blocks: int, count: Tensor | int, rounds: int) -> Uint32x4:
-    """Four words a block, each ``(blocks, B)``, for the first word of the counter."""
+    """Returns four random words for each block, ``(blocks, B)`` each.
+
+    Args:
+        seed: the seeds of the runs, ``(B,)``.
+        stream: what the numbers are for.
+        blocks: the number of blocks of coordinates.
+        count: the first word of the counter.
+        rounds: the number of rounds.
+    """
     count = like(count, (seed,))
     block = torch.arange(blocks, device=seed.device).reshape(-1, *[1] * seed.dim())
     use, rest = torch.full_like(count, int(stream)), torch.zeros_like(count)
@@ -147,12 +173,11 @@ def _of_step(
     step: Tensor | int,
     dtype: torch.dtype,
 ) -> Tensor:
-    """What is made of two uniform random numbers a block, in [0, 1) and in [0, 2π), each
-    ``(blocks, B)``.
+    """Returns `made` of two uniform random numbers for each block, in [0, 1) and in [0, 2π).
 
-    A step takes two of the four words that are made for it and the one beside it. A compiled
-    program makes them, and what is made of them, every second step: in two halves that it need not
-    wait for one after the other.
+    The steps 2k and 2k + 1 share the four words of the counter k, of which each uses two. A
+    compiled program therefore computes the words and both results at every second step, and neither
+    result has to wait for the other.
     """
     count = step if isinstance(step, int) else like(step, (seed,))
     words = _words(seed, stream, blocks, count >> 1, _ROUNDS_OF_STEP)

@@ -1,4 +1,4 @@
-"""Records what runs come to, along the way and at their ends, and makes the trace of it."""
+"""Records the steps and the final metrics of runs, and makes their trace."""
 
 from gradexp.engine.recording.recording import Recording
 from gradexp.engine.recording.rows import Recorder

@@ -1,8 +1,8 @@
-"""What is looked at of runs with noise in the second half of their steps.
+"""Samples noisy runs in the second half of their steps.
 
-Noise goes on moving a run, so that its last loss says little: its losses at `LOOKS` steps, evenly
-spaced from the middle step to the last, and where it was then, say whether it still comes down, and
-what it moves around.
+Noise keeps moving a run, so that its last loss alone says little. Losses and points at up to
+`LOOKS` steps, evenly spaced from the middle step to the last, show whether the loss still decreases
+and around which point the run fluctuates.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from gradexp.noises import Noiseless
 from gradexp.numbers import total
 
 LOOKS = 32
-"""At most."""
+"""The maximum number of samples."""
 
 FEWEST = 8
-"""At least, or none."""
+"""The minimum number of samples; a problem too short for it is not sampled."""
 
 
 def steps_of_looks(problem: Problem) -> list[int]:
-    """How many steps' losses are known at each look, ascending; none without noise, or of too few
-    steps. It does not depend on how large the noise is: a run's blocks of steps are the same
-    whoever else is in its batch."""
+    """Returns after how many losses each sample is taken, ascending: after n, it is of step n - 1.
+
+    There are no samples without noise or if the problem has too few steps. They do not depend on
+    the size of the noise, so that a run has the same blocks of steps whatever the other runs of its
+    batch are.
+    """
     middle, end = problem.steps // 2, problem.steps + 1
     count = min(LOOKS, end - middle)
     if isinstance(problem.noise, Noiseless) or count < FEWEST:
@@ -38,7 +41,7 @@ def steps_of_looks(problem: Problem) -> list[int]:
 
 
 class Looks:
-    """Takes the looks at the runs of a problem."""
+    """Collects the samples of a problem's runs."""
 
     def __init__(self, problem: Problem) -> None:
         dim, batch = problem.start.shape
@@ -52,15 +55,18 @@ class Looks:
         self._square = allocate((batch,), dtype, device)
 
     def end_of_block(self, step: int, longest: int, end: int) -> int:
-        """Where a block of steps ends that begins at a step, so that it can be looked at.
+        """Returns the end of the block that begins at a step, so that no sample is missed.
 
-        Where there are looks, blocks end at multiples of the longest besides, however they began:
-        what is summed block by block depends on that.
+        If there are samples, blocks also end at multiples of their maximum length, wherever they
+        began, because what is summed block by block depends on the ends.
 
         Args:
-            step: the first one.
-            longest: how many the block may have.
-            end: where it ends at the latest.
+            step: the first step of the block.
+            longest: the maximum number of steps of a block.
+            end: the latest possible end.
+
+        Returns:
+            The step after the last one of the block.
         """
         if not self.ends:
             return min(end, step + longest)
@@ -69,13 +75,13 @@ class Looks:
         return min(end, until, (step // longest + 1) * longest)
 
     def take(self, step: int, place: slice | Tensor, notes: Notes, count: int) -> None:
-        """Looks at runs of which the losses of so many steps are known, if it is time to.
+        """Samples the runs of a chunk if a sample is due.
 
         Args:
-            step: how many.
-            place: where the runs stand in the problem.
-            notes: what is noted of them.
-            count: the first so many lanes are theirs.
+            step: the number of steps whose losses are known.
+            place: the indices of the runs in the problem.
+            notes: the metrics of the chunk.
+            count: the number of runs in the chunk, without padding.
         """
         if step not in self.ends:
             return
@@ -91,10 +97,10 @@ class Looks:
         self._square[place] += total(away.square())
 
     def late(self, whole: Tensor) -> Late | None:
-        """What was seen; None where nothing was to be.
+        """Returns the samples, or None if there are none to take.
 
         Args:
-            whole: ``(B,)``: the runs that made all their steps; of the others it is NaN.
+            whole: which runs made all their steps, ``(B,)``; the samples of the others are NaN.
         """
         if not self.ends:
             return None

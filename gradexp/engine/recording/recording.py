@@ -1,4 +1,4 @@
-"""Gathers what runs came to, and makes the trace of it."""
+"""Collects the recorded steps and final metrics of a problem's runs, and makes their trace."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from gradexp.numbers import extremes, like, map_numbers, norm, numbers, of_runs
 from gradexp.surfaces.scale import diameter
 
 _PARTS = {"cpu": 2**16, "cuda": 2**20}
-"""Runs that are judged at a time: on a CPU as many as fit a cache."""
+"""How many runs are processed at a time; on a CPU, as many as fit the cache."""
 
 FALLEN = 1e-3
-"""A run may recur whose best loss fell by less than this in the second half of its steps, as a part
-of what is above the least loss, or of how far the last loss is above the best."""
+"""A run may be periodic if its best loss fell by at most this in the second half of its steps, as a
+fraction of the best loss minus the surface's minimum, or of the last loss minus the best."""
 
 STILL = 1
-"""So may one whose last move was no longer than so many units in the last place of the diameter of
-the domain."""
+"""A run may also be periodic if its last move was at most this many ε · D long, where ε is the
+machine precision and D the diameter of the domain."""
 
 
 class Recording:
-    """Takes what is recorded of the runs of a problem, step by step and at their ends."""
+    """Takes the recorded steps of a problem's runs and their final metrics."""
 
     def __init__(self, problem: Problem, width: int) -> None:
         """
         Args:
-            problem: whose runs they are.
-            width: numbers in a row: the runs, and those that fill up the last one's lanes.
+            problem: the problem that is run.
+            width: the length of a row: the number of runs, padded to a multiple of the lanes.
         """
         self._problem = problem
         self.rows = RecordedRows(problem, width) if problem.record.what != "metrics" else None
-        """of every recorded step, where there are any"""
+        """the recorded steps; None if there are none"""
         self._reached: list[tuple[slice, int]] = []
         dim, batch = problem.start.shape
         tolerances = len(problem.record.tolerances)
@@ -65,16 +65,21 @@ class Recording:
         self._looks = Looks(problem)
 
     def end_of_block(self, step: int, longest: int, end: int) -> int:
-        """See `Looks.end_of_block`."""
+        """Returns the end of a block of steps, see `Looks.end_of_block`."""
         return self._looks.end_of_block(step, longest, end)
 
     def look(self, step: int, place: slice | Tensor, notes: Notes, count: int) -> None:
-        """See `Looks.take`."""
+        """Samples the runs of a chunk if a sample is due, see `Looks.take`."""
         self._looks.take(step, place, notes, count)
 
     def put(self, place: slice | Tensor, notes: Notes, which: slice) -> None:
-        """Takes what is noted of the runs `which` of a chunk; `place` says where they stand in the
-        problem."""
+        """Stores the metrics of runs, and determines from them why the runs ended.
+
+        Args:
+            place: the indices of the runs in the problem.
+            notes: the metrics of their chunk.
+            which: the columns of the metrics that belong to these runs.
+        """
         reals, before = notes.reals[:, which], notes.before[which]
         kept = len(self._reals)
         self._reals[:, place] = reals[:kept]
@@ -82,7 +87,8 @@ class Recording:
         _, loss, square, best, move_square, *left = reals[kept - 4 :]
         for row, value in zip(self._left, left, strict=True):
             row[place] = value
-        # Here, while a CPU still has all of it in its cache.
+        # What follows is done here, and not for all runs at the end, because the metrics of the
+        # chunk are still in the CPU's cache.
         some = self._problem
         if self._has_own_limits:
             some = replace(some, limits=of_runs(some.limits, place))
@@ -98,11 +104,11 @@ class Recording:
         self._may_recur[place] = recurs
 
     def note_end(self, columns: slice, step: int) -> None:
-        """Notes the last step that was recorded of a chunk."""
+        """Notes the last step of a chunk, whose later rows `trace` then fills."""
         self._reached.append((columns, step))
 
     def trace(self, engine: EngineKind) -> Trace:
-        """The trace of the whole problem."""
+        """Returns the trace of the problem."""
         problem, rows = self._problem, self.rows
         dim, tolerances = len(problem.start), len(problem.record.tolerances)
         point = self._reals[:dim]
@@ -116,7 +122,7 @@ class Recording:
         parts = [slice(begun, begun + size) for begun in range(0, problem.batch, size)]
         for part in parts:
             displacement[part] = norm(point[:, part] - problem.start[:, part])
-        if bool((end == End.STATIONARY).any()):  # those that never moved have made no step
+        if bool((end == End.STATIONARY).any()):  # a run that never moved has made no step
             unmoved = (end == End.STATIONARY) & (path_length == 0) & (displacement == 0)
             steps.masked_fill_(unmoved, 0)
         step = torch.empty(0, dtype=torch.int64, device=loss.device)
@@ -149,13 +155,16 @@ class Recording:
 
 
 def _to(device: torch.device, number: Any, name: str) -> Any:
-    """A number on a device, where it is a tensor."""
+    """Moves a tensor to a device; other numbers are returned as they are."""
     return number.to(device) if isinstance(number, Tensor) else number
 
 
 def _none_ended(problem: Problem, point: Tensor, loss: Tensor, square: Tensor) -> bool:
-    """Whether the limits, the same for all runs, say of none of them that it rests or has diverged:
-    on a CPU that is known in a tenth of the time that it takes to say it of each."""
+    """Returns whether it is certain that no run is at rest or has diverged.
+
+    This is a quick test for limits that are the same for all runs, on the CPU only, where it takes
+    a tenth of the time that `_ends` takes. If it returns False, any run may have ended.
+    """
     limits = problem.limits
     if square.device.type != "cpu" or any(isinstance(x, Tensor) for x in numbers(limits).values()):
         return False
@@ -175,18 +184,25 @@ def _ends(
     move_square: Tensor,
     left: tuple[Tensor, ...],
 ) -> Tensor:
-    """Why runs ended, from what is noted of them."""
+    """Returns the `End` of each run from its metrics, ``(B,)``, int8."""
     rests = is_at_rest(problem, square, move_square, left)
     inside = is_within(problem, point, loss)
-    # On a CPU a choice takes ten times as long as arithmetic on bytes.
+    # On a CPU, torch.where takes ten times as long as arithmetic on bytes.
     rests, outside = rests.logical_and_(inside).to(torch.int8), inside.logical_not().to(torch.int8)
     return rests.mul_(int(End.STATIONARY)).add_(outside, alpha=int(End.DIVERGED))
 
 
 def _stays(problem: Problem, before: Tensor, best: Tensor, last: Tensor) -> Tensor:
-    """Whether the best losses all but did not fall in the second half of the steps."""
+    """Returns which runs hardly improved their best loss in the second half of the steps.
+
+    Args:
+        problem: the problem.
+        before: the best losses of the first half, ``(B,)``.
+        best: the best losses of all steps, ``(B,)``.
+        last: the final losses, ``(B,)``.
+    """
     (least,) = problem.limits.minimum or (0.0,)
-    if isinstance(least, Tensor):  # not known of each run
+    if isinstance(least, Tensor):  # NaN for runs whose minimum is unknown
         least = like(least, (best,)).nan_to_num(nan=0.0)
     high = torch.maximum((best - least).abs_(), last - best)
     return before - best <= high.mul_(FALLEN)

@@ -1,4 +1,4 @@
-"""The rows of a trace: what is recorded of a batch along its way."""
+"""The rows of a trace: the recorded steps of a batch."""
 
 from __future__ import annotations
 
@@ -14,29 +14,45 @@ from gradexp.errors import UserError
 
 
 def root(square: Tensor) -> Tensor:
-    """√square, rounded as IEEE 754 says: torch's own may be off in the last bit on the CPU, in
-    another way for one number than for many."""
+    """Returns √square, correctly rounded on the CPU as in IEEE 754.
+
+    On the CPU, torch's own square root may be off in the last bit, and differently so for one
+    number than for many.
+    """
     if square.device.type != "cpu":
         return square.sqrt()
     return torch.from_numpy(np.sqrt(square.numpy()))
 
 
 class Recorder(Protocol):
-    """What takes rows."""
+    """Where chunks store the steps that are recorded."""
 
     def pointers(self, column: int) -> tuple[int | None, int | None, int | None, int, int]:
-        """For a program: where a column's losses, gradient norms and points begin, how far apart
-        rows are, and every how many steps one is recorded."""
+        """Returns where a compiled program has to store the values of a column.
+
+        Returns:
+            The addresses of the column's losses, gradient norms and points (None if they are not
+            recorded), the number of elements from one row to the next, and the number of steps
+            between recorded steps.
+        """
 
     def put(self, columns: slice, first: int, loss: Tensor, square: Tensor, point: Tensor) -> None:
-        """Takes the recorded ones among looks: ``(R, B)``, and points ``(dim, R, B)``."""
+        """Stores those of R successive looks that are to be recorded.
+
+        Args:
+            columns: the columns of the runs.
+            first: the step of the first look.
+            loss: the losses, ``(R, B)``.
+            square: the squared gradient norms, ``(R, B)``.
+            point: the points, ``(dim, R, B)``.
+        """
 
 
 class RecordedRows:
-    """Room for every recorded step, and one more for the last.
+    """Buffers for every recorded step, with one additional row for the last step.
 
     Raises:
-        UserError: they take more memory than there is.
+        UserError: if they take more memory than the device has.
     """
 
     def __init__(self, problem: Problem, batch: int) -> None:
@@ -60,8 +76,7 @@ class RecordedRows:
         self.point = allocate((count, dim, batch), dtype, device) if whole else None
 
     def pointers(self, column: int) -> tuple[int | None, int | None, int | None, int, int]:
-        """For a program: where a column's losses, gradient norms and points begin, how far apart
-        rows are, and every how many steps one is recorded."""
+        """See `Recorder.pointers`."""
         first = column * self.loss.element_size()
         places = (
             None if tensor is None else tensor.data_ptr() + first
@@ -70,7 +85,7 @@ class RecordedRows:
         return (*places, self.loss.shape[1], self.grid.step)  # type: ignore[return-value]
 
     def put(self, columns: slice, first: int, loss: Tensor, square: Tensor, point: Tensor) -> None:
-        """Takes the recorded ones among looks: ``(R, B)``, and points ``(dim, R, B)``."""
+        """See `Recorder.put`."""
         stride = self.grid.step
         skipped = -first % stride
         row = (first + skipped) // stride
@@ -89,14 +104,19 @@ class RecordedRows:
         square: Tensor,
         point: Tensor,
     ) -> Tensor:
-        """Repeats the last values of runs to the last step of all; returns the recorded steps.
+        """Fills the rows after the end of each run with its last values.
+
+        Rows after the last step of the longest run are dropped.
 
         Args:
-            reached: up to which step the rows of which columns are there.
-            steps: that each run made, ``(B,)``.
-            loss: at their ends, ``(B,)``.
-            square: likewise, of the gradient norm.
-            point: likewise, ``(dim, B)``.
+            reached: slices of columns, each with the last step up to which they were recorded.
+            steps: the number of steps that each run made, ``(B,)``.
+            loss: the final losses, ``(B,)``.
+            square: the squares of the final gradient norms, ``(B,)``.
+            point: the final points, ``(dim, B)``.
+
+        Returns:
+            The steps of the rows, int64.
         """
         batch, last = len(steps), int(steps.max())
         stride = self.grid.step

@@ -1,5 +1,8 @@
-"""Some runs are made again, in part, to know how they ended: whether they rest for good, what noise
-moves them around, whether they go round a cycle."""
+"""Runs some runs a second time to find out how they ended.
+
+The second passes find out whether a run that stopped is at rest for good, around which point noise
+moves a run, and whether a run is on a cycle.
+"""
 
 from gradexp.engine.second_passes.passes import look_again
 from gradexp.engine.second_passes.resting import restless

@@ -1,4 +1,4 @@
-"""Where runs with noise come to without it: what they move around."""
+"""Finds the point around which a noisy run moves, by running it on without the noise."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from gradexp.schedules import Constant
 from gradexp.surfaces.scale import diameter
 
 CALM = 0.02
-"""How near a run that noise alone moves comes to its minimizer without it, as a part of how far
-noise moves it."""
+"""If noise alone moves a run, then without noise it comes to within this fraction of `Late.spread`
+of its minimizer."""
 
 WIDEST = 0.1
-"""A run moves about a place that is no farther from there, in the mean, than this times the
-diameter of the domain."""
+"""A run moves around a point if `Late.spread` is at most this fraction of the domain's diameter."""
 
 
 def without_noise(problem: Problem, trace: Trace, run: Callable[[Problem], Trace]) -> Trace:
-    """The trace with its `Late.calm`, of runs that keep to a part of the domain, with constant
-    numbers.
+    """Returns the trace with `Late.calm`, for runs that stay in a part of the domain.
+
+    The trace is returned unchanged if there is a schedule or if the noise cannot be silenced.
 
     Args:
-        problem: what was run.
-        trace: what came of it.
-        run: runs a problem of some of the runs again.
+        problem: the problem that was run.
+        trace: its trace.
+        run: runs a problem, here one made of some of the runs.
     """
     silent = problem.noise.silenced()
     if trace.late is None or silent is None or not isinstance(problem.schedule, Constant):
@@ -46,7 +46,7 @@ def without_noise(problem: Problem, trace: Trace, run: Callable[[Problem], Trace
     steps = -(-steps // 2)
     second = run(replace(again, start=first, steps=steps)).final_point
     stays = norm(second - first) <= CALM * spread[which]
-    if bool(stays.any()):  # nor does it go round, and happens to be there again
+    if bool(stays.any()):  # one step more rules out a cycle that happened to close
         third = run(replace(again, start=first, steps=steps + 1)).final_point
         stays &= norm(third - second) <= CALM * spread[which]
     calm = trace.late.calm.clone()

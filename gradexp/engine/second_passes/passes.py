@@ -1,4 +1,4 @@
-"""All second passes over a trace, one after the other."""
+"""Makes all second passes over a trace, one after the other."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gradexp.engine.trace import Trace
 def look_again(
     problem: Problem, trace: Trace, run: Callable[[Problem], Trace], make: Make, size: int
 ) -> Trace:
-    """The trace with what only a second pass can tell.
+    """Makes the second passes and returns the trace with their results.
 
     Args:
-        problem: what was run.
-        trace: what came of it.
-        run: runs a problem of some of the runs again.
-        make: makes chunks of a problem.
-        size: runs of a chunk, at most.
+        problem: the problem that was run.
+        trace: its trace.
+        run: runs a problem, here one made of some of the runs.
+        make: makes the chunk of a slice of a problem's runs.
+        size: the maximum number of runs of a chunk.
     """
     trace = rest_for_good(problem, trace, run)
     trace = without_noise(problem, trace, run)

@@ -1,22 +1,24 @@
-"""Whether runs that used all their steps go round a cycle, or stand still.
+"""Finds out which runs that made all their steps are on a cycle or stand still.
 
-A run *recurs* with period p if its state, the point and all that its optimizer remembers, comes
-back to what it was after every p steps, throughout the second half of the steps. What it takes to
-know that is not kept on the way: the runs that may recur, those that all but did not improve in
-that half, or whose last move was all but none, are run again.
+A run is *periodic* with period p if its state, the point and the optimizer's state, returns to the
+same value every p steps, throughout the second half of the steps. What is needed to decide this is
+not recorded during a run. The runs that may be periodic, because their best loss hardly fell in the
+second half of the steps or because their last move was almost zero, are therefore run again.
 
-1. Of the last `LONGEST` steps every state is looked at: p is the first step after which the state
-   is that of their beginning.
-2. At the middle step, and at those that halve what is left, the state must have been that of the
-   same step of the round, and the way from there as long as so many rounds; or the run must have
-   come ever nearer: from `APPROACHED` times the size of the cycle at most, and to `FASTER` times
-   that by the time that half of the way is made. So an attracting cycle is one before it is reached
-   to the last bit, and orbits that shrink or grow slowly are none, nor are those that leave a cycle
-   and come back.
+1. All states in a window at the end of the run, of at most `LONGEST` steps, are compared with the
+   first of them: p is the number of steps after which this state returns for the first time.
+2. At the middle step of the run, and at the steps that halve the remaining number again and again,
+   the state must equal that of the same phase of the cycle. It may also approach the cycle: its
+   distance is then at most `APPROACHED` times the cycle's size at the middle step, and at most
+   `FASTER` times that distance at the later ones. In both cases, the path from there must be as
+   long as the number of cycles requires.
 
-States are the same that differ by no more than `CLOSED` times the size of the cycle, or by
-`ROUNDING` units in the last place. A run whose points differ by no more than those stands still,
-but for one of which every move is longer than the one before: it is leaving, however near it is.
+An attracting cycle thus counts as one before it is reached to the last bit. Orbits that shrink or
+grow slowly do not count, nor do runs that leave a cycle and come back.
+
+Two states are equal if they differ by at most `CLOSED` times the size of the cycle or by at most
+`ROUNDING` units in the last place. A run stands still if its points differ by no more than such
+units, unless every move is longer than the one before: then it is leaving, however close it is.
 """
 
 from __future__ import annotations
@@ -36,37 +38,37 @@ from gradexp.numbers import LANES, norm, substitute
 from gradexp.surfaces.scale import diameter
 
 LONGEST = 64
-"""Steps that a round may have."""
+"""The maximum number of steps of a cycle."""
 
 ROUNDS = 3
-"""Rounds that fit the second half of the steps at least."""
+"""How many cycles the second half of the steps must contain at least."""
 
 CLOSED = 1e-6
-"""How far a state may be from where it was, as a part of the size of the cycle."""
+"""How far a state may be from that of a period before, as a fraction of the size of the cycle."""
 
 APPROACHED = 0.02
-"""How far a state may be from the cycle at the middle step, as a part of its size, if it then comes
-to it."""
+"""How far a state may be from the cycle at the middle step, as a fraction of the size of the cycle,
+if it approaches the cycle later."""
 
 FASTER = 0.2
-"""How much of that distance may be left when half of the steps from there is made: of what shrinks
-or grows at a constant speed, it is half."""
+"""What fraction of that distance may be left when half of the remaining steps are made. For a
+distance that changes at a constant rate, it is one half."""
 
 ROUNDING = 32
-"""Units in the last place in which states may differ."""
+"""How many units in the last place states may differ by."""
 
 _ROOM = 2**24
-"""Numbers of the states that are kept at a time."""
+"""How many elements of states are kept at a time."""
 
 
 def find_recurrence(problem: Problem, trace: Trace, make: Make, size: int) -> Trace:
-    """The trace with its `Trace.recurrence`.
+    """Returns the trace with `Trace.recurrence`.
 
     Args:
-        problem: what was run.
-        trace: what came of it.
-        make: makes chunks of a problem.
-        size: runs of a chunk, at most.
+        problem: the problem that was run.
+        trace: its trace.
+        make: makes the chunk of a slice of a problem's runs.
+        size: the maximum number of runs of a chunk.
     """
     window = min(LONGEST, (problem.steps - problem.steps // 2) // ROUNDS)
     which = trace.may_recur.nonzero()[:, 0]
@@ -77,7 +79,7 @@ def find_recurrence(problem: Problem, trace: Trace, make: Make, size: int) -> Tr
     first, made = torch.zeros_like(period), 0
     rounds = [torch.empty(0, dim, dtype=problem.start.dtype)]
     size = max(1, min(size, _ROOM // ((LONGEST + 1) * 4 * dim)))
-    never = substitute(problem.limits, gradient_square=-1.0)  # they did not rest
+    never = substitute(problem.limits, gradient_square=-1.0)  # none of them had come to rest
     again = replace(problem, limits=never)
     for chosen, chunk in _chunks(again, make, size, which):
         back = _come_back(again, chunk, len(chosen), window)
@@ -98,14 +100,14 @@ def find_recurrence(problem: Problem, trace: Trace, make: Make, size: int) -> Tr
 def _chunks(
     problem: Problem, make: Make, size: int, which: Tensor
 ) -> Iterator[tuple[Tensor, Chunk]]:
-    """The runs of some indices in chunks: their indices, and the chunk at its start."""
+    """Yields chunks of the runs with the given indices: the indices and the chunk at its start."""
     for begun in range(0, len(which), size):
         chosen = which[begun : begun + size]
         yield chosen, make(problem.of_runs(chosen), slice(0, len(chosen)))
 
 
 class _Window:
-    """Takes the points of a few steps, in the place of a `Recording`."""
+    """A `Recorder` that keeps the points of a few successive steps."""
 
     def __init__(self, problem: Problem, count: int, first: int, steps: int) -> None:
         width = -(-count // LANES) * LANES
@@ -114,21 +116,23 @@ class _Window:
         self.point = problem.start.new_empty(steps, dim, width)
 
     def pointers(self, column: int) -> tuple[int, int, int, int, int]:
-        """See `Recording.pointers`."""
+        """See `Recorder.pointers`."""
         size, width = self.loss.element_size(), self.loss.shape[1]
         before = self.first * width * size
         loss, norm, point = (part.data_ptr() for part in (self.loss, self.norm, self.point))
         return loss - before, norm - before, point - before * self.point.shape[1], width, 1
 
     def put(self, columns: slice, first: int, loss: Tensor, square: Tensor, point: Tensor) -> None:
-        """See `Recording.put`."""
+        """See `Recorder.put`."""
         rows = slice(first - self.first, first - self.first + len(loss))
         self.point[rows, :, : point.shape[-1]] = point.movedim(1, 0)
 
 
 def _come_back(problem: Problem, chunk: Chunk, count: int, window: int) -> Tensor:
-    """Whether the points of runs come back within their last steps: what can be had quickly. The
-    indices of those."""
+    """Returns the indices of the runs whose points return within the window at the end of the run.
+
+    This quick test excludes most runs from the full one in `_periods`.
+    """
     first = problem.steps - window
     _go_on(chunk, 0, first)
     seen = _Window(problem, count, first, window + 1)
@@ -139,17 +143,21 @@ def _come_back(problem: Problem, chunk: Chunk, count: int, window: int) -> Tenso
 
 
 class _Seen(NamedTuple):
-    """The states of runs after so many steps."""
+    """The states of runs after a number of steps."""
 
     step: int
     state: list[Tensor]
-    """the point and what the optimizer remembers, each ``(n, B)``"""
+    """the point and the fields of the optimizer's state, each ``(n, B)``"""
     length: Tensor
-    """``(B,)``: of the ways so far"""
+    """``(B,)``: the path length so far"""
 
 
 def _periods(problem: Problem, chunk: Chunk, count: int, window: int) -> tuple[Tensor, Tensor]:
-    """The period of each run of a chunk, and its last points, ``(window + 1, dim, B)``."""
+    """Returns the period of each run of a chunk (0 if it has none) and the points of the window.
+
+    Returns:
+        ``(B,)``, int64, and ``(window + 1, dim, B)``.
+    """
     last = problem.steps - window
     before = [_go_and_see(problem, chunk, count, step) for step in _halvings(problem, last)]
     seen = [_go_and_see(problem, chunk, count, step) for step in range(last, problem.steps + 1)]
@@ -174,7 +182,7 @@ def _periods(problem: Problem, chunk: Chunk, count: int, window: int) -> tuple[T
         ):
             away = norm(now - _at(part, place)).double()
             near = away <= torch.maximum(allowed[number], torch.maximum(CLOSED * size, unit))
-            same &= near | (still & (number > 0))  # what a run at rest remembers may still fade
+            same &= near | (still & (number > 0))  # momentum may still decay at rest
             if one is before[0]:
                 allowed[number] = FASTER * torch.minimum(away, allowed[number])
             apart = torch.maximum(apart, away / size) if number == 0 else apart
@@ -186,18 +194,19 @@ def _periods(problem: Problem, chunk: Chunk, count: int, window: int) -> tuple[T
 
 
 def _grows(points: Tensor) -> Tensor:
-    """Whether every move of runs is longer than the one before, ``(B,)``: rounding makes no such
-    moves.
+    """Returns for which runs every move is longer than the one before, ``(B,)``.
+
+    Rounding errors do not cause such moves.
 
     Args:
-        points: ``(window + 1, dim, B)``.
+        points: the points of the window, ``(window + 1, dim, B)``.
     """
     moves = norm((points[1:] - points[:-1]).movedim(1, 0))
     return (moves[1:] > moves[:-1]).all(dim=0) & (len(moves) > ROUNDS)
 
 
 def _halvings(problem: Problem, last: int) -> list[int]:
-    """The middle step, and those that halve what is left, up to `last`."""
+    """Returns the steps before `last` at which 1/2, 1/4, 1/8, … of all steps remain."""
     steps, left = [], problem.steps - problem.steps // 2
     while problem.steps - left < last:
         steps.append(problem.steps - left)
@@ -206,7 +215,7 @@ def _halvings(problem: Problem, last: int) -> list[int]:
 
 
 def _go_and_see(problem: Problem, chunk: Chunk, count: int, step: int) -> _Seen:
-    """The states after so many steps: the chunk goes on to there."""
+    """Advances a chunk to a step and returns the states of its runs there."""
     _go_on(chunk, int(chunk.steps()[0]), step)
     notes = chunk.notes()
     state = [part[:, :count].clone() for part in chunk.state()]
@@ -214,7 +223,7 @@ def _go_and_see(problem: Problem, chunk: Chunk, count: int, step: int) -> _Seen:
 
 
 def _go_on(chunk: Chunk, step: int, end: int) -> None:
-    """Makes the moves from a step on to another."""
+    """Advances a chunk from one step to another."""
     while step < end:
         looks = min(chunk.longest, end - step)
         chunk.advance(step, looks, None, slice(0, 0))
@@ -222,30 +231,35 @@ def _go_on(chunk: Chunk, step: int, end: int) -> None:
 
 
 def _at(rows: Tensor, row: Tensor) -> Tensor:
-    """One row for each run: of ``(R, B)`` or ``(R, n, B)``."""
+    """Selects one row for each run from rows ``(R, B)`` or ``(R, n, B)``."""
     index = row.reshape([1] * (rows.dim() - 1) + [-1]).expand(1, *rows.shape[1:])
     return rows.gather(0, index)[0]
 
 
 def _units(problem: Problem, states: list[Tensor]) -> list[Tensor]:
-    """How far apart states may be by rounding, ``(B,)`` for each of their parts: that of a point
-    goes with the diameter of the domain, too, since that of what moves it does."""
+    """Returns how far states may differ by rounding, ``(B,)`` for each of their parts.
+
+    For points, this is at least `ROUNDING` · ε times the diameter of the domain, because the
+    rounding error of what moves them is of that size.
+    """
     largest = [part.abs().amax(dim=(0, 1)) for part in states]
     largest[0] = largest[0].clamp(min=diameter(problem.surface))
     return [ROUNDING * torch.finfo(size.dtype).eps * size for size in largest]
 
 
 def _returns(states: list[Tensor], units: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """After which steps runs are back where they began; and which stand still: whose point is never
-    farther away than rounding goes, whatever their optimizer remembers.
+    """Compares the states of a window with the first of them.
 
     Args:
-        states: each ``(window + 1, n, B)``.
-        units: see `_units`.
+        states: the parts of the states, each ``(window + 1, n, B)``.
+        units: the rounding errors of the parts, see `_units`.
 
     Returns:
-        ``(window, B)``; ``(B,)``; and for each part of the states how far it has been from its
-        beginning at most after 1, 2, … steps, ``(window, B)``.
+        - whether the state has returned after 1, 2, … steps, ``(window, B)``;
+        - whether a run stands still, ``(B,)``: its points differ by rounding only, whatever its
+          optimizer's state does;
+        - for each part of the states, its largest distance from the first one within 1, 2, …
+          steps, ``(window, B)``.
     """
     distances = []
     back = still = torch.ones((), dtype=torch.bool, device=states[0].device)

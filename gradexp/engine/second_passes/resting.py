@@ -1,24 +1,26 @@
-"""Runs that stopped too early: they were not at rest, but about to move on.
+"""Finds runs that stopped too early, because they were about to move on, and runs them again.
 
-A step stops a run whose gradient and last move are all but zero. That is no rest where, in the
-steps that were left to it, the run would have gone farther than `AT_REST` times the diameter of the
-domain:
+A run stops as soon as its gradient and its last move are almost zero. It was not at rest if, in its
+remaining steps, it would have moved farther than `AT_REST` times the diameter of the domain. That
+happens in three places:
 
-- beside a *saddle*: the part of the gradient along which the loss curves down grows from step to
-  step, however small it is. From a distance ε the run leaves in log(1/ε) / log σ steps;
-- at a minimum that *repels*: of too large a learning rate, or of one that a schedule raises later,
-  or of Adam's and RMSprop's steps, which grow as their mean of squares fades;
-- where it only *crawls*, along a valley that is all but flat, far from its end.
+- near a *saddle*: the component of the gradient along directions of negative curvature grows from
+  step to step, however small it is. From a distance ε, the run leaves in log(1/ε) / log σ steps,
+  where σ is the growth per step.
+- at a minimum that *repels*, because the learning rate is too large or is raised later by a
+  schedule, or because the steps of Adam and RMSprop grow while their mean of squares decays.
+- in an almost flat valley along which the run only *crawls*, far from its end.
 
-A run that stopped in such a place is run again and may not rest before its gradient has been above
-the limit once more. Whether it is in one is found out
+A run that stopped in such a place is run again, and may not rest before its gradient norm has
+exceeded the limit once more. Such runs are found as follows:
 
-1. at a saddle from the Hessian there;
-2. of a linear rule with constant numbers by steps from where it stopped, `PROBES` of them: they
-   must shrink, to no farther away than that;
-3. of any other by making all the steps that were given, without a rest.
+1. Near a saddle, by the Hessian at the point.
+2. For a linear update rule with constant numbers, by `PROBES` steps from the point: the gradient
+   must shrink, and the distance that remains must be small.
+3. For any other rule, by repeating the run with all its steps, without resting.
 
-Where `Stop` gives the gradient at rest, a run is to stop there: only saddles are looked at.
+If the user gave the gradient norm at rest (`Stop.gradient`), runs are meant to stop there, and only
+saddles are examined.
 """
 
 from __future__ import annotations
@@ -41,32 +43,32 @@ from gradexp.surfaces.derivatives import CURVED, DEGENERATE, LARGEST
 from gradexp.surfaces.scale import diameter
 
 AT_REST = 1e-4
-"""How far a run at rest may still be from where it would come to, as a part of the diameter of the
-domain."""
+"""How far a run at rest may still be from its limit, as a fraction of the domain's diameter."""
 
 PROBES = (64, 4096)
-"""Steps that are made from where runs stopped: the second time by those that then still grew."""
+"""How many steps are made from where runs stopped. The second, longer probe is only for runs that
+were not at rest according to the first."""
 
 _JITTER = 8
-"""Units in the last place of the diameter that a step may go by rounding."""
+"""How far a step may move by rounding alone, in units of ε times the diameter of the domain."""
 
 _ROUNDS = 4
-"""How often a run may be found not to be at rest; then it does not rest at all."""
+"""How often a run may be found not to be at rest. After that, it is run without resting at all."""
 
 _ROOM = 2**22
-"""Numbers of the Hessians that are made at a time."""
+"""How many elements the Hessians have in total that are computed at a time."""
 
 Run: TypeAlias = Callable[[Problem], Trace]
-"""Runs a problem of some of the runs again."""
+"""Runs a problem and returns its trace; here, problems made of some of the runs."""
 
 
 def rest_for_good(problem: Problem, trace: Trace, run: Run) -> Trace:
-    """The trace of a problem in which every run that stopped had come to rest.
+    """Runs those runs again that stopped without being at rest; returns the trace with the results.
 
     Args:
-        problem: what was run.
-        trace: what came of it.
-        run: runs a problem of some of the runs again.
+        problem: the problem that was run.
+        trace: its trace.
+        run: runs a problem, here one made of some of the runs.
     """
     stopped = trace.end == End.STATIONARY
     if not bool(stopped.any()):
@@ -87,13 +89,13 @@ def rest_for_good(problem: Problem, trace: Trace, run: Run) -> Trace:
 
 
 def _moves_on(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tensor:
-    """Whether runs would have moved on from where they stopped, ``(n,)``.
+    """Returns which runs would have moved on from where they stopped, ``(n,)``.
 
     Args:
-        problem: what was run.
-        trace: what came of it.
-        which: the indices of the runs, ``(n,)``.
-        run: runs a problem of some of the runs again.
+        problem: the problem that was run.
+        trace: its trace.
+        which: the indices of the runs to examine, ``(n,)``.
+        run: runs a problem, here one made of some of the runs.
     """
     found = torch.zeros(len(which), dtype=torch.bool, device=which.device)
     if not len(which):
@@ -113,8 +115,12 @@ def _moves_on(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tensor
 
 
 def _is_away(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tensor:
-    """Whether steps from where runs stopped grow, or shrink to a place that is away from there: of
-    a rule that is linear, which shrinks the gradient by the same factor again and again."""
+    """Returns which runs would move away from where they stopped, for a linear rule.
+
+    A run moves away if its gradient does not shrink over a number of steps, or if it shrinks, but
+    the run still has far to go. A linear rule shrinks the gradient by the same factor again and
+    again, so that the remaining distance is that of a geometric series.
+    """
     found = torch.ones(len(which), dtype=torch.bool, device=which.device)
     size, eps = diameter(problem.surface), torch.finfo(problem.start.dtype).eps
     far = AT_REST * size
@@ -129,14 +135,14 @@ def _is_away(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tensor:
         way = after.path_length.double()
         shrunk = after.final_gradient_norm.double() / trace.final_gradient_norm[runs].double()
         shrinks = shrunk < 1
-        to_go = way / (1 - shrunk)  # of a geometric series
+        to_go = way / (1 - shrunk)  # sum of a geometric series
         by_rounding = 0.0 if steps == PROBES[0] else steps * _JITTER * eps * size
         found[rest] = torch.where(shrinks, ~(to_go <= far), ~(way <= by_rounding))
     return found
 
 
 def _goes_away(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tensor:
-    """Whether runs go away from where they stopped, if they make all steps."""
+    """Returns which runs would move away from where they stopped, by making all their steps."""
     if not len(which):
         return torch.zeros(0, dtype=torch.bool, device=which.device)
     after = run(restless(problem.of_runs(which)))
@@ -146,20 +152,24 @@ def _goes_away(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tenso
 
 
 def restless(problem: Problem) -> Problem:
-    """A problem whose runs never rest, and of which nothing is recorded on the way."""
+    """Returns a copy of a problem whose runs never rest and record only final metrics."""
     limits = substitute(problem.limits, gradient_square=-1.0)
     return _quietly(replace(problem, limits=limits, record=replace(problem.record, what="metrics")))
 
 
 def _quietly(problem: Problem) -> Problem:
-    """A problem that tells nobody how many steps are behind it."""
+    """Returns a copy of a problem that reports no progress."""
     return replace(problem, progress=lambda step: None)
 
 
 def _leaves_a_saddle(problem: Problem, trace: Trace, which: Tensor, run: Run) -> Tensor:
-    """Whether runs stopped beside a saddle, and were leaving it: if they go on, the part of the
-    gradient along which the loss curves down grows, or they come to where it curves down nowhere.
-    For those that go uphill it is the other way round."""
+    """Returns which runs stopped near a saddle that they were leaving.
+
+    The runs are repeated with all their steps, without resting. A run was leaving a saddle if its
+    gradient has a component along directions of negative curvature where it stopped and if, after
+    all steps, this component is larger, the run has moved on too far, its gradient norm exceeds the
+    limit, or clearly negative curvature is gone. For a rule that maximizes, the signs are reversed.
+    """
     found = torch.zeros(len(which), dtype=torch.bool, device=which.device)
     rest = _elsewhere(problem, trace, which)
     downhill, clear = _downhill(problem, trace, which[rest])
@@ -182,8 +192,10 @@ def _leaves_a_saddle(problem: Problem, trace: Trace, which: Tensor, run: Run) ->
 
 
 def _elsewhere(problem: Problem, trace: Trace, which: Tensor) -> Tensor:
-    """Which of some runs are not at a declared minimizer, by their place among them; all, of a rule
-    that goes uphill."""
+    """Returns the positions in `which` of the runs that are not at a declared minimizer.
+
+    For a rule that maximizes, these are all runs.
+    """
     limit = AT_REST * diameter(problem.surface)
     rest = torch.arange(len(which), device=which.device)
     for place in () if _climbs(problem) else problem.surface.minimizers:
@@ -197,18 +209,22 @@ def _elsewhere(problem: Problem, trace: Trace, which: Tensor) -> Tensor:
         for row, x in zip(trace.final_point, coordinates, strict=True):
             there = x.reshape(-1)[stopped] if x.numel() > 1 else x
             square += (row[stopped].double() - there).square()
-        rest = rest[~(square <= limit**2)]  # nor at one that this run does not have
+        rest = rest[~(square <= limit**2)]  # NaN: this run lacks the minimizer
     return rest
 
 
 def _climbs(problem: Problem) -> bool:
-    """Whether the rule goes uphill."""
+    """Returns whether the rule maximizes."""
     return bool(getattr(problem.optimizer, "maximize", False))
 
 
 def _downhill(problem: Problem, trace: Trace, which: Tensor) -> tuple[Tensor, Tensor]:
-    """How large the part of each run's gradient is along which the loss curves down, and whether it
-    clearly curves down somewhere: ``(n,)`` each."""
+    """Measures the negative curvature at the points where runs ended.
+
+    Returns:
+        The norm of each gradient's component along directions of negative curvature, and whether
+        there is a direction of clearly negative curvature, ``(n,)`` each.
+    """
     dim = problem.start.shape[0]
     many = max(1, _ROOM // dim**2)
     parts = [_downhill_of(problem, trace, which[i : i + many]) for i in range(0, len(which), many)]
@@ -220,7 +236,7 @@ def _downhill(problem: Problem, trace: Trace, which: Tensor) -> tuple[Tensor, Te
 
 
 def _downhill_of(problem: Problem, trace: Trace, which: Tensor) -> tuple[Tensor, Tensor]:
-    """The same, all at once."""
+    """Does what `_downhill` does, for all runs at once."""
     count = len(which)
     point = padded(trace.final_point[:, which].double())
     some = problem.of_runs(which).surface
@@ -244,8 +260,11 @@ def _downhill_of(problem: Problem, trace: Trace, which: Tensor) -> tuple[Tensor,
 
 
 def _may_curve_down(matrix: Tensor) -> Tensor:
-    """Which matrices may have a negative eigenvalue, ``(n,)``: of few dimensions those of which
-    elimination leaves a pivot that is not positive, which is quick."""
+    """Returns which symmetric matrices may have a negative eigenvalue, ``(n,)``.
+
+    Up to 4 dimensions, this is decided by the signs of the pivots of Gaussian elimination, which is
+    quick. Larger matrices all may.
+    """
     if matrix.shape[1] > 4:
         return torch.ones(len(matrix), dtype=torch.bool, device=matrix.device)
     rest, positive = matrix, torch.ones(len(matrix), dtype=torch.bool, device=matrix.device)
