@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gradexp.numbers import stack
     from gradexp.results import load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["load", "optimize", "stack", "surfaces"]
 
 _HOMES = {
