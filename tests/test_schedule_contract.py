@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from gradexp import optimize, schedules
+from gradexp.config.application import arguments_parser, compose
 from gradexp.config.choices import CONF
 from gradexp.config.gate.components import locate
 from gradexp.errors import UserError
@@ -145,8 +145,7 @@ def test_a_cyclic_schedule_without_steps_down_has_as_many_as_up() -> None:
 
 def composed(*overrides: str) -> Any:
     """The schedule of a config, as plain values."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=list(overrides))
+    config = compose(arguments_parser("gradexp run").parse_args(overrides))
     return OmegaConf.to_container(config, resolve=True)["schedule"]  # type: ignore[call-overload, index]
 
 
