@@ -1,4 +1,4 @@
-"""Steps compiled for the CPU's vector units, and for CUDA."""
+"""Compiles optimization steps for the CPU's vector units and for CUDA."""
 
 from gradexp.engine.codegen.block import Block, block_for
 from gradexp.engine.codegen.build import CannotCompile

@@ -1,4 +1,4 @@
-"""A block of steps as a compiled program, for any chunk of runs of one structure."""
+"""Compiled programs that advance runs by a block of steps, one program for each structure."""
 
 from __future__ import annotations
 
@@ -23,38 +23,46 @@ from gradexp.engine.runs import NEVER, Notes, begin, step_once
 from gradexp.numbers import in_lanes, map_numbers, numbers, with_parts
 
 COORDINATES = 16
-"""Points of up to so many dimensions are held as a tuple of coordinates, in registers."""
+"""Points of up to this many dimensions are held in registers, as a tuple of coordinates."""
 
 MOST_COORDINATES = 10_000
-"""Points of more dimensions are not compiled: the example that is traced would not fit."""
+"""Points of more dimensions are not compiled: the traced example would take too much memory."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A compiled program, and where it wants its numbers."""
+    """A compiled program and the layout of the buffers that it works on."""
 
     program: CpuProgram | CudaProgram
     device: torch.device
     sizes: dict[str, tuple[int, torch.dtype]]
-    """the rows and the type of each buffer; the last one of the reals is for `Notes.before`"""
+    """the number of rows and dtype of each buffer; the last row of ``reals`` is `Notes.before`"""
     places: Any
-    """`Runs` whose tensors are leaves, `point` and `memory` flat"""
+    """a `Runs` with a `Leaf` in place of each tensor: a single one for `point`, and a flat tuple of
+    them for `memory`"""
     fields: tuple[tuple[Leaf, ...], ...]
-    """the leaves of each field of `memory`"""
+    """the leaves of each field of the optimizer's state"""
     numbers: tuple[Leaf, ...]
     """the leaves of the problem's numbers"""
     tuple_of_coordinates: bool
 
     def buffers(self, width: int) -> dict[str, Tensor]:
-        """Room for `width` runs."""
+        """Allocates buffers for `width` runs."""
         return {
             name: torch.empty(rows, width, dtype=dtype, device=self.device)
             for name, (rows, dtype) in self.sizes.items()
         }
 
     def fill(self, buffers: dict[str, Tensor], problem: Problem, columns: slice) -> None:
-        """Puts the starts and the numbers of some runs of a problem into buffers; the last one is
-        repeated to the buffers' width."""
+        """Fills the buffers with the initial state and the numbers of some runs of a problem.
+
+        The last run is repeated up to the width of the buffers.
+
+        Args:
+            buffers: filled in place.
+            problem: the problem whose runs they are.
+            columns: the range of those runs in the problem.
+        """
         count = columns.stop - columns.start
         shared: dict[str, list[float]] = {name: [0] * len(rows) for name, rows in buffers.items()}
         own = [(self.places.point, problem.start)]
@@ -85,12 +93,12 @@ class Block:
         return buffers[leaf.buffer][leaf.first : leaf.first + leaf.rows]
 
     def steps(self, buffers: dict[str, Tensor]) -> Tensor:
-        """The moves that the runs in the buffers have made."""
+        """Returns the number of moves that each run in the buffers has made."""
         leaf: Any = self.places.steps
         return buffers[leaf.buffer][leaf.first]
 
     def notes(self, buffers: dict[str, Tensor]) -> Notes:
-        """What is noted of the runs in the buffers, where it stands: it comes first."""
+        """Returns the notes on the runs in the buffers, as views of their rows."""
         places = self.places
         real = (places.move_square, *places.left)[-1]
         last = (places.best_step, *places.gradient_steps, *places.gap_steps)[-1]
@@ -98,7 +106,7 @@ class Block:
         return Notes(rows[: real.first + 1], buffers[last.buffer][: last.first + 1], rows[-1])
 
     def state(self, buffers: dict[str, Tensor]) -> list[Tensor]:
-        """The points of the runs in the buffers, and what their optimizers remember."""
+        """Returns copies of the points, ``(dim, width)``, and of the fields of the optimizer's state."""
         fields = [[self.places.point], *self.fields]
         return [torch.cat([self._rows(buffers, leaf) for leaf in field]) for field in fields]
 
@@ -111,15 +119,18 @@ class Block:
         recorder: Recorder | None,
         column: int,
     ) -> None:
-        """Makes `looks` looks from step `first` on, each but the one at `last` with a move after.
+        """Advances the runs by `looks` steps, starting at step `first`.
+
+        At each step the program looks at the loss and the gradient, then makes a move, except at
+        the step `last`.
 
         Args:
-            buffers: changed in place; as wide as a multiple of `LANES`.
-            first: the step of the first look.
-            looks: how many.
-            last: the last step.
-            recorder: what takes the rows, if anything.
-            column: of the first run in it.
+            buffers: changed in place; their width is a multiple of `LANES`.
+            first: the first step.
+            looks: how many steps to look at.
+            last: the last step of the problem.
+            recorder: takes the recorded rows, or None.
+            column: the column of the first run in the recorder.
         """
         dim, width = self.places.point.rows, buffers["reals"].shape[1]
         pointers = [
@@ -133,7 +144,7 @@ class Block:
 
 
 def _present(problem: Problem) -> Iterator[Any]:
-    """The numbers of a problem but for the plain zeros, in order."""
+    """Yields the numbers of a problem, except plain zeros, in the order of `PARTS`."""
     for name in PARTS:
         for number in numbers(getattr(problem, name)).values():
             if _mark(number) != 0.0:
@@ -141,8 +152,16 @@ def _present(problem: Problem) -> Iterator[Any]:
 
 
 def _mark(number: Any, timed: bool = False) -> Any:
-    """What a program has for a number: a place for a real or a whole one, whether all runs share
-    it, or a plain 0."""
+    """Returns what stands for a number in the key of a program.
+
+    Args:
+        number: a tensor or a plain number.
+        timed: whether a plain number is combined only with the step (`Problem.is_timed`).
+
+    Returns:
+        ``("real" or "whole", whether all runs share one value)``, or 0.0 for the plain number 0.0,
+        which the program leaves out.
+    """
     if isinstance(number, Tensor):
         return ("real" if number.is_floating_point() else "whole"), False
     if isinstance(number, int):
@@ -151,15 +170,17 @@ def _mark(number: Any, timed: bool = False) -> Any:
 
 
 def block_for(problem: Problem, device: torch.device | None = None) -> Block:
-    """The compiled program of a problem, in which what is 0 for every run is a plain 0.
+    """Returns the compiled program for a problem.
 
     Args:
-        problem: whose numbers may be any of its structure.
-        device: that it is for: the problem's own if None. One for CUDA must be the current one.
+        problem: to be compiled. Numbers that are 0 for every run should be plain zeros
+            (`Problem.plain`), as those are left out of the program; the values of all other
+            numbers do not affect it.
+        device: to compile for; the problem's own if None. A CUDA device must be the current one.
 
     Raises:
-        Unsupported: it does something that has no form in a program.
-        CannotCompile: there is no compiler, or it failed.
+        Unsupported: if a component uses an operation that cannot be compiled.
+        CannotCompile: if there is no compiler, or it failed.
     """
     start, device = problem.start, device or problem.start.device
 
@@ -173,14 +194,14 @@ def block_for(problem: Problem, device: torch.device | None = None) -> Block:
     key = _Key(parts, problem.record.tolerances, start.dtype, start.shape[0], device)
     try:
         hash(key)
-    except TypeError:  # a person's component with, say, a list in it
+    except TypeError:  # a user-defined component holds, say, a list
         return _block.__wrapped__(key)
     return _block(key)
 
 
 @dataclass(frozen=True)
 class _Key:
-    """What a program depends on."""
+    """Everything that the text of a program depends on."""
 
     parts: tuple[Any, ...]
     tolerances: tuple[Any, ...]
@@ -190,8 +211,11 @@ class _Key:
 
 
 def _signature(key: _Key) -> str | None:
-    """What names a program in every process: None where it is made of what is not gradexp's, which
-    may have changed since."""
+    """Returns a name for the program that is the same in every process.
+
+    None if a component is not defined in gradexp: its code may have changed since the program was
+    compiled.
+    """
     components = [one for part in key.parts for _, one in with_parts(part)]
     for component in components:
         module = sys.modules[type(component).__module__]
@@ -257,8 +281,9 @@ def _block(key: _Key) -> Block:
 
 
 def _runs_traced(dim: int) -> int:
-    """Runs in the example that is traced: a size by which the axis of the runs is known, for no
-    other axis has it: those are as long as a point, or as what halving it again and again leaves.
+    """Returns how many runs the traced example has: a size by which their axis is recognized.
+
+    No other axis may have that size. Those are as long as a point, or as its repeated halves.
     """
     taken = {(dim >> halvings) + more for halvings in range(16) for more in range(-2, 3)}
     return next(size for size in range(131, 1000) if size not in taken)

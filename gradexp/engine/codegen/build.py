@@ -1,4 +1,4 @@
-"""Compiles C++."""
+"""Compiles C++ programs into shared libraries, with a cache on disk."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _FLAGS = [
     "-shared",
     "-fPIC",
     "-fopenmp",
-    "-ffp-contract=off",  # what is recorded must not change which products are fused
-    "-fwrapv",  # as torch's whole numbers do
+    "-ffp-contract=off",  # which products are fused could depend on what is recorded
+    "-fwrapv",  # integers wrap around, as in torch
     "-fno-math-errno",
     "-fno-trapping-math",
     "-Wno-psabi",
@@ -45,15 +45,15 @@ _FLAGS = [
 
 
 class CannotCompile(Exception):
-    """There is no compiler, it failed, or what it made cannot be kept or loaded."""
+    """There is no compiler, it failed, or its output cannot be stored or loaded."""
 
 
 @cache
 def compiler() -> str:
-    """The C++ compiler: ``$CXX``, or g++ or clang++.
+    """Returns the command of the C++ compiler: ``$CXX`` if set, otherwise g++, clang++ or c++.
 
     Raises:
-        CannotCompile: there is none.
+        CannotCompile: if there is no compiler.
     """
     wanted = AT_START.get("CXX")
     for name in [wanted] if wanted else ["g++", "clang++", "c++"]:
@@ -72,15 +72,17 @@ def _command() -> list[str]:
 
 
 def _vectors() -> list[str]:
-    """The flags for the vectors that torch uses here."""
+    """Returns the compiler flags for the vector instructions that torch uses on this CPU."""
     flags = _VECTORS.get(torch.backends.cpu.get_cpu_capability(), [])
     return [*flags, "-DLIBM"] if flags and not torch_has_sleef() else flags
 
 
 @cache
 def torch_has_sleef() -> bool:
-    """Whether the vector functions of Sleef can be had from torch's library, which does not promise
-    them: where it hides them, libm's are called lane by lane."""
+    """Whether torch's library exports the vector functions of Sleef.
+
+    torch does not guarantee that. Without them, libm is called for one lane at a time.
+    """
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
@@ -95,14 +97,14 @@ def _version() -> str:
 
 
 def build(source: str, signature: str | None = None) -> ctypes.CDLL:
-    """The program of a source, from the cache if it is there.
+    """Returns the compiled program, from the cache if it has been compiled before.
 
     Args:
         source: in C++.
-        signature: what `recall` is to find it by in another process, if anything.
+        signature: the name by which `recall` finds the program in another process, or None.
 
     Raises:
-        CannotCompile: there is no compiler, it failed, or its result cannot be kept or loaded.
+        CannotCompile: if there is no compiler, it failed, or its output cannot be stored or loaded.
     """
     try:
         program = kept(_place(source), lambda result: _compile(source, result))
@@ -114,11 +116,11 @@ def build(source: str, signature: str | None = None) -> ctypes.CDLL:
 
 
 def recall(signature: str) -> ctypes.CDLL | None:
-    """The program that was built under a signature by this version of gradexp, if any was."""
+    """Returns the program that this version of gradexp built with a signature, or None."""
     file = _place_of_signature(signature)
     try:
         return ctypes.CDLL(str(file)) if whole(file) else None
-    except OSError:  # it cannot be loaded
+    except OSError:  # the library cannot be loaded
         return None
 
 
@@ -128,21 +130,21 @@ def _place(source: str) -> Path:
 
 
 def _place_of_signature(signature: str) -> Path:
-    """Where a program is found without asking the compiler, which may be gone."""
+    """Returns the cache file for a signature; unlike `_place`, it does not need the compiler."""
     headers = (header.read_text() for header in _HEADERS)
     chosen = [AT_START.get("CXX", ""), *_FLAGS, *_vectors()]
     return place(signature, own_source(), *headers, *chosen)
 
 
 _PATIENCE = 120.0
-"""Seconds that a compiler may take: the largest programs take it thirty."""
+"""Time limit of the compiler in seconds. The largest programs take about thirty."""
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs a compiler, in the environment of the start.
+    """Runs the compiler in the environment that gradexp was started with.
 
     Raises:
-        CannotCompile: it cannot be started, or does not end.
+        CannotCompile: if it cannot be started, or exceeds the time limit.
     """
     pipe = subprocess.PIPE
     try:
@@ -154,7 +156,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
             text=True,
             errors="replace",
             env=AT_START,
-            start_new_session=True,  # so that what it starts can be ended with it
+            start_new_session=True,  # so that its own subprocesses can be killed with it
         )
     except OSError as error:
         raise CannotCompile(f"{compiler()} cannot be started: {error.strerror}") from None

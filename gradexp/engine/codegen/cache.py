@@ -1,4 +1,4 @@
-"""Compiled programs on disk, for the next process."""
+"""A cache of compiled programs on disk, shared by processes."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from gradexp.processes.environment import AT_START
 log = logging.getLogger(__name__)
 
 _DIGEST = 32
-"""Bytes of a SHA-256."""
+"""Length of a SHA-256 digest in bytes."""
 
 _ENDING = ".program"
 _BUILDING = ".gradexp-building-"
-"""How the names of folders begin in which programs are made."""
+"""Prefix of the temporary folders in which programs are built."""
 
 SOURCE, PROGRAM = "step.cpp", "program"
-"""The files in them."""
+"""The files in such a folder: the source and the compiled program."""
 
 _NAME = re.compile(rf"[0-9a-f]{{32}}{re.escape(_ENDING)}")
 
 _MOST = 4096
-"""Programs that are kept, of some 20 kB each."""
+"""The most programs that are kept; each takes about 20 kB."""
 
 _DAY = 86_400.0
 
 
 def cache_folder() -> Path:
-    """Where programs are kept: ``$GRADEXP_CACHE``, or ``gradexp`` in the user's cache."""
+    """Returns the folder of the cache: ``$GRADEXP_CACHE``, or ``gradexp`` in the user's cache."""
     chosen = AT_START.get("GRADEXP_CACHE")
     if chosen:
         return Path(chosen)
@@ -49,10 +49,12 @@ def cache_folder() -> Path:
 
 
 def _make_private(folder: Path) -> None:
-    """Makes the folder of programs, which are loaded and run: nobody else may write there.
+    """Creates the folder of the cache, if needed, and checks that only this user can write to it.
+
+    The programs in it are loaded and run.
 
     Raises:
-        OSError: it cannot be made, or somebody else could write there.
+        OSError: if it cannot be created, or others could write to it.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not _is_private(folder):
@@ -66,27 +68,30 @@ def _is_private(folder: Path) -> bool:
 
 
 def _is_this_users(about: os.stat_result) -> bool:
-    """Whether nobody else can write to what this is about."""
+    """Whether a file or folder belongs to this user and cannot be written by others."""
     return not hasattr(os, "getuid") or (
         about.st_uid == os.getuid() and not stat.S_IMODE(about.st_mode) & 0o022
     )
 
 
 def _is_own(file: Path) -> bool:
-    """Whether a file of the cache is this user's, no link, and nobody else's to write."""
+    """Whether a file is a regular file of this user that others cannot write."""
     about = file.lstat()
     return stat.S_ISREG(about.st_mode) and _is_this_users(about)
 
 
 def place(*parts: str) -> Path:
-    """The file of what these make, with this version of torch."""
+    """Returns the cache file of the program that these strings and torch's version determine."""
     key = hashlib.sha256("\0".join([*parts, torch.__version__]).encode()).hexdigest()[:32]
     return cache_folder() / f"{key}{_ENDING}"
 
 
 @cache
 def own_source() -> str:
-    """A digest of gradexp itself: what it makes of the same setting may have changed."""
+    """Returns a digest of gradexp's Python sources.
+
+    Another version of gradexp may generate another program from the same settings.
+    """
     package = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
@@ -95,12 +100,17 @@ def own_source() -> str:
 
 
 def kept(file: Path, make: Callable[[Path], None]) -> Path:
-    """A file of the cache, made by a function that fills an empty folder's `PROGRAM` if it is not
-    there and whole; where the cache cannot be written, one like it that lives as long as this
-    process.
+    """Returns the path of a cached program, built first if it is missing or damaged.
+
+    If the cache is not writable, the program goes to a temporary folder that is deleted when this
+    process ends.
+
+    Args:
+        file: of the program in the cache.
+        make: called with the path to write the program to, in an empty folder.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: if the program cannot be stored.
     """
     if whole(file):
         return file
@@ -113,17 +123,19 @@ def kept(file: Path, make: Callable[[Path], None]) -> Path:
     with building as folder:
         result = Path(folder) / PROGRAM
         make(result)
-        with result.open("r+b") as made:  # at its end after the digest was read
+        with result.open("r+b") as made:  # `file_digest` leaves it at the end
             made.write(hashlib.file_digest(made, "sha256").digest())
             os.fchmod(made.fileno(), 0o700)
-        os.replace(result, file)  # another process may have been quicker: the same program
+        os.replace(result, file)  # another process may have stored the same program meanwhile
     _drop_oldest(file.parent)
     return file
 
 
 def _drop_oldest(folder: Path) -> None:
-    """Removes the programs that were not used for longest, where they are more than `_MOST`, and
-    what processes that were killed while they built one have left."""
+    """Removes the least recently used programs if there are more than `_MOST`.
+
+    Also removes the temporary folders that killed processes left behind, once they are a day old.
+    """
     with suppress(OSError):
         entries = list(os.scandir(folder))
         for entry in entries:
@@ -147,36 +159,36 @@ def _remove_building(folder: Path) -> None:
 
 
 def whole(file: Path) -> bool:
-    """Whether a file of the cache is there, and as it was made: it ends with its digest."""
+    """Whether a cached program exists, is safe to load, and matches the digest at its end."""
     try:
         if not (_is_own(file) and _is_private(file.parent)):
             return False
         content = file.read_bytes()
         if time.time() - file.stat().st_mtime > _DAY:
-            os.utime(file)  # it is used: see `_drop_oldest`
+            os.utime(file)  # marks it as used: see `_drop_oldest`
     except OSError:
         return False
     return hashlib.sha256(content[:-_DIGEST]).digest() == content[-_DIGEST:]
 
 
 def program(file: Path) -> bytes:
-    """What was made, without its digest."""
+    """Returns the content of a cached program, without its digest."""
     return file.read_bytes()[:-_DIGEST]
 
 
 @cache
 def _passing_folder(reason: str) -> tempfile.TemporaryDirectory[str]:
-    """A folder for programs, as long as this process lives."""
+    """Creates a temporary folder for programs that is deleted when this process ends."""
     log.warning("engine: compiled programs are not kept for the next time: %s", reason)
     return tempfile.TemporaryDirectory(prefix="gradexp-")
 
 
 def also_named(file: Path, other: Path) -> None:
-    """Lets a file of the cache be found by another name, too, where the disk can do that."""
-    if file.parent != other.parent:  # it lives as long as this process
+    """Makes a cached program available under a second name, if the file system has hard links."""
+    if file.parent != other.parent:  # `file` is in a temporary folder
         return
     try:
         other.unlink(missing_ok=True)
         os.link(file, other)
-    except OSError:  # another process was quicker, or this disk has no links
+    except OSError:  # another process made it first, or there are no hard links
         return

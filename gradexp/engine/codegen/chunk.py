@@ -1,4 +1,4 @@
-"""A chunk of runs in the buffers of a compiled program."""
+"""A chunk of runs that a compiled program advances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gradexp.numbers import LANES, padded
 
 
 class NativeChunk:
-    """Runs that a compiled program advances."""
+    """Runs in the buffers of a compiled program (see `gradexp.engine.chunks.Chunk`)."""
 
     def __init__(
         self, block: Block, spare: dict[str, Tensor], problem: Problem, columns: slice
@@ -24,9 +24,10 @@ class NativeChunk:
         """
         Args:
             block: the program.
-            spare: the buffers of a chunk that is done, to use again, or nothing.
-            problem: whose runs they are.
-            columns: which of them.
+            spare: the buffers of a finished chunk, to be reused. If it is empty, or its width does
+                not fit, new buffers are put into it.
+            problem: the problem whose runs they are.
+            columns: the range of those runs in the problem.
         """
         self._block, self._last = block, problem.steps
         width = -(-(columns.stop - columns.start) // LANES) * LANES
@@ -37,9 +38,12 @@ class NativeChunk:
         self._choose_lengths()
 
     def _choose_lengths(self) -> None:
-        """Blocks long enough for what surrounds them not to matter, the first ones shorter, where
-        many runs may end at once, and none so long that Ctrl-C is not heard, or that the tables of
-        its steps do not fit a cache."""
+        """Sets the number of steps in the first block, and the largest number in any block.
+
+        Blocks are long enough to make the overhead of each negligible. The first ones are shorter,
+        as many runs may end early. The upper limit keeps Ctrl-C responsive, and the tables of a
+        block's steps small enough for the cache.
+        """
         work = self._buffers["reals"].shape[1] * self._block.places.point.rows
         if self._block.device.type == "cpu":
             self.shortest, self.longest = max(32, 2**17 // work), min(2**16, max(64, 2**27 // work))

@@ -1,4 +1,8 @@
-"""Programs for the CPU: a step over packs of lanes, in loops that share the work among threads."""
+"""Programs for the CPU: vectorized over runs, with the work shared among threads.
+
+A *lane* is one run, and a *pack* holds the numbers of as many runs as fit one vector register. A
+thread advances a group of packs through all steps of a block, then takes the next group.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,17 @@ from gradexp.engine.codegen.build import build, recall
 from gradexp.engine.codegen.program import Text
 
 _GROUPS = 2
-"""Packs that are advanced in turn: measured, 1 takes 1.8 times as long, 4 as long as 2."""
+"""Packs in a group, advanced in turn. Measured: 1 takes 1.8 times as long as 2, 4 as long as 2."""
 
 _THREAD_STEPS = 2**15
-"""Steps of a coordinate that are worth a thread."""
+"""Coordinate updates (steps × runs × dimensions) that are worth one more thread."""
 
 
 class CpuProgram:
-    """A compiled program."""
+    """A program compiled for the CPU."""
 
     in_place = False
-    """arrays are loaded once for all steps of a pack"""
+    """arrays are copied out of the buffers once a block, not used there in every step"""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._run = library.run
@@ -33,16 +37,22 @@ class CpuProgram:
 
     @classmethod
     def recall(cls, signature: str) -> CpuProgram | None:
-        """The one of this signature, if a process has built it before."""
+        """Returns the cached program with this signature, or None if it has not been built."""
         library = recall(signature)
         return cls(library) if library else None
 
     @classmethod
     def build(cls, text: Text, tuple_of_coordinates: bool, signature: str | None) -> CpuProgram:
-        """Compiles it.
+        """Compiles a program.
+
+        Args:
+            text: its pieces.
+            tuple_of_coordinates: whether a point is held in registers, as a tuple.
+            signature: the name by which `recall` finds it in another process, or None.
 
         Raises:
-            CannotCompile: there is no compiler, it failed, or its result cannot be kept or loaded.
+            CannotCompile: if there is no compiler, it failed, or its output cannot be stored or
+                loaded.
         """
         rooms, views = [], []
         for name, kind, places, apart in text.rooms:
@@ -58,12 +68,12 @@ class CpuProgram:
         return cls(build(source, signature))
 
     def run(self, work: int, pointers: Sequence[int | None], *numbers: Any) -> None:
-        """Runs a block; see the program for what it wants.
+        """Runs a block of steps.
 
         Args:
-            work: steps of a coordinate.
+            work: coordinate updates: steps × runs × dimensions.
             pointers: to the buffers.
-            numbers: what follows.
+            numbers: the arguments of the program's ``run`` that follow those.
         """
         threads = min(torch.get_num_threads(), 1 + work // _THREAD_STEPS)
         self._run(threads, *pointers, *numbers)

@@ -34,45 +34,50 @@ from gradexp.engine.codegen.program import Text
 HEADERS = {
     name: Path(__file__).with_name(name).read_text() for name in ("thread.hpp", "circle.hpp")
 }
-"""What programs include, by name."""
+"""The headers that programs include, by name."""
 
 _UNROLLED = 4
-"""Steps in the body of the loop over them, where a point is held in registers: what a step leaves
-is then where the next one wants it."""
+"""Steps in each pass of the unrolled loop, if a point is held in registers: the results of one step
+are then already in the registers that the next one reads."""
 
 _SIZES = {"bool": 1, "Mask": 1, "float": 4, "double": 8, "int32_t": 4, "int64_t": 8}
 
 
 class CudaProgram:
-    """A compiled program."""
+    """A program compiled for CUDA."""
 
     in_place = True
-    """an array of a thread would be in the device's memory anyway"""
+    """arrays are used in the buffers: a thread's own copy would be in device memory, too"""
 
     def __init__(self, kernel: Kernel, scratch: int, device: str = "cuda") -> None:
         """
         Args:
-            kernel: what is started.
-            scratch: bytes of memory that each run needs besides the buffers.
-            device: where that is.
+            kernel: to be launched.
+            scratch: bytes of scratch memory that each run needs besides the buffers.
+            device: of that memory.
         """
         self._kernel, self._scratch, self._device = kernel, scratch, device
 
     @classmethod
     def recall(cls, signature: str) -> CudaProgram | None:
-        """The one of this signature, if a process has built it before."""
+        """Returns the cached program with this signature, or None if it has not been built."""
         file = _place(signature + own_source())
         try:
             return _loaded(file) if whole(file) else None
-        except (OSError, CudaError):  # it is of no use here
+        except (OSError, CudaError):  # it cannot be read, or not be loaded on this device
             return None
 
     @classmethod
     def build(cls, text: Text, tuple_of_coordinates: bool, signature: str | None) -> CudaProgram:
-        """Compiles it for the current device.
+        """Compiles a program for the current device.
+
+        Args:
+            text: its pieces.
+            tuple_of_coordinates: not used; see `CpuProgram.build`.
+            signature: the name by which `recall` finds it in another process, or None.
 
         Raises:
-            CannotCompile: NVRTC is not there, it failed, or its result cannot be kept or loaded.
+            CannotCompile: if NVRTC is missing, it failed, or its output cannot be stored or loaded.
         """
         source, scratch = source_of(text)
 
@@ -91,13 +96,14 @@ class CudaProgram:
             raise CannotCompile(str(error)) from error
 
     def run(self, work: int, pointers: Sequence[int | None], width: int, *numbers: Any) -> None:
-        """Starts a block; see the program for what it wants.
+        """Launches a block of steps on the current stream.
 
         Args:
-            work: steps of a coordinate.
+            work: not used; see `CpuProgram.run`.
             pointers: to the buffers.
-            width: of the buffers: how many runs.
-            numbers: what follows.
+            width: of the buffers, in runs.
+            numbers: first step, number of steps, last step, middle step, pointers to the recorded
+                rows, distance between those rows, and recording stride.
         """
         room = torch.empty(self._scratch * width, dtype=torch.uint8, device=self._device)
         first, looks, last, middle, *rows, pitch, stride = numbers
@@ -106,7 +112,7 @@ class CudaProgram:
 
 
 def source_of(text: Text) -> tuple[str, int]:
-    """The program's source, and the bytes of scratch memory that each run needs."""
+    """Returns the source of a program, and the bytes of scratch memory that each run needs."""
     arrays = [
         f"const Column<{kind}> {name}{{{buffer} + int64_t({first}) * width + at, width}};"
         for name, kind, buffer, first in text.columns
@@ -127,7 +133,7 @@ def source_of(text: Text) -> tuple[str, int]:
 
 
 def _size(kind: str) -> int:
-    """The bytes of an element of this type."""
+    """Returns the size in bytes of an element of a C++ type."""
     outer, _, inner = kind.rstrip(">").rpartition("<")
     return _SIZES[inner] * (2 if outer == "SinCos" else 1)
 
@@ -137,7 +143,10 @@ def _place(source: str) -> Path:
 
 
 def _loaded(file: Path) -> CudaProgram:
-    """The program in a file: the bytes of its scratch memory, and its machine code."""
+    """Loads a cached program.
+
+    The file holds the bytes of scratch memory a run, as 8 bytes, and then the machine code.
+    """
     content = program(file)
     return CudaProgram(DriverKernel(content[8:]), int.from_bytes(content[:8], "little"))
 

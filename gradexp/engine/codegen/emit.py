@@ -1,9 +1,11 @@
-"""Writes the graph of a step as C++ over packs of lanes.
+"""Writes the graph of a step as C++ that computes many runs at once.
 
-Every value of the graph is a number, or a pack of one number a lane, at each place of its leading
-axes. What only moves numbers about (slices, flips, expansions) costs nothing: it is a change of
-index in what reads it. Arithmetic of one shape shares a loop over places; what depends on no state
-is computed once, before the first step.
+A value of the graph is an array over its leading axes; its last axis, that of the runs, becomes the
+lanes of packs. So each element of the array is a pack (one number for each run), or a plain number
+if the value has no axis of runs. Operations that only rearrange elements (slices, flips,
+expansions) cost nothing: they change the index in the expressions that read them. Arithmetic on
+arrays of one length shares a loop. Values that do not depend on the state are computed once, before
+the first step.
 """
 
 from __future__ import annotations
@@ -22,14 +24,18 @@ from gradexp.engine.codegen.sizes import name_of
 from gradexp.engine.codegen.values import C_TYPES, Index, Unsupported, Value
 
 _FAR = 39_000
-"""From this angle on sine and cosine take more care: see ``circle.hpp``."""
+"""Angles this large in size need a more careful sine and cosine: see ``circle.hpp``."""
 
 
 class Emitter(Moves):
-    """Walks a graph, and writes its arithmetic."""
+    """Walks a graph and writes its arithmetic."""
 
     def walk(self, graph: Graph, wanted: Container[Node]) -> None:
-        """Emits the nodes that are wanted, but for placeholders and the output."""
+        """Emits the wanted nodes, except placeholders and the output.
+
+        Raises:
+            Unsupported: if a node has no compiled form.
+        """
         for node in graph.nodes:
             if node not in wanted:
                 continue
@@ -43,7 +49,7 @@ class Emitter(Moves):
                 raise Unsupported(f"{node.op} {node.target}")
 
     def _section_of(self, node: Node) -> LoopSchedule:
-        """Where a node is computed, for what it is made of."""
+        """Returns the section in which a node is computed, which depends on its inputs."""
         inputs = {source.name for source in node.all_input_nodes}
         if inputs <= self._invariant:
             self._invariant.add(node.name)
@@ -54,7 +60,7 @@ class Emitter(Moves):
         return self.step
 
     def _is_half(self, node: Node) -> bool:
-        """Whether a node is half the number of the step."""
+        """Whether a node is half the step number, rounded down."""
         if name_of(node) not in ("__rshift__", "bitwise_right_shift") or node.args[1] != 1:
             return False
         return self.clock is not None and node.args[0] is self.clock
@@ -134,7 +140,7 @@ class Emitter(Moves):
         return self._compute(node, dtype, lanes, text)
 
     def _high_word(self, node: Node, source: Value) -> Value:
-        """The upper 32 bits of a whole number."""
+        """Emits the upper 32 bits of an integer."""
 
         def text(index: Index) -> str:
             return f"high_word(pack({self._read(source, node, index, torch.int64)}))"
@@ -163,8 +169,10 @@ class Emitter(Moves):
         return power(read[0], exponent)
 
     def _sin(self, node: Node) -> Value:
-        """Sine or cosine: one call gives both, and a function that has one has a gradient with the
-        other."""
+        """Emits a sine or cosine, both of which come from one call.
+
+        A function with one of them has a gradient with the other.
+        """
         angle, dtype = node.args[0], node.meta["val"].dtype
         assert isinstance(angle, Node)
         source, part = self.values[angle.name], str(node.target).split(".")[1]
@@ -196,7 +204,7 @@ class Emitter(Moves):
         return self._clamped(node, (*node.args, None)[:3])
 
     def _clamped(self, node: Node, arguments: tuple[Any, ...]) -> Value:
-        """What is kept between a lower and an upper bound, either of which may be none."""
+        """Emits a value clamped between a lower and an upper bound, either of which may be None."""
         dtype: torch.dtype = node.meta["val"].dtype
         x, low, high = (None if a is None else self._operand(a, dtype) for a in arguments)
         assert x is not None

@@ -1,4 +1,4 @@
-"""Statements of a program, in as few loops as may be."""
+"""Arranges the statements of a program in as few loops as possible."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from typing import NamedTuple
 
 
 class Statement(NamedTuple):
-    """The computation of a named value."""
+    """A statement that computes a named value."""
 
     phase: int
     places: int
+    """the length of an array, or 1"""
     text: str
     reads: list[tuple[str, str]]
-    """of which values, and at which places"""
+    """the values that it reads, each with the index of the element"""
     name: str
 
 
 class LoopSchedule:
-    """The statements before the first step, or those of every step.
+    """The statements of one section of a program (see `Writer`), ordered in phases.
 
-    A loop over places computes all arrays of a phase that have so many. A statement goes into the
-    first phase in which what it reads is there: numbers are computed before the loops of their
-    phase, and what other places of an array are read for comes in the phase after it.
+    A phase computes first single values, then arrays, with one loop for all arrays of the same
+    length. A statement goes into the first phase in which all that it reads is available: the same
+    element of an array of that length is available in the phase that computes the array, other
+    elements only in the next one.
     """
 
     def __init__(self) -> None:
         self.statements: list[Statement] = []
         self._made: dict[str, Statement] = {}
         self.inside: set[str] = set()
-        """the arrays of the loop that a text is written for"""
+        """the arrays that are computed in the loop for which an expression is being written"""
 
     def add(
         self,
@@ -44,11 +46,11 @@ class LoopSchedule:
 
         Args:
             name: of the value.
-            kind: its type.
-            places: of an array, or 1.
-            text: writes its expression.
-            reads: what that reads.
-            to: what it is assigned to where it is no constant of the step.
+            kind: its C++ type.
+            places: the length of an array, or 1.
+            text: returns the expression.
+            reads: the values that the expression reads, each with the index of the element.
+            to: the variable that a single value is assigned to; if empty, it becomes a constant.
         """
         phase = 0
         for other, at in reads:
@@ -74,12 +76,13 @@ class LoopSchedule:
     def lines(
         self, stored: Mapping[str, str], needed: Sequence[str] = (), each: str = ""
     ) -> tuple[str, str]:
-        """The text, in two parts.
+        """Returns the C++ text in two parts.
 
         Args:
-            stored: where the arrays are that are read outside of their loop.
-            needed: values; they are known after the first part, which is as short as that allows.
-            each: a macro that every statement, and every loop, is handed to.
+            stored: the arrays that are read outside their loop, with the name of their memory.
+            needed: values that must be known after the first part, which is as short as possible;
+                if empty, all statements are in the first part.
+            each: a macro that wraps each statement and each loop, if not empty.
         """
         found: tuple[list[str], list[str]] = ([], [])
         phases = sorted({statement.phase for statement in self.statements})
@@ -107,8 +110,10 @@ class LoopSchedule:
         return first, second
 
     def _sources(self, needed: Sequence[str], last: int) -> set[str]:
-        """The values that are read for those that are needed, and in loops of phases before
-        `last`."""
+        """Returns the values that the needed ones, and the loops of phases before `last`, depend on.
+
+        Those values themselves are included.
+        """
         loops = (s.name for s in self.statements if s.places > 1 and s.phase < last)
         found: set[str] = set()
         waiting = [*needed, *loops]
@@ -120,11 +125,13 @@ class LoopSchedule:
         return found
 
     def may_take_the_place_of(self, name: str, old: str, needed: Sequence[str]) -> bool:
-        """Whether nothing reads an array after another one is written over it, place by place.
+        """Whether a new array may overwrite an old one, element by element.
+
+        That requires that nothing reads an element of the old array after it is overwritten.
 
         Args:
             name: of the new array.
-            old: of the one that it may be written over.
+            old: of the array to be overwritten.
             needed: values that must be known before.
         """
         new = self._made.get(name)
@@ -141,6 +148,6 @@ class LoopSchedule:
         )
 
     def _known(self, name: str) -> int:
-        """The phase before whose loops a value is known."""
+        """Returns the first phase before whose loops a value is known."""
         made = self._made.get(name)
         return made.phase + (made.places > 1) if made else 0

@@ -1,4 +1,4 @@
-"""Operations that only move numbers about, or whose numbers are known: changes of index."""
+"""Operations that rearrange or combine arrays, or make constants: mostly changes of index."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from gradexp.engine.codegen.writer import Writer
 
 
 class Moves(Writer):
-    """Values that are other values at other places: no statement of their own, but where parts are
-    put together."""
+    """Emits the operations that read their inputs at changed indices.
+
+    They need no statement of their own, except where arrays are joined, summed or converted.
+    """
 
     def _full(self, node: Node) -> Value:
         number = node.args[1] if len(node.args) > 1 else node.args[0]
@@ -186,7 +188,7 @@ class Moves(Writer):
             raise Unsupported("an operation over the runs of a batch")
         self._axis(source, axes[0])
 
-        def text(index: Index) -> str:  # what it reads is noted when it is written
+        def text(index: Index) -> str:  # `at` is called here, so that the reads are noted
             return " + ".join(source.at((str(i),)) for i in range(source.places))
 
         return self._compute(node, source.dtype, True, text)
@@ -197,7 +199,7 @@ def _arguments(node: Node) -> list[Any]:
 
 
 def _bounds(given: list[Any]) -> tuple[int, int, int, int]:
-    """Axis, start, stop and step of a slice."""
+    """Returns axis, start, stop and step of a slice, with the defaults filled in."""
     filled: list[Any] = [*given, *(0, None, None, 1)[len(given) :]]
     axis, start, stop, step = filled
     return axis, start or 0, 2**62 if stop is None else stop, step

@@ -1,4 +1,4 @@
-"""NVIDIA's compiler and driver, through the bindings that torch brings with its CUDA builds."""
+"""NVIDIA's compiler and driver, through the bindings that come with torch's CUDA builds."""
 
 from __future__ import annotations
 
@@ -13,29 +13,35 @@ import torch
 OPTIONS = ("--std=c++17", "--fmad=false", "--device-as-default-execution-space")
 
 _THREADS = 128
-"""Threads of a block of the grid."""
+"""Threads in each block of the grid."""
 
 
 class CudaError(RuntimeError):
-    """The compiler or the driver is not there, or failed."""
+    """The compiler or the driver is missing, or failed."""
 
 
 class Kernel(Protocol):
-    """A function of a device."""
+    """A function that runs on a CUDA device."""
 
     def launch(self, runs: int, pointers: Sequence[int | None], numbers: Sequence[int]) -> None:
-        """Starts a thread a run on the current stream."""
+        """Launches one thread for each run on the current stream.
+
+        Args:
+            runs: how many.
+            pointers: the first arguments of the function, None for a null pointer.
+            numbers: the other arguments.
+        """
 
 
 class DriverKernel:
-    """The function ``run`` of machine code, in the current device's memory.
+    """The function ``run`` of a compiled program, loaded onto the current device.
 
     Raises:
-        CudaError: it cannot be loaded.
+        CudaError: if it cannot be loaded.
     """
 
     def __init__(self, code: bytes) -> None:
-        torch.cuda.current_stream()  # that there is a context
+        torch.cuda.current_stream()  # creates a CUDA context if there is none
         self._driver = _bindings("driver")
         self._module = _done(self._driver.cuModuleLoadData(code))
         self._function = _done(self._driver.cuModuleGetFunction(self._module, b"run"))
@@ -49,15 +55,15 @@ class DriverKernel:
 
 
 def machine_code(source: str, headers: Mapping[str, str], architecture: str) -> bytes:
-    """The machine code of a source.
+    """Compiles a program and returns its machine code.
 
     Args:
         source: in CUDA C++.
-        headers: what it may include, by name.
-        architecture: what to compile for, such as ``sm_90``.
+        headers: the texts of the headers that it may include, by name.
+        architecture: to compile for, such as ``sm_90``.
 
     Raises:
-        CudaError: the compiler is not there, or it failed.
+        CudaError: if the compiler is missing, or it failed.
     """
     nvrtc = _bindings("nvrtc")
     texts, names = ([text.encode() for text in some] for some in (headers.values(), headers))
@@ -80,14 +86,14 @@ def machine_code(source: str, headers: Mapping[str, str], architecture: str) -> 
 
 
 def architecture() -> str:
-    """What the compiler calls the current device."""
+    """Returns the compiler's name for the architecture of the current device."""
     major, minor = torch.cuda.get_device_capability()
     return f"sm_{major}{minor}"
 
 
 @cache
 def version() -> str:
-    """The compiler's."""
+    """Returns the name and version of the compiler."""
     status, major, minor = _bindings("nvrtc").nvrtcVersion()
     _done((status,))
     return f"NVRTC {major}.{minor}"
@@ -102,7 +108,11 @@ def _bindings(name: str) -> Any:
 
 
 def _done(answer: tuple[Any, ...]) -> Any:
-    """What a call of the bindings gave."""
+    """Returns the first result of a call of the bindings, or None if it has none.
+
+    Raises:
+        CudaError: if the call failed.
+    """
     status, *results = answer
     if status.value:
         raise CudaError(f"CUDA: {status.name}")

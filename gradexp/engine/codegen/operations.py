@@ -1,10 +1,10 @@
-"""How torch's pointwise operations are written over packs: see ``lanes.hpp``."""
+"""The C++ forms of torch's pointwise operations on packs: see ``lanes.hpp``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# Operands come in the operation's type (for a comparison: in that of its operands).
+# Operands have the type of the result already (in a comparison: their common type).
 INFIX = {
     "add": "+",
     "sub": "-",
@@ -47,8 +47,10 @@ CALLS: dict[str, Callable[..., str]] = {
 
 
 def power(base: str, exponent: float) -> str:
-    """A pack to a power that is known: products for small whole exponents, as torch has them for
-    2 and 3."""
+    """Returns the expression of a power with a known exponent.
+
+    Exponents that are whole and at most 16 in size become products, as torch does for 2 and 3.
+    """
     size = abs(exponent)
     if exponent == 0.5:
         return f"sqrt({base})"
@@ -64,7 +66,7 @@ def power(base: str, exponent: float) -> str:
 
 
 def literal(value: float | int | bool) -> str:
-    """A number in C++, to its last bit."""
+    """Returns a number as an exact C++ literal."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

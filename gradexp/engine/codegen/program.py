@@ -1,4 +1,7 @@
-"""The text of a step, for C++ and CUDA C++: its leaves as rows of buffers, its arithmetic."""
+"""Writes the text of a step, for C++ and CUDA C++, from its traced graph.
+
+The *leaves*, the tensors of a batch's state and numbers, are rows of buffers of their type.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,17 @@ _BUFFERS = {
     torch.int64: "wholes",
 }
 _LOOK = 16
-"""Steps between two looks at whether any run of a pack goes on."""
+"""Steps between checks whether any run of a group is still active, on the CPU."""
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One tensor of the state or of the numbers: rows of a buffer."""
+    """The rows of a buffer that hold one tensor of the state or of the numbers."""
 
     dtype: torch.dtype
     rows: int
     first: int
-    """its first row in the buffer of its type"""
+    """the first row, in the buffer of its type"""
 
     @property
     def buffer(self) -> str:
@@ -40,7 +43,7 @@ class Leaf:
 
 
 def lay_out(leaves: Sequence[Tensor]) -> list[Leaf]:
-    """Where each leaf, ``(B,)`` or ``(n, B)``, stands among the rows of the buffers."""
+    """Assigns rows of the buffers to tensors ``(B,)`` or ``(n, B)``, one after the other."""
     used: dict[str, int] = {}
     placed = []
     for leaf in leaves:
@@ -51,19 +54,23 @@ def lay_out(leaves: Sequence[Tensor]) -> list[Leaf]:
 
 
 def trace(function: Callable[..., Any], arguments: Sequence[Tensor]) -> GraphModule:
-    """The graph of a function in torch's core operations.
+    """Returns the graph of a function, in torch's core operations.
+
+    Args:
+        function: to be traced.
+        arguments: examples of its arguments.
 
     Raises:
-        Unsupported: it fails on arguments that are traced.
+        Unsupported: if the function fails while it is traced.
     """
     from torch._decomp import core_aten_decompositions
     from torch.fx.experimental.proxy_tensor import make_fx
 
     table: Any = core_aten_decompositions()
-    table.pop(torch.ops.aten.stack.default, None)  # which would lay runs end to end
+    table.pop(torch.ops.aten.stack.default, None)  # it concatenates along the axis of the runs
     try:
         module = make_fx(function, decomposition_table=table)(*arguments)
-    except Exception as error:  # of a person's code, which may do anything
+    except Exception as error:  # user code may raise anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if "data-dependent" in str(error):
             reason = "a choice in Python that depends on the numbers (torch.where makes one of all)"
@@ -72,7 +79,8 @@ def trace(function: Callable[..., Any], arguments: Sequence[Tensor]) -> GraphMod
         raise Unsupported(reason) from error
     graph = module.graph
     for node in graph.nodes:
-        # The ones that a gradient starts from are made like a sum over the batch; they need none.
+        # Backpropagation starts from `full_like` of a sum over the batch, which no other node needs:
+        # with `full` in its place, that sum is removed as dead code.
         if node.target is torch.ops.aten.full_like.default:
             like = node.meta["val"]
             with graph.inserting_before(node):
@@ -87,29 +95,30 @@ def trace(function: Callable[..., Any], arguments: Sequence[Tensor]) -> GraphMod
 
 @dataclass(frozen=True)
 class Text:
-    """A program in pieces, for the frame of a kind of machine."""
+    """The pieces of a program, which the templates of the CPU and of CUDA put together."""
 
     parts: dict[str, Any]
-    """what its template wants"""
+    """the values of the template's placeholders"""
     rooms: list[Room]
-    """the arrays that are read outside of the loop that fills them"""
+    """the arrays that need memory, as they are read outside the loop that fills them"""
     columns: list[Column]
-    """the arrays of state and numbers, where they are read in the buffers themselves"""
+    """the arrays of the state and the numbers that are used in the buffers, not copied"""
 
 
 class Room(NamedTuple):
-    """An array of a program."""
+    """An array that a program needs memory for."""
 
     name: str
     kind: str
-    """of its elements"""
+    """the C++ type of its elements"""
     places: int
+    """its length"""
     apart: bool
-    """whether each group of runs has one of its own, to the end of its steps"""
+    """whether each pack of a group needs its own copy, as the values outlive a step"""
 
 
 class Column(NamedTuple):
-    """Rows of a buffer as an array of one run."""
+    """An array of one run that lies in the rows of a buffer."""
 
     name: str
     kind: str
@@ -127,21 +136,21 @@ def write(
     in_place: bool,
     shared: Container[int] = (),
 ) -> Text:
-    """The program's text.
+    """Writes a program.
 
     Args:
-        module: maps ``(state leaves, step, last step, number leaves)`` to state leaves.
-        leaves: of the state, then of the numbers.
-        state: how many leaves are the state's.
-        seen: which leaf of the state is the first of ``point``, and which are ``loss``,
-            ``gradient_square``, ``best_loss`` and ``steps``.
-        dim: coordinates of a point.
-        lanes: the length of the example's last axis.
-        in_place: whether arrays stay in the buffers, instead of being loaded and saved.
-        shared: which leaves are numbers that are the same for all runs.
+        module: the graph; maps ``(state leaves, step, last step, number leaves)`` to state leaves.
+        leaves: those of the state, then those of the numbers.
+        state: the number of leaves of the state.
+        seen: the indices of the leaves ``point`` (its first one), ``loss``, ``gradient_square``,
+            ``best_loss`` and ``steps``.
+        dim: the number of coordinates of a point.
+        lanes: the number of runs in the traced example, the length of its last axis.
+        in_place: whether arrays are used in the buffers, instead of being loaded and saved.
+        shared: the indices of the leaves that are numbers with the same value for all runs.
 
     Raises:
-        Unsupported: something in the graph has no form over packs.
+        Unsupported: if an operation of the graph has no compiled form.
     """
     inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
     held = [*inputs[:state], *inputs[state + 2 :]]
@@ -232,23 +241,26 @@ def write(
 
 
 def _reads(emitter: Emitter, value: Value) -> list[tuple[str, str]]:
-    """What a result reads."""
+    """Returns the values that a result reads, each with the index of the element."""
     return emitter.read_by(value.at, unravelled(value.shape, "r"))
 
 
 def _every_second_step(
     emitter: Emitter, stored: dict[str, str], results: Sequence[str]
 ) -> tuple[str, list[str]]:
-    """Statements that make the values of every second step, at the beginning of a block and in
-    those steps, and the declarations of those that the others read.
+    """Writes the computation of the values that change at every second step only.
 
-    They are made for all groups of runs in turn, statement by statement: noise is one long chain of
-    arithmetic, and another group's does not wait for it.
+    The statements run in even steps and in the first step of a block. Each statement is executed
+    for all packs of a group before the next one: noise is a long chain of dependent operations, and
+    the chains of different packs can overlap.
 
     Args:
         emitter: of the step.
-        stored: the arrays that are read outside of their loop.
-        results: the values that the step's results read.
+        stored: the arrays that are read outside their loop, with the name of their memory.
+        results: the names of the values that the step's results read.
+
+    Returns:
+        The statements, and the declarations of the values that are read outside them.
     """
     lines, _ = emitter.slow.lines(stored, each="EACH_GROUP")
     if not lines:
@@ -262,7 +274,7 @@ def _every_second_step(
 
 
 def _condition(steps: Node) -> Node:
-    """Whether a run goes on, by which the number of its steps grows."""
+    """Returns the condition for a run to continue: the boolean on which its step count depends."""
     waiting = [steps]
     while waiting[0].meta["val"].dtype != torch.bool:
         waiting = [*waiting[1:], *waiting[0].all_input_nodes]
@@ -274,12 +286,12 @@ def _named(name: str) -> Callable[[Index], str]:
 
 
 def _renamed(text: str, taken: dict[str, str]) -> str:
-    """The text, with arrays read where they are."""
+    """Returns a text in which arrays are read from the memory that they were written to."""
     return re.sub(r"\bv_\w+(?=\[)", lambda found: taken.get(found[0], found[0]), text)
 
 
 def _points(leaves: Sequence[Leaf], first: int, dim: int) -> str:
-    """Statements that write the point into its rows of the trace."""
+    """Writes the statements that store the point in its rows of the trace."""
     if leaves[first].rows > 1:
         return f"for (int r = 0; r < {dim}; ++r) stream(to + r * pitch, s{first}[r]);"
     rows = (f"stream(to + {i} * pitch, s{first + i}[g]);" for i in range(dim))
@@ -289,17 +301,20 @@ def _points(leaves: Sequence[Leaf], first: int, dim: int) -> str:
 def _following(
     results: list[Value], leaves: Sequence[Leaf], emitter: Emitter, needed: dict[str, list[str]]
 ) -> tuple[dict[str, str], list[str]]:
-    """The state after the step; all of it is read before any of it is changed.
+    """Writes the statements that replace the state by that after the step.
+
+    They read all new values before they change the state. An array may be computed directly in the
+    memory of the old one, if nothing reads that afterwards.
 
     Args:
-        results: what it will be.
-        leaves: what it is kept in.
+        results: the state after the step.
+        leaves: the rows that hold the state.
         emitter: of the step.
-        needed: values that must be known before an array of the state is changed.
+        needed: for arrays of the state, the values that must be known before the array is changed.
 
     Returns:
-        The arrays that are written over the state's at once, each with that, and the statements
-        that write the rest.
+        The arrays that are computed in the memory of the state's, each with the name of that, and
+        the statements for all others.
     """
     reads: list[str] = []
     writes: list[str] = []
@@ -315,7 +330,7 @@ def _following(
         if at == f"s{i}[r]":
             continue
         name = at.removesuffix("[r]")
-        if not re.fullmatch(r"(?!s\d)\w+\[r\]", at):  # not an array of this step alone
+        if not re.fullmatch(r"(?!s\d)\w+\[r\]", at):  # an expression, or another array of the state
             room = emitter.array(f"next{i}", kind, (leaf.rows,))(("r",))
             reads.append(f"{loop} {room} = {at};")
             at = room

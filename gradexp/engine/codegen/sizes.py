@@ -1,4 +1,4 @@
-"""How large the numbers of a graph are at most: what may be known of them before it is run."""
+"""Bounds on the size of the values of a graph that are known before it is run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _WORDS = ("bitwise_or", "bitwise_xor", "__or__", "__xor__")
 
 
 class Sizes:
-    """Bounds of the values of a graph: of a real number its size, or NaN, is at most so large; a
-    whole number is besides not negative.
+    """Upper bounds on the absolute values in a graph.
+
+    A real number may also be NaN. An integer with a finite bound is also not negative.
 
     Args:
         graph: of a step.
@@ -31,11 +32,11 @@ class Sizes:
             if node.op == "call_function" and isinstance(value, torch.Tensor):
                 whole = not value.is_floating_point()
                 bound = self._bound(node, whole)
-                # A product that is too long may come out negative.
+                # An integer that overflows may become negative.
                 self._known[node] = math.inf if whole and bound >= 2**63 else bound
 
     def at_most(self, value: object) -> float:
-        """The bound of a node, or of a number; infinite where nothing is known."""
+        """Returns the bound of a node or of a number, infinite if nothing is known."""
         if isinstance(value, Node):
             return self._known.get(value, math.inf)
         return abs(value) if isinstance(value, int | float) else math.inf
@@ -67,7 +68,7 @@ class Sizes:
         return 1.0 if name in ("sin", "cos", "tanh", "sigmoid") else math.inf
 
     def _of_bits(self, name: str, size: float, other: object, limit: float) -> float:
-        if name in _MASKS:  # one that is not negative has no more bits than the other
+        if name in _MASKS:  # the result has no more bits than either operand that is not negative
             return min(size, limit)
         if math.inf in (size, limit):
             return math.inf
@@ -83,6 +84,6 @@ class Sizes:
 
 
 def name_of(node: Node) -> str:
-    """The operation of a node."""
+    """Returns the name of a node's ATen operation, or an empty string."""
     schema = getattr(node.target, "_schema", None)
     return schema.name.removeprefix("aten::") if schema else ""

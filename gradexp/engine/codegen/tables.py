@@ -1,9 +1,9 @@
-"""Values that depend on nothing but the step: worked out for many steps at once, before the loop.
+"""Tables of values that depend on the step only, computed for many steps before the loop.
 
-A decay of the learning rate, or a bias correction 1 - βᵗ, is the same for all runs where their
-numbers are the same. The graph has it once a run and step; here the lanes of a pack are steps
-instead of runs, and the loop reads one number a step. Lanes do not see each other: the numbers are
-to the bit those that the graph has for each run.
+A decay of the learning rate, or a bias correction 1 - βᵗ, is the same for all runs if they share
+its numbers, but the graph computes it for each run and step. For a table, the lanes of a pack are
+steps instead of runs, and the loop reads one number for each step. As lanes are independent, the
+numbers are identical, to the bit, to those that the graph computes for each run.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ class Tables:
     """The tables of a step's graph.
 
     Args:
-        module: the graph's.
-        lanes: the length of the example's last axis.
-        clock: the placeholders of the step's number and of the last step's.
-        shared: those of numbers that are the same for all runs; without any there are no tables.
+        module: the graph.
+        lanes: the number of runs in the traced example, the length of its last axis.
+        clock: the placeholders of the step and of the last step.
+        shared: the placeholders of numbers with the same value for all runs. If empty, there are no
+            tables.
     """
 
     def __init__(
@@ -43,8 +44,11 @@ class Tables:
     def _found(
         module: GraphModule, lanes: int, clock: Sequence[Node], shared: dict[Node, Value]
     ) -> list[Node]:
-        """The real numbers of a run and step that are made of the step and shared ones alone, and
-        are read by what is not."""
+        """Returns the nodes to tabulate.
+
+        They have one real number for each run, depend only on the step and shared numbers, and are
+        read by nodes that depend on something else.
+        """
         timed, moving = {*clock, *shared}, {clock[0]}
         for node in module.graph.nodes:
             if node.op == "get_attr" or (
@@ -62,12 +66,12 @@ class Tables:
         return [node for node in module.graph.nodes if node in moving and is_tabulated(node)]
 
     def value(self, number: int) -> Value:
-        """What the loop over steps reads of a table."""
+        """Returns the value that the loop over steps reads from a table."""
         dtype = self.nodes[number].meta["val"].dtype
         return Value(dtype, (), True, lambda index: f"pack(table{number}[step - first])")
 
     def text(self) -> str:
-        """Statements that make the tables."""
+        """Returns the statements that fill the tables."""
         if not self.nodes:
             return ""
         rooms = [
@@ -98,19 +102,21 @@ class Tables:
         )
 
     def _arrays(self) -> list[tuple[str, tuple[str, int]]]:
-        """The arrays that the statements keep, with what and how much each holds."""
+        """Returns the arrays that need memory, each with its element type and length."""
         emitter = self._emitter
         return [(name, emitter.arrays[name]) for name in emitter.arrays if name in emitter.stored]
 
     @property
     def constants(self) -> list[str]:
-        """What the statements read besides."""
+        """The declarations of constant arrays that the statements read."""
         return self._emitter.constants
 
 
 class _OverSteps(Emitter):
-    """Writes a graph over packs of steps: what is made of the step, or of numbers that all runs
-    share, is one number a step."""
+    """Writes a graph over packs of steps instead of runs.
+
+    Values made of the step, or of numbers that all runs share, have one number for each step.
+    """
 
     def __init__(self, module: GraphModule, lanes: int, given: set[Node]) -> None:
         super().__init__(module, lanes, set())
@@ -125,8 +131,10 @@ class _OverSteps(Emitter):
 
 
 def wanted(nodes: Sequence[Node], given: Sequence[Node]) -> set[Node]:
-    """What some nodes are made of, and they themselves, but for those that are given and what only
-    those are made of."""
+    """Returns some nodes and all nodes that they depend on.
+
+    The given nodes are left out, as are nodes that only those depend on.
+    """
     found: set[Node] = set()
     waiting = list(nodes)
     while waiting:

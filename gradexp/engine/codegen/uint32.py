@@ -1,8 +1,8 @@
-"""Whole numbers of 64 bits that hold words of 32: what a counter's random bits are made of.
+"""Finds arithmetic on 32-bit words held in 64-bit integers, as in counter-based random numbers.
 
-Where only the lower words of two numbers are read, their product takes one instruction instead of
-three, and they need not be freed from their upper words before; an upper word takes one shift. A
-word that is shifted to the right and made a real number is so as a number of 32 bits.
+The product of two such words takes one instruction instead of three. Their upper halves need not be
+cleared first if only the lower halves are read, and an upper half takes one shift. A word that is
+shifted to the right and converted to a real number is converted as a 32-bit integer.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ _BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor", "__and__", "__or__", "__
 
 
 class Uint32:
-    """What is known of the words in a graph.
+    """The nodes of a graph that are operations on 32-bit words.
 
     Args:
         graph: of a step.
-        lanes: the length of the example's last axis.
-        sizes: of its numbers.
+        lanes: the number of runs in the traced example, the length of its last axis.
+        sizes: the bounds of its values.
     """
 
     def __init__(self, graph: Graph, lanes: int, sizes: Sizes) -> None:
         self._sizes = sizes
         self.products: set[Node] = set()
-        """of two words"""
+        """products of two words"""
         self.high: dict[Node, Node] = {}
-        """upper words, and what each is of"""
+        """upper words, each with the integer that it is taken from"""
         self.low: set[Node] = set()
-        """lower words whose upper ones may stay, for nothing reads them"""
+        """lower words whose upper bits need not be cleared, as nothing reads them"""
         self.shifted: dict[Node, tuple[Node, int]] = {}
-        """real numbers that are a word shifted to the right, and that word and by how much"""
+        """real numbers converted from a word shifted to the right, each with that word and the shift"""
         self._shifts: set[Node] = set()
-        """the whole numbers on the way to these"""
+        """the shifted words from which these are converted"""
         whole = [
             node
             for node in graph.nodes
@@ -56,7 +56,7 @@ class Uint32:
                 self.low.add(node)
 
     def _note(self, node: Node) -> None:
-        """Notes a node that is a product of words, or an upper word."""
+        """Registers a node that is a product of words, or an upper word."""
         if name_of(node) == "mul" and all(map(self._is_word, node.args)):
             self.products.add(node)
         shift = _masked(node)
@@ -66,7 +66,7 @@ class Uint32:
                 self.high[node] = source
 
     def _note_shift(self, node: Node) -> None:
-        """Notes what is made of a word that is shifted to the right, if it is nothing else."""
+        """Registers a word shifted to the right, if it is only converted to float32."""
         if name_of(node) not in _SHIFTS or not self._is_word(node.args[0]):
             return
         word, by = node.args
@@ -77,7 +77,7 @@ class Uint32:
             self.shifted |= dict.fromkeys(node.users, (word, by))
 
     def _reads_low(self, user: Node) -> bool:
-        """Whether a node reads lower words alone."""
+        """Whether a node reads only the lower words of its operands."""
         if user in self._shifts:
             return True
         if user in self.high or user not in self._whole:
@@ -87,12 +87,12 @@ class Uint32:
         return name_of(user) in _BITWISE and all(map(self._reads_low, user.users))
 
     def _is_word(self, value: object) -> bool:
-        """Whether a number has no upper word."""
+        """Whether a value is known to fit in 32 bits."""
         return bool(self._sizes.at_most(value) < 2**_WORD)
 
 
 def _masked(node: Node) -> Node | None:
-    """What a node is the lower word of, if it is one."""
+    """Returns the integer that a node is the lower word of, or None if it is not a lower word."""
     if name_of(node) in ("bitwise_and", "__and__") and node.args[1] == 2**_WORD - 1:
         return node.args[0] if isinstance(node.args[0], Node) else None
     return None

@@ -1,4 +1,4 @@
-"""Values of a graph as C++ text, and the places of their axes."""
+"""Values of a graph as C++ expressions, and the arithmetic of their indices."""
 
 from __future__ import annotations
 
@@ -20,28 +20,31 @@ C_TYPES = {
 
 
 class Unsupported(Exception):
-    """The graph holds something that has no form over packs."""
+    """The graph has an operation that cannot be compiled."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value of the graph: what it is at each place of its leading axes."""
+    """A value of the graph: an array over its leading axes."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
-    """the leading axes: all but the lanes"""
+    """the leading axes: all but that of the runs"""
     lanes: bool
+    """whether it has an axis of runs, so that its elements are packs"""
     at: Callable[[Index], str]
+    """returns the expression of the element at an index"""
     known: float | None = None
-    """the number, where it is the same known one everywhere"""
+    """the number that all elements are equal to, if that is known"""
 
     @property
     def places(self) -> int:
+        """The number of elements."""
         return math.prod(self.shape)
 
 
 def flat(shape: Sequence[int], index: Index) -> str:
-    """The place in row-major order."""
+    """Returns the position of an index in row-major order."""
     place = "0"
     for size, at in zip(shape, index, strict=True):
         if size != 1:
@@ -50,7 +53,7 @@ def flat(shape: Sequence[int], index: Index) -> str:
 
 
 def unravelled(shape: Sequence[int], place: str) -> Index:
-    """The index of a place in row-major order."""
+    """Returns the index of a position in row-major order."""
     if sum(size != 1 for size in shape) <= 1:
         return tuple("0" if size == 1 else place for size in shape)
     index, below = [], math.prod(shape)
@@ -61,7 +64,7 @@ def unravelled(shape: Sequence[int], place: str) -> Index:
 
 
 def shifted(at: str, offset: int, factor: int = 1) -> str:
-    """``offset + factor * at``, worked out where it is known."""
+    """Returns the expression ``offset + factor * at``, evaluated if `at` is a number."""
     if at.lstrip("-").isdigit():
         return str(offset + factor * int(at))
     text = at if factor == 1 else f"{factor} * ({at})"

@@ -1,4 +1,4 @@
-"""Statements that compute the values of a graph, each where it stands, in loops over its places."""
+"""Collects the statements that compute the values of a graph."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ from gradexp.engine.codegen.values import C_TYPES, Index, Value, flat, unravelle
 _PARTS = ("aten.slice.Tensor", "aten.select.int")
 
 _LONGEST = 8
-"""Places that an expression reads, at most, where it is not kept."""
+"""The most elements that an expression reads if it is repeated where it is used, not stored."""
 
 _SHORT = ("aten.mul.Tensor", "aten.add.Tensor", "aten.sub.Tensor", "aten.neg.default")
 
 
 class Writer:
-    """Collects the statements of a graph's values, in three sections: before the first step, of
-    every second step, and of every step."""
+    """Collects statements in three sections: before the first step, every second step, every step.
+
+    Args:
+        module: the graph of a step.
+        lanes: the number of runs in the traced example, the length of its last axis.
+        invariant: the names of the placeholders that stay the same at every step.
+    """
 
     def __init__(self, module: GraphModule, lanes: int, invariant: set[str]) -> None:
         self._module = module
@@ -34,18 +39,19 @@ class Writer:
         self._words = Uint32(module.graph, lanes, self._sizes)
         self._invariant = set(invariant)
         self._slow: set[str] = set()
-        """what depends on the half of the step's number, and on nothing else of the step"""
+        """values that depend on half the step number, but on nothing else that changes"""
         self.before, self.slow, self.step = LoopSchedule(), LoopSchedule(), LoopSchedule()
         self.clock: Node | None = None
-        """the placeholder of the step's number, where every second step is one of its own"""
+        """the placeholder of the step, if values may be computed at every second step only"""
         self.values: dict[str, Value] = {}
         self.arrays: dict[str, tuple[str, int]] = {}
+        """the element type and length of each array"""
         self.stored: set[str] = set()
-        """the arrays that are read outside of the loop that fills them"""
+        """the arrays that are read outside the loop that fills them"""
         self.apart: set[str] = set()
-        """the arrays that are computed before the first step, of each group of runs"""
+        """the arrays that are not computed at every step: each pack of a group needs its own copy"""
         self.kinds: dict[str, str] = {}
-        """the types of the single values of every second step"""
+        """the types of the single values that are computed at every second step"""
         self.constants: list[str] = []
         self.kept: list[str] = []
         self._pairs: dict[str, Value] = {}
@@ -54,18 +60,18 @@ class Writer:
         self._trying = False
 
     def read_by(self, text: Callable[[Index], str], index: Index) -> list[tuple[str, str]]:
-        """What an expression reads: values, and places of them."""
+        """Returns the values that an expression reads, each with the index of the element."""
         self._reads, self._trying = [], True
         text(index)
         self._trying = False
         return self._reads
 
     def place(self, node: Node, value: Value) -> None:
-        """Gives a placeholder its value."""
+        """Sets the value of a placeholder."""
         self.values[node.name] = value
 
     def array(self, name: str, value_type: str, shape: tuple[int, ...]) -> Callable[[Index], str]:
-        """How an array is read that is kept outside of the loops."""
+        """Registers an array and returns the function that writes how an element of it is read."""
 
         def at(index: Index) -> str:
             place = flat(shape, index)
@@ -89,7 +95,7 @@ class Writer:
         text: Callable[[Index], str],
         kind: str = "",
     ) -> Value:
-        """A value with a name, computed where it stands in the graph."""
+        """Adds the statement that computes a node, and returns its value."""
         shape = self._shape(node)[0]
         places, section = math.prod(shape), self._section
         if not kind:
@@ -121,10 +127,10 @@ class Writer:
         return Value(dtype, shape, lanes, at)
 
     def _is_short(self, node: Node, text: Callable[[Index], str]) -> bool:
-        """Whether an array is better written where it is read than kept.
+        """Whether an array is better recomputed where it is read than stored.
 
-        So are halves that are combined again and again, each place of which is read once; and, of
-        what is computed before the first step, a sum or a product of an array and numbers.
+        That applies to arrays whose halves are combined repeatedly, so that each element is read
+        once; and, before the first step, to a sum or a product of an array and numbers.
         """
         shape = self._shape(node)[0]
         reads = self.read_by(text, ("0",) * len(shape))
@@ -136,7 +142,7 @@ class Writer:
         return len(read) <= _LONGEST and self._is_folded(node)
 
     def _is_folded(self, node: Node) -> bool:
-        """Whether each place of an array is read once, in combining its parts."""
+        """Whether each element of an array is read once, to combine its parts."""
         shape, users = self._shape(node)[0], list(node.users)
         if len(users) == 1 and str(users[0].target) not in _PARTS:
             sources = [n for n in users[0].all_input_nodes if math.prod(self._shape(n)[0]) > 1]
@@ -167,7 +173,7 @@ class Writer:
         return Value(dtype, shape, False, lambda index: text, float(x))
 
     def _source(self, node: Node) -> Value:
-        """The value of what an operation is first of all about."""
+        """Returns the value of the first operand of a node."""
         assert isinstance(node.args[0], Node)
         return self.values[node.args[0].name]
 
@@ -177,7 +183,14 @@ class Writer:
         return self._number(argument, dtype)
 
     def _read(self, value: Value, out: Node, index: Index, dtype: torch.dtype) -> str:
-        """A value at an index of the result that it is broadcast to, in another type."""
+        """Returns the expression of a value, broadcast and converted, at an index of a result.
+
+        Args:
+            value: to be read.
+            out: the node of the result.
+            index: of the result's element.
+            dtype: to convert to.
+        """
         lanes = self._shape(out)[1]
         own = (*value.shape, 0) if value.lanes else value.shape
         full = (*index, "lane") if lanes else index
