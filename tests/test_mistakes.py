@@ -53,7 +53,7 @@ MISTAKES = [
     (["run", "optimizer.nesterov=true"], ["optimizer.nesterov=true", "momentum above 0"]),
     (
         ["run", "optimizer.nesterov=true", "optimizer.momentum=0.9", "optimizer.dampening=0.1"],
-        ["optimizer.nesterov=true", "dampening of 0"],
+        ["optimizer.nesterov=true", "dampening 0"],
     ),
     (["run", "optimizer=adam", "optimizer.betas=[0.9]"], ["betas=[0.9]", "a list of 2"]),
     (["run", "optimizer=adam", "optimizer.betas=[0.9,1]"], ["betas[1]=1", "in [0, 1)"]),
@@ -101,7 +101,7 @@ MISTAKES = [
     (
         ["run", "optimizer=torch", "optimizer._target_=torch.optim.Adam", "engine=reference",
          "+optimizer.lr=abc"],
-        ["optimizer._target_=Adam", "cannot make a step with lr=abc"],
+        ["optimizer._target_=Adam", "a trial step with lr=abc failed"],
     ),
     (["run", "surface.dim=1"], ["surface.dim=1", "at least 2"]),
     (["run", "surface=sphere", "surface.dim=0"], ["surface.dim=0", "at least 1"]),
@@ -178,10 +178,10 @@ MISTAKES = [
     (["run", "log.trajectory=always", "record=loss"], ["log.trajectory=always", "record=trace"]),
     # torch.optim's own mistakes
     (["run", "engine=reference", "optimizer=torch", "optimizer._target_=torch.optim.SparseAdam"],
-     ["optimizer._target_=SparseAdam", "cannot make a step with its defaults"]),
+     ["optimizer._target_=SparseAdam", "a trial step with the default options failed"]),
     (["run", "engine=reference", "optimizer=torch", "optimizer._target_=torch.optim.Adam",
       "+optimizer.betas=[0.9]"],
-     ["optimizer._target_=Adam", "cannot make a step with betas=(0.9,)"]),
+     ["optimizer._target_=Adam", "a trial step with betas=(0.9,) failed"]),
     # no pickles
     (["run", "--experimental-rerun", "x"], ["--experimental-rerun", "pickles"]),
 ]  # fmt: skip

@@ -193,9 +193,7 @@ def test_other_forms_of_optimizers(factory: type[torch.optim.Optimizer]) -> None
 
 def test_a_step_that_fails_is_a_mistake() -> None:
     rule = External(Tiring, (("lr", 1e-3),))
-    with pytest.raises(
-        UserError, match=r"Tiring: a step of it failed: ArithmeticError\('enough'\)"
-    ):
+    with pytest.raises(UserError, match=r"Tiring: its step failed: ArithmeticError\('enough'\)"):
         optimize(get("sphere"), (1.0, 1.0), rule, steps=30, engine=Reference())
 
 

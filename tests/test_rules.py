@@ -277,7 +277,7 @@ def test_the_number_of_a_step_and_what_meets_it_may_be_tensors(
     def shared(number: Any, name: str) -> Any:
         if number == 0:
             return number
-        if name.partition("[")[0] in rule.timed:
+        if name.partition("[")[0] in rule.used_only_with_step:
             return torch.tensor(number, dtype=torch.float64)
         return torch.tensor([number], dtype=torch.float64)
 
@@ -296,9 +296,9 @@ def test_the_number_of_a_step_and_what_meets_it_may_be_tensors(
 @pytest.mark.parametrize(
     ("rule", "settings", "reason"),
     [
-        (Rprop, {"etas": (1.5, 1.2)}, "below 1 and one above 1"),
-        (Rprop, {"etas": (0.5, 0.9)}, "below 1 and one above 1"),
-        (Rprop, {"step_sizes": (1.0, 0.1)}, "the least and the largest"),
+        (Rprop, {"etas": (1.5, 1.2)}, "the first below 1, the second above 1"),
+        (Rprop, {"etas": (0.5, 0.9)}, "the first below 1, the second above 1"),
+        (Rprop, {"step_sizes": (1.0, 0.1)}, "in this order"),
         (NesterovStronglyConvex, {"lr": 0.5, "strong_convexity": 3.0}, "at most 1"),
         (Adam, {"betas": (0.9, 1.0)}, "betas"),
         (Adagrad, {"eps": -1.0}, "eps"),
@@ -324,5 +324,5 @@ def test_a_centered_mean_square_below_zero_is_zero() -> None:
 
 def test_every_rule_that_torch_has_is_in_the_grid() -> None:
     rules = [getattr(optimizers, name) for name in optimizers.__all__]
-    theirs = {rule for rule in rules if hasattr(rule, "twin")}
+    theirs = {rule for rule in rules if hasattr(rule, "torch_class")}
     assert theirs == {grid.rule for grid in GRIDS}

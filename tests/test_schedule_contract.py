@@ -197,7 +197,7 @@ def test_the_parts_of_two_together_are_chosen_in_the_config() -> None:
         (
             lambda some: NesterovStronglyConvex(lr=some([1e-3, 0.9])),
             Cyclic(max_factor=4.0, cycle_momentum=False),
-            "at step 100 strong_convexity=1.0 times the learning rate must be at most 1",
+            "at step 100 strong_convexity=1.0 must be at most 1 / lr",
         ),
         (
             lambda some: SGD(1e-3, momentum=some([0.5, 0.9])),

@@ -117,7 +117,7 @@ class Problem:
         """Returns whether a number of a component is combined only with the step number.
 
         If such a number is the same for all runs, what is computed from the two is computed once
-        per step instead of once per step and run (see `Optimizer.timed`).
+        per step instead of once per step and run (see `Optimizer.used_only_with_step`).
 
         Args:
             part: the field of the problem that holds the component, one of `PARTS`.
@@ -125,7 +125,7 @@ class Problem:
         """
         field = name.partition("[")[0]
         if part == "optimizer":
-            return field in self.batched.timed
+            return field in self.batched.used_only_with_step
         return part == "schedule" or (part == "noise" and field == "seed")
 
     def plain(self) -> Problem:

@@ -326,7 +326,7 @@ def move_from(
         scheduled: the scheduled hyperparameters, see `scheduled_at`.
     """
     optimizer = replaced(problem.batched, scheduled)
-    optimizer = substitute(optimizer, scheduled=frozenset(scheduled))
+    optimizer = substitute(optimizer, scheduled_names=frozenset(scheduled))
     gradient = problem.clip.clip(problem.noise.disturb(look.gradient, step))
     more = {}
     if optimizer.needs_gap:

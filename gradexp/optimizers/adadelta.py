@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers import NonNegative, Points, Positive, UnitInterval, each
-from gradexp.optimizers.terms import average_square, descent, moved
+from gradexp.optimizers.terms import average_square, descent_gradient, take_step
 from gradexp.optimizers.torch_rule import TorchRule
 
 
@@ -17,7 +17,7 @@ class AdadeltaState(NamedTuple):
     # change every step
     square: Points
     """the gradient's mean square"""
-    moved: Points
+    step_square: Points
     """the mean square of the steps, before the learning rate"""
 
 
@@ -47,7 +47,7 @@ class Adadelta(TorchRule):
     >>> state = rule.init(point)
     >>> for step in range(3):
     ...     point, state = rule.update(point, gradient, state, step)
-    ...     print(round(point.item(), 4), round(state.moved.item(), 4))
+    ...     print(round(point.item(), 4), round(state.step_square.item(), 4))
     0.2929 0.25
     -0.4817 0.425
     -1.3019 0.5489
@@ -59,7 +59,7 @@ class Adadelta(TorchRule):
     weight_decay: NonNegative = 0.0
     maximize: bool = False
 
-    twin = torch.optim.Adadelta
+    torch_class = torch.optim.Adadelta
 
     def init(self, point: Points) -> AdadeltaState:
         zero = each(torch.zeros_like, point)
@@ -68,12 +68,12 @@ class Adadelta(TorchRule):
     def update(
         self, point: Points, gradient: Points, state: AdadeltaState, step: int | Tensor
     ) -> tuple[Points, AdadeltaState]:
-        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
+        gradient = descent_gradient(point, gradient, self.weight_decay, maximize=self.maximize)
         square = average_square(state.square, gradient, self.rho)
 
-        def toward(g: Tensor, v: Tensor, u: Tensor) -> Tensor:
+        def direction(g: Tensor, v: Tensor, u: Tensor) -> Tensor:
             return ((u + self.eps) / (v + self.eps)).sqrt() * g
 
-        move = each(toward, gradient, square, state.moved)
-        size = average_square(state.moved, move, self.rho)
-        return moved(point, self.lr, move), AdadeltaState(square, size)
+        move = each(direction, gradient, square, state.step_square)
+        size = average_square(state.step_square, move, self.rho)
+        return take_step(point, self.lr, move), AdadeltaState(square, size)

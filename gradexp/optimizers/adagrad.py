@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers import NonNegative, Points, Positive, each, is_zero
-from gradexp.optimizers.terms import descent, scaled
+from gradexp.optimizers.terms import descent_gradient, take_scaled_step
 from gradexp.optimizers.torch_rule import TorchRule
 
 
@@ -56,8 +56,8 @@ class Adagrad(TorchRule):
     eps: NonNegative = 1e-10
     maximize: bool = False
 
-    timed = ("lr_decay",)
-    twin = torch.optim.Adagrad
+    used_only_with_step = ("lr_decay",)
+    torch_class = torch.optim.Adagrad
 
     def init(self, point: Points) -> AdagradState:
         return AdagradState(
@@ -67,9 +67,9 @@ class Adagrad(TorchRule):
     def update(
         self, point: Points, gradient: Points, state: AdagradState, step: int | Tensor
     ) -> tuple[Points, AdagradState]:
-        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
+        gradient = descent_gradient(point, gradient, self.weight_decay, maximize=self.maximize)
         squares = each(lambda s, g: s + g * g, state.squares, gradient)
         rate = self.lr
         if not is_zero(self.lr_decay):
             rate = rate * (1 / (1 + step * self.lr_decay))
-        return scaled(point, rate, gradient, squares, self.eps), AdagradState(squares)
+        return take_scaled_step(point, rate, gradient, squares, self.eps), AdagradState(squares)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.numbers import NonNegative, Points, each
 from gradexp.optimizers.moments import Moments
-from gradexp.optimizers.terms import root, scaled, weight
+from gradexp.optimizers.terms import bias_correction, sqrt, take_scaled_step
 
 
 class AdamState(NamedTuple):
@@ -34,14 +34,14 @@ class _Adam(Moments):
     def update(
         self, point: Points, gradient: Points, state: AdamState, step: int | Tensor
     ) -> tuple[Points, AdamState]:
-        point, _, mean, square = self._take_in(point, gradient, state.mean, state.square)
+        point, _, mean, square = self._update_moments(point, gradient, state.mean, state.square)
         size, largest = square, state.largest
         if self.amsgrad:
             size = largest = each(torch.maximum, largest, square)
         # m̂/(√v̂ + ε) with the bias corrections moved into α and ε: one division per coordinate
-        spread = root(weight(self.betas[1], step))
-        rate = self.lr * (spread / weight(self.betas[0], step))
-        point = scaled(point, rate, mean, size, self.eps * spread)
+        correction = sqrt(bias_correction(self.betas[1], step))
+        rate = self.lr * (correction / bias_correction(self.betas[0], step))
+        point = take_scaled_step(point, rate, mean, size, self.eps * correction)
         return point, AdamState(mean, square, largest)
 
 
@@ -82,7 +82,7 @@ class Adam(_Adam):
 
     decoupled_weight_decay: bool = False
 
-    twin = torch.optim.Adam
+    torch_class = torch.optim.Adam
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class AdamW(_Adam):
 
     weight_decay: NonNegative = 1e-2
 
-    twin = torch.optim.AdamW
+    torch_class = torch.optim.AdamW
 
     @classmethod
     def label(cls) -> str:

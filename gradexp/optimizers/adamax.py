@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers import NonNegative, Points, Positive, UnitInterval, each
-from gradexp.optimizers.terms import average, descent, weight
+from gradexp.optimizers.terms import average, bias_correction, descent_gradient
 from gradexp.optimizers.torch_rule import TorchRule
 
 
@@ -54,8 +54,8 @@ class Adamax(TorchRule):
     weight_decay: NonNegative = 0.0
     maximize: bool = False
 
-    timed = ("betas",)
-    twin = torch.optim.Adamax
+    used_only_with_step = ("betas",)
+    torch_class = torch.optim.Adamax
 
     def init(self, point: Points) -> AdamaxState:
         zero = each(torch.zeros_like, point)
@@ -64,13 +64,13 @@ class Adamax(TorchRule):
     def update(
         self, point: Points, gradient: Points, state: AdamaxState, step: int | Tensor
     ) -> tuple[Points, AdamaxState]:
-        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
+        gradient = descent_gradient(point, gradient, self.weight_decay, maximize=self.maximize)
         mean = average(state.mean, gradient, self.betas[0])
 
         def larger(u: Tensor, g: Tensor) -> Tensor:
             return torch.maximum(self.betas[1] * u, g.abs() + self.eps)
 
         largest = each(larger, state.largest, gradient)
-        rate = self.lr / weight(self.betas[0], step)
+        rate = self.lr / bias_correction(self.betas[0], step)
         point = each(lambda x, m, u: x - rate * (m / u), point, mean, largest)
         return point, AdamaxState(mean, largest)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers import NonNegative, Points, Positive, each, like
-from gradexp.optimizers.terms import descent, moved, shrunk
-from gradexp.optimizers.torch_rule import ASGDInDouble, TorchRule
+from gradexp.optimizers.terms import descent_gradient, shrink_point, take_step
+from gradexp.optimizers.torch_rule import ASGDFloat64, TorchRule
 
 
 class ASGDState(NamedTuple):
@@ -66,8 +66,8 @@ class ASGD(TorchRule):
     weight_decay: NonNegative = 0.0
     maximize: bool = False
 
-    timed = ("t0",)
-    twin = ASGDInDouble
+    used_only_with_step = ("t0",)
+    torch_class = ASGDFloat64
 
     def init(self, point: Points) -> ASGDState:
         return ASGDState(each(torch.zeros_like, point), torch.zeros_like(point[0]))
@@ -75,11 +75,11 @@ class ASGD(TorchRule):
     def update(
         self, point: Points, gradient: Points, state: ASGDState, step: int | Tensor
     ) -> tuple[Points, ASGDState]:
-        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
+        gradient = descent_gradient(point, gradient, self.weight_decay, maximize=self.maximize)
         rate = torch.where(like(step, gradient) == 0, self.lr, state.rate)
-        point = moved(shrunk(point, rate, self.lambd), rate, gradient)
+        point = take_step(shrink_point(point, rate, self.lambd), rate, gradient)
         age = like(step - self.t0, gradient)
-        share = torch.where(age > 1, 1 / age, 1.0)
-        average = each(lambda a, x: a + share * (x - a), state.average, point)
+        weight = torch.where(age > 1, 1 / age, 1.0)
+        average = each(lambda a, x: a + weight * (x - a), state.average, point)
         rate = self.lr / (1 + self.lambd * self.lr * (step + 1)) ** self.alpha
         return point, ASGDState(average, torch.zeros_like(state.rate) + rate)

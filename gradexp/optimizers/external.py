@@ -68,12 +68,13 @@ class External(Component):
                 raise UserError(option.name, option.value, reason)
         try:  # one trial step
             (point,) = points = self.parameters(torch.ones(2, 1))
-            _slope(point)
-            make_step(self.reference(points), lambda: _slope(point))
+            _evaluate_sphere(point)
+            make_step(self.reference(points), lambda: _evaluate_sphere(point))
         except Exception as failed:
             error = failed.__cause__ or failed
-            told = ", ".join(f"{option.name}={option.value}" for option in self.options)
-            reason = f"cannot make a step with {told or 'its defaults'}: {error or repr(error)}"
+            options = ", ".join(f"{option.name}={option.value}" for option in self.options)
+            options = options or "the default options"
+            reason = f"a trial step with {options} failed: {error or repr(error)}"
             raise UserError("_target_", name, reason) from error
 
     def hyperparameters(self) -> dict[str, Number]:
@@ -112,7 +113,7 @@ def make_step(optimizer: torch.optim.Optimizer, closure: Callable[[], Any]) -> N
     try:
         optimizer.step(closure) if takes_closure else optimizer.step()
     except Exception as error:
-        reason = f"a step of it failed: {error!r}"
+        reason = f"its step failed: {error!r}"
         raise UserError("optimizer", type(optimizer).__name__, reason) from error
 
 
@@ -140,23 +141,23 @@ def _option(option: Any) -> Component:
         return Amount(name, value)
     if isinstance(value, tuple | list) and value and all(isinstance(v, float) for v in value):
         return Amounts(name, tuple(value))
-    return Setting(name, _frozen(name, value))
+    return Setting(name, _as_tuples(name, value))
 
 
-def _frozen(name: str, value: Any) -> Any:
+def _as_tuples(name: str, value: Any) -> Any:
     """Returns a value with its lists as tuples, so that it can be compared between runs.
 
     Raises:
         UserError: the value is or contains a dictionary.
     """
     if isinstance(value, dict):
-        raise UserError(name, value, "must be a number, a word, true or false, or a list")
+        raise UserError(name, value, "must be a number, a string, true, false or a list")
     if isinstance(value, tuple | list):
-        return tuple(_frozen(name, part) for part in value)
+        return tuple(_as_tuples(name, part) for part in value)
     return value
 
 
-def _slope(point: Tensor) -> Any:
+def _evaluate_sphere(point: Tensor) -> Any:
     """Returns ‖x‖² at a point x and sets the point's gradient."""
     point.grad = 2 * point.detach()
     return point.detach().square().sum()

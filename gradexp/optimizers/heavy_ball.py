@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.numbers import NonNegative, Points, Positive, UnitInterval, each
 from gradexp.optimizers.optimizer import Optimizer
-from gradexp.optimizers.terms import descent
+from gradexp.optimizers.terms import descent_gradient
 
 
 class HeavyBallState(NamedTuple):
@@ -62,9 +62,9 @@ class HeavyBall(Optimizer):
     def update(
         self, point: Points, gradient: Points, state: HeavyBallState, step: int | Tensor
     ) -> tuple[Points, HeavyBallState]:
-        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
+        gradient = descent_gradient(point, gradient, self.weight_decay, maximize=self.maximize)
 
-        def moved(x: Tensor, g: Tensor, p: Tensor) -> Tensor:
+        def step_coordinate(x: Tensor, g: Tensor, p: Tensor) -> Tensor:
             return x - self.lr * g + self.momentum * (x - p)
 
-        return each(moved, point, gradient, state.previous), HeavyBallState(point)
+        return each(step_coordinate, point, gradient, state.previous), HeavyBallState(point)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.numbers import NonNegative, Points, Positive, UnitInterval, each
 from gradexp.optimizers.optimizer import Optimizer
-from gradexp.optimizers.terms import average, descent, moved, shrunk
+from gradexp.optimizers.terms import average, descent_gradient, shrink_point, take_step
 
 
 class LionState(NamedTuple):
@@ -58,8 +58,8 @@ class Lion(Optimizer):
     def update(
         self, point: Points, gradient: Points, state: LionState, step: int | Tensor
     ) -> tuple[Points, LionState]:
-        gradient = descent(point, gradient, 0.0, maximize=self.maximize)
-        point = shrunk(point, self.lr, self.weight_decay)
+        gradient = descent_gradient(point, gradient, 0.0, maximize=self.maximize)
+        point = shrink_point(point, self.lr, self.weight_decay)
         direction = average(state.mean, gradient, self.betas[0])
-        point = moved(point, self.lr, each(torch.sign, direction))
+        point = take_step(point, self.lr, each(torch.sign, direction))
         return point, LionState(average(state.mean, gradient, self.betas[1]))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from gradexp.numbers import NonNegative, Points, Positive, UnitInterval
-from gradexp.optimizers.terms import average, average_square, decayed
+from gradexp.optimizers.terms import apply_weight_decay, average, average_square
 from gradexp.optimizers.torch_rule import TorchRule
 
 
-class TakenIn(NamedTuple):
+class MomentUpdate(NamedTuple):
     """The point, the gradient and the moving averages after a new gradient."""
 
     point: Points
@@ -36,10 +36,12 @@ class Moments(TorchRule):
     weight_decay: NonNegative = 0.0
     maximize: bool = False
 
-    timed: ClassVar[tuple[str, ...]] = ("betas",)
+    used_only_with_step: ClassVar[tuple[str, ...]] = ("betas",)
 
-    def _take_in(self, point: Points, gradient: Points, mean: Points, square: Points) -> TakenIn:
-        point, gradient = decayed(
+    def _update_moments(
+        self, point: Points, gradient: Points, mean: Points, square: Points
+    ) -> MomentUpdate:
+        point, gradient = apply_weight_decay(
             point,
             gradient,
             lr=self.lr,
@@ -48,4 +50,4 @@ class Moments(TorchRule):
             maximize=self.maximize,
         )
         mean = average(mean, gradient, self.betas[0])
-        return TakenIn(point, gradient, mean, average_square(square, gradient, self.betas[1]))
+        return MomentUpdate(point, gradient, mean, average_square(square, gradient, self.betas[1]))

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gradexp.numbers import NonNegative, Points, Positive, each, is_zero
 from gradexp.optimizers.moments import Moments
-from gradexp.optimizers.terms import root, scaled, weight
-from gradexp.optimizers.torch_rule import NAdamInDouble
+from gradexp.optimizers.terms import bias_correction, sqrt, take_scaled_step
+from gradexp.optimizers.torch_rule import NAdamFloat64
 
 
 class NAdamState(NamedTuple):
@@ -65,8 +65,8 @@ class NAdam(Moments):
     momentum_decay: NonNegative = 4e-3
     decoupled_weight_decay: bool = False
 
-    timed = ("betas", "momentum_decay")
-    twin = NAdamInDouble
+    used_only_with_step = ("betas", "momentum_decay")
+    torch_class = NAdamFloat64
 
     def init(self, point: Points) -> NAdamState:
         zero = each(torch.zeros_like, point)
@@ -75,13 +75,18 @@ class NAdam(Moments):
     def update(
         self, point: Points, gradient: Points, state: NAdamState, step: int | Tensor
     ) -> tuple[Points, NAdamState]:
-        point, gradient, mean, square = self._take_in(point, gradient, state.mean, state.square)
-        now, following = self._momentum(step + 1), self._momentum(step + 2)
-        product = state.product * now
-        fresh, old = (1 - now) / (1 - product), following / (1 - product * following)
-        ahead = each(lambda g, m: fresh * g + old * m, gradient, mean)
-        spread = root(weight(self.betas[1], step))  # v's bias correction, as in Adam
-        point = scaled(point, self.lr * spread, ahead, square, self.eps * spread)
+        point, gradient, mean, square = self._update_moments(
+            point, gradient, state.mean, state.square
+        )
+        momentum, next_momentum = self._momentum(step + 1), self._momentum(step + 2)
+        product = state.product * momentum
+        gradient_weight = (1 - momentum) / (1 - product)
+        mean_weight = next_momentum / (1 - product * next_momentum)
+        direction = each(lambda g, m: gradient_weight * g + mean_weight * m, gradient, mean)
+        correction = sqrt(bias_correction(self.betas[1], step))  # v's bias correction, as in Adam
+        point = take_scaled_step(
+            point, self.lr * correction, direction, square, self.eps * correction
+        )
         return point, NAdamState(mean, square, product)
 
     def _momentum(self, number: int | Tensor) -> Any:

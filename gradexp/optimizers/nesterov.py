@@ -11,7 +11,7 @@ from torch import Tensor
 from gradexp.errors import UserError
 from gradexp.numbers import NonNegative, Points, Positive, each
 from gradexp.optimizers.optimizer import Optimizer
-from gradexp.optimizers.terms import descent, moved, root
+from gradexp.optimizers.terms import descent_gradient, sqrt, take_step
 
 
 def _extrapolated(
@@ -26,9 +26,9 @@ def _extrapolated(
         lr: α.
         momentum: b.
     """
-    following = moved(point, lr, gradient)
-    ahead = each(lambda new, old: new + momentum * (new - old), following, iterate)
-    return ahead, following
+    new_iterate = take_step(point, lr, gradient)
+    extrapolated = each(lambda new, old: new + momentum * (new - old), new_iterate, iterate)
+    return extrapolated, new_iterate
 
 
 class NesterovState(NamedTuple):
@@ -81,7 +81,7 @@ class Nesterov(Optimizer):
     def update(
         self, point: Points, gradient: Points, state: NesterovState, step: int | Tensor
     ) -> tuple[Points, NesterovState]:
-        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
+        gradient = descent_gradient(point, gradient, self.weight_decay, maximize=self.maximize)
         t = (1 + (1 + 4 * state.t * state.t).sqrt()) * 0.5
         momentum = (state.t - 1) / t
         point, iterate = _extrapolated(point, gradient, state.iterate, self.lr, momentum)
@@ -136,7 +136,7 @@ class NesterovStronglyConvex(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool((torch.as_tensor(self.lr * self.strong_convexity) > 1).any()):
-            reason = "times the learning rate must be at most 1"
+            reason = "must be at most 1 / lr"
             raise UserError("strong_convexity", self.strong_convexity, reason)
 
     def init(self, point: Points) -> NesterovStronglyConvexState:
@@ -149,8 +149,8 @@ class NesterovStronglyConvex(Optimizer):
         state: NesterovStronglyConvexState,
         step: int | Tensor,
     ) -> tuple[Points, NesterovStronglyConvexState]:
-        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
-        share = root(self.lr * self.strong_convexity)
-        momentum = (1 - share) / (1 + share)
+        gradient = descent_gradient(point, gradient, self.weight_decay, maximize=self.maximize)
+        rate = sqrt(self.lr * self.strong_convexity)  # √(α m)
+        momentum = (1 - rate) / (1 + rate)
         point, iterate = _extrapolated(point, gradient, state.iterate, self.lr, momentum)
         return point, NesterovStronglyConvexState(iterate)

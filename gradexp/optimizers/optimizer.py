@@ -25,7 +25,7 @@ class Optimizer(Component):
     """whether `update` is linear in the point, the gradient and the state, so that its convergence
     rate on a quadratic is known"""
 
-    timed: ClassVar[tuple[str, ...]] = ()
+    used_only_with_step: ClassVar[tuple[str, ...]] = ()
     """fields that `update` combines only with the step number and with each other, such as the
     decay rate β of a bias correction 1 - βᵗ; where such a field is the same for all runs of a
     batch, the combination is computed once per step instead of once per step and run"""
@@ -34,13 +34,13 @@ class Optimizer(Component):
     """whether `update` takes one more argument, `gap`: the loss at the current point minus the
     surface's minimum"""
 
-    scheduled: ClassVar[frozenset[str] | None] = None
+    scheduled_names: ClassVar[frozenset[str] | None] = None
     """names of the numbers that a schedule changes; None means that any may change from update to
     update"""
 
-    def changes(self, name: str) -> bool:
+    def may_change(self, name: str) -> bool:
         """Returns whether the number of this name may change from update to update."""
-        return self.scheduled is None or name in self.scheduled
+        return self.scheduled_names is None or name in self.scheduled_names
 
     def hyperparameters(self) -> dict[str, Number]:
         """Returns the optimizer's numbers by name: ``lr``, ``betas[0]``, …"""
@@ -73,10 +73,10 @@ class Optimizer(Component):
 
         Where torch has no such rule, it is this one, wrapped as a ``torch.optim`` optimizer.
         """
-        return Wrapped(parameters, self)
+        return TorchWrapper(parameters, self)
 
 
-def looked(closure: Callable[[], float] | None) -> float | None:
+def evaluate_closure(closure: Callable[[], float] | None) -> float | None:
     """Evaluates the closure of a ``torch.optim`` step with gradients enabled.
 
     Args:
@@ -91,7 +91,7 @@ def looked(closure: Callable[[], float] | None) -> float | None:
         return closure()
 
 
-class Wrapped(torch.optim.Optimizer):
+class TorchWrapper(torch.optim.Optimizer):
     """An update rule wrapped as a ``torch.optim`` optimizer, for rules that torch does not have.
 
     Its parameter group holds the rule's numbers by name; as in torch's own classes, they may be
@@ -112,7 +112,7 @@ class Wrapped(torch.optim.Optimizer):
         Returns:
             The loss, or None without a closure.
         """
-        loss = looked(closure)
+        loss = evaluate_closure(closure)
         for group in self.param_groups:
             rule = replaced(self._rule, {name: group[name] for name in numbers(self._rule)})
             for parameter in group["params"]:
@@ -121,11 +121,11 @@ class Wrapped(torch.optim.Optimizer):
         return loss
 
     def _advance(self, rule: Optimizer, parameter: Tensor, gap: Tensor | None) -> None:
-        known = self.state[parameter]
-        step, memory = known.get("step", 0), known.get("memory")
+        entry = self.state[parameter]
+        step, state = entry.get("step", 0), entry.get("state")
         point = parameter.detach().clone()
-        memory = rule.init(point) if memory is None else memory
-        more = {"gap": gap} if rule.needs_gap else {}
-        moved, memory = rule.update(point, parameter.grad, memory, step, **more)  # type: ignore[arg-type]
-        parameter.copy_(moved)
-        known.update(step=step + 1, memory=memory)
+        state = rule.init(point) if state is None else state
+        options = {"gap": gap} if rule.needs_gap else {}
+        new_point, state = rule.update(point, parameter.grad, state, step, **options)  # type: ignore[arg-type]
+        parameter.copy_(new_point)
+        entry.update(step=step + 1, state=state)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.numbers import Points, Positive, each, total
 from gradexp.optimizers.optimizer import Optimizer
-from gradexp.optimizers.terms import moved
+from gradexp.optimizers.terms import take_step
 
 
 class PolyakState(NamedTuple):
@@ -67,4 +67,4 @@ class Polyak(Optimizer):
         square = total(each(torch.square, gradient))
         size = (gap.clamp(min=0.0) / (self.c * square)).clamp(max=self.lr)
         rate = torch.where(square > 0, size, 0.0)
-        return moved(point, rate, gradient), state
+        return take_step(point, rate, gradient), state

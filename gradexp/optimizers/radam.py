@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.numbers import Points, each
 from gradexp.optimizers.moments import Moments
-from gradexp.optimizers.terms import root, weight
+from gradexp.optimizers.terms import bias_correction, sqrt
 
 
 class RAdamState(NamedTuple):
@@ -66,7 +66,7 @@ class RAdam(Moments):
 
     decoupled_weight_decay: bool = False
 
-    twin = torch.optim.RAdam
+    torch_class = torch.optim.RAdam
 
     def init(self, point: Points) -> RAdamState:
         zero, none = each(torch.zeros_like, point), torch.zeros_like(point[0])
@@ -75,22 +75,22 @@ class RAdam(Moments):
     def update(
         self, point: Points, gradient: Points, state: RAdamState, step: int | Tensor
     ) -> tuple[Points, RAdamState]:
-        point, _, mean, square = self._take_in(point, gradient, state.mean, state.square)
+        point, _, mean, square = self._update_moments(point, gradient, state.mean, state.square)
         # ρ as the paper defines it: twice the mean age of the squares in v, minus 1, from sums of
         # positive terms. The closed form above subtracts two numbers near 2/(1 - β₂), and in
         # float32 is wrong by 0.02 near the threshold of 5.
         weights = 1 + self.betas[1] * state.weights
         ages = weights + self.betas[1] * state.ages
-        length, longest = 2 * (ages / weights) - 1, 2 / (1 - self.betas[1]) - 1
-        known = length > 5
-        certainty = (length - 4) * (length - 2) / length
-        most = (longest - 4) * (longest - 2) / longest
-        spread = root(weight(self.betas[1], step))
-        rate = self.lr / weight(self.betas[0], step)
-        rate = rate * torch.where(known, (certainty / most).sqrt() * spread, 1.0)
+        rho, rho_limit = 2 * (ages / weights) - 1, 2 / (1 - self.betas[1]) - 1
+        rectified = rho > 5
+        numerator = (rho - 4) * (rho - 2) / rho
+        denominator = (rho_limit - 4) * (rho_limit - 2) / rho_limit
+        correction = sqrt(bias_correction(self.betas[1], step))
+        rate = self.lr / bias_correction(self.betas[0], step)
+        rate = rate * torch.where(rectified, (numerator / denominator).sqrt() * correction, 1.0)
 
-        def moved(x: Tensor, m: Tensor, v: Tensor) -> Any:
-            return x - rate * (m / torch.where(known, v.sqrt() + self.eps, 1.0))
+        def step_coordinate(x: Tensor, m: Tensor, v: Tensor) -> Any:
+            return x - rate * (m / torch.where(rectified, v.sqrt() + self.eps, 1.0))
 
-        point = each(moved, point, mean, square)
+        point = each(step_coordinate, point, mean, square)
         return point, RAdamState(mean, square, weights, ages)

@@ -9,8 +9,14 @@ import torch
 from torch import Tensor
 
 from gradexp.numbers import NonNegative, Points, Positive, UnitInterval, each
-from gradexp.optimizers.terms import average, average_square, carried, descent, moved
-from gradexp.optimizers.torch_rule import RMSpropFromRest, TorchRule
+from gradexp.optimizers.terms import (
+    apply_momentum,
+    average,
+    average_square,
+    descent_gradient,
+    take_step,
+)
+from gradexp.optimizers.torch_rule import RMSpropWithLateMomentum, TorchRule
 
 
 class RMSpropState(NamedTuple):
@@ -65,7 +71,7 @@ class RMSprop(TorchRule):
     centered: bool = False
     maximize: bool = False
 
-    twin = RMSpropFromRest
+    torch_class = RMSpropWithLateMomentum
 
     def init(self, point: Points) -> RMSpropState:
         zero = each(torch.zeros_like, point)
@@ -74,14 +80,14 @@ class RMSprop(TorchRule):
     def update(
         self, point: Points, gradient: Points, state: RMSpropState, step: int | Tensor
     ) -> tuple[Points, RMSpropState]:
-        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
+        gradient = descent_gradient(point, gradient, self.weight_decay, maximize=self.maximize)
         square = spread = average_square(state.square, gradient, self.alpha)
         mean = state.mean
         if self.centered:
             mean = average(mean, gradient, self.alpha)
             spread = each(lambda v, m: (v - m * m).clamp(min=0.0), square, mean)
         direction = each(lambda g, w: g / (w.sqrt() + self.eps), gradient, spread)
-        velocity, move = carried(
-            state.velocity, direction, self.momentum, changes=self.changes("momentum")
+        velocity, move = apply_momentum(
+            state.velocity, direction, self.momentum, may_change=self.may_change("momentum")
         )
-        return moved(point, self.lr, move), RMSpropState(square, velocity, mean)
+        return take_step(point, self.lr, move), RMSpropState(square, velocity, mean)

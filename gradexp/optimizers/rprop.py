@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.errors import UserError
 from gradexp.numbers import Points, Positive, each, like
-from gradexp.optimizers.terms import descent
+from gradexp.optimizers.terms import descent_gradient
 from gradexp.optimizers.torch_rule import TorchRule
 
 
@@ -63,16 +63,18 @@ class Rprop(TorchRule):
     step_sizes: tuple[Positive, Positive] = (1e-6, 50.0)
     maximize: bool = False
 
-    twin = torch.optim.Rprop
+    torch_class = torch.optim.Rprop
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        shorter, longer = (torch.as_tensor(eta, dtype=torch.float64) for eta in self.etas)
-        if bool((shorter >= 1).any() | (longer <= 1).any()):
-            raise UserError("etas", self.etas, "must be a number below 1 and one above 1")
-        least, most = (torch.as_tensor(s, dtype=torch.float64) for s in self.step_sizes)
-        if bool((least > most).any()):
-            raise UserError("step_sizes", self.step_sizes, "must be the least and the largest")
+        shrink, grow = (torch.as_tensor(eta, dtype=torch.float64) for eta in self.etas)
+        if bool((shrink >= 1).any() | (grow <= 1).any()):
+            reason = "must be two numbers: the first below 1, the second above 1"
+            raise UserError("etas", self.etas, reason)
+        smallest, largest = (torch.as_tensor(s, dtype=torch.float64) for s in self.step_sizes)
+        if bool((smallest > largest).any()):
+            reason = "must be [smallest, largest], in this order"
+            raise UserError("step_sizes", self.step_sizes, reason)
 
     def init(self, point: Points) -> RpropState:
         zero = each(torch.zeros_like, point)
@@ -81,18 +83,18 @@ class Rprop(TorchRule):
     def update(
         self, point: Points, gradient: Points, state: RpropState, step: int | Tensor
     ) -> tuple[Points, RpropState]:
-        gradient = descent(point, gradient, 0.0, maximize=self.maximize)
-        shorter, longer = (like(eta, gradient) for eta in self.etas)
-        least, most = (like(size, gradient) for size in self.step_sizes)
+        gradient = descent_gradient(point, gradient, 0.0, maximize=self.maximize)
+        shrink, grow = (like(eta, gradient) for eta in self.etas)
+        smallest, largest = (like(size, gradient) for size in self.step_sizes)
         agreement = each(torch.mul, gradient, state.gradient)
 
-        def sized(s: Tensor, a: Tensor) -> Tensor:
-            factor = torch.where(a > 0, longer, torch.where(a < 0, shorter, 1.0))
-            return torch.minimum(torch.maximum(s * factor, least), most)
+        def adapt(s: Tensor, a: Tensor) -> Tensor:
+            factor = torch.where(a > 0, grow, torch.where(a < 0, shrink, 1.0))
+            return torch.minimum(torch.maximum(s * factor, smallest), largest)
 
         first = like(step, gradient) == 0
         size = each(lambda s: torch.where(first, self.lr, s), state.size)
-        size = each(sized, size, agreement)
+        size = each(adapt, size, agreement)
         gradient = each(lambda g, a: torch.where(a < 0, 0.0, g), gradient, agreement)
         point = each(lambda x, s, g: x - s * g.sign(), point, size, gradient)
         return point, RpropState(gradient, size)

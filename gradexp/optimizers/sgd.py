@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradexp.errors import UserError
 from gradexp.numbers import NonNegative, Number, Points, Positive, UnitInterval, each, is_zero, like
-from gradexp.optimizers.terms import carried, descent, moved
+from gradexp.optimizers.terms import apply_momentum, descent_gradient, take_step
 from gradexp.optimizers.torch_rule import TorchRule
 
 
@@ -53,7 +53,7 @@ class SGD(TorchRule):
     """
 
     linear = True
-    twin = torch.optim.SGD
+    torch_class = torch.optim.SGD
 
     lr: Positive = 1e-3
     momentum: UnitInterval = 0.0
@@ -67,7 +67,7 @@ class SGD(TorchRule):
         momentum = torch.as_tensor(self.momentum, dtype=torch.float64)
         dampening = torch.as_tensor(self.dampening, dtype=torch.float64)
         if self.nesterov and bool((momentum == 0).any() | (dampening != 0).any()):
-            raise UserError("nesterov", "true", "needs a momentum above 0 and a dampening of 0")
+            raise UserError("nesterov", "true", "needs momentum above 0 and dampening 0")
 
     def init(self, point: Points) -> SGDState:
         return SGDState(velocity=each(torch.zeros_like, point))
@@ -75,16 +75,16 @@ class SGD(TorchRule):
     def update(
         self, point: Points, gradient: Points, state: SGDState, step: int | Tensor
     ) -> tuple[Points, SGDState]:
-        gradient = descent(point, gradient, self.weight_decay, maximize=self.maximize)
-        velocity, move = carried(
+        gradient = descent_gradient(point, gradient, self.weight_decay, maximize=self.maximize)
+        velocity, move = apply_momentum(
             state.velocity,
             self._damped(gradient, step),
             self.momentum,
-            changes=self.changes("momentum"),
+            may_change=self.may_change("momentum"),
         )
         if self.nesterov:
             move = each(lambda g, v: g + self.momentum * v, gradient, move)
-        return moved(point, self.lr, move), SGDState(velocity)
+        return take_step(point, self.lr, move), SGDState(velocity)
 
     def _damped(self, gradient: Points, step: int | Tensor) -> Any:
         """Returns (1 - d) g, or g in the first step and where there is no momentum."""

@@ -10,7 +10,9 @@ from torch import Tensor
 from gradexp.numbers import Number, Points, each, is_zero
 
 
-def descent(point: Points, gradient: Points, weight_decay: Number, *, maximize: bool) -> Any:
+def descent_gradient(
+    point: Points, gradient: Points, weight_decay: Number, *, maximize: bool
+) -> Any:
     """Returns the gradient to descend along: g ← -g if `maximize`, then g ← g + λ x.
 
     Args:
@@ -26,7 +28,7 @@ def descent(point: Points, gradient: Points, weight_decay: Number, *, maximize: 
     return each(lambda g, x: g + weight_decay * x, gradient, point)
 
 
-def shrunk(point: Points, lr: Number, weight_decay: Number) -> Any:
+def shrink_point(point: Points, lr: Number, weight_decay: Number) -> Any:
     """Returns the point after decoupled weight decay: x ← x - α λ x.
 
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (ICLR 2019).
@@ -36,7 +38,7 @@ def shrunk(point: Points, lr: Number, weight_decay: Number) -> Any:
     return each(lambda x: x * (1 - lr * weight_decay), point)
 
 
-def decayed(
+def apply_weight_decay(
     point: Points,
     gradient: Points,
     *,
@@ -47,12 +49,13 @@ def decayed(
 ) -> tuple[Points, Points]:
     """Returns the point and the gradient to descend along, after weight decay.
 
-    Decoupled weight decay changes the point (see `shrunk`), otherwise it is added to the gradient
-    (see `descent`).
+    Decoupled weight decay changes the point (see `shrink_point`), otherwise it is added to the
+    gradient (see `descent_gradient`).
     """
     if not decoupled:
-        return point, descent(point, gradient, weight_decay, maximize=maximize)
-    return shrunk(point, lr, weight_decay), descent(point, gradient, 0.0, maximize=maximize)
+        return point, descent_gradient(point, gradient, weight_decay, maximize=maximize)
+    point_after_decay = shrink_point(point, lr, weight_decay)
+    return point_after_decay, descent_gradient(point, gradient, 0.0, maximize=maximize)
 
 
 def average(mean: Points, value: Points, decay: Number) -> Any:
@@ -65,7 +68,7 @@ def average_square(mean: Points, value: Points, decay: Number) -> Any:
     return each(lambda m, v: decay * m + (1 - decay) * (v * v), mean, value)
 
 
-def weight(decay: Number, step: int | Tensor) -> Any:
+def bias_correction(decay: Number, step: int | Tensor) -> Any:
     """Returns 1 - βᵗ, the total weight of the t values in an exponential moving average.
 
     Dividing an average that started at 0 by it corrects the bias towards 0.
@@ -79,8 +82,8 @@ def weight(decay: Number, step: int | Tensor) -> Any:
     return 1 - decay ** (step + 1)
 
 
-def carried(
-    velocity: Points, gradient: Points, momentum: Number, *, changes: bool
+def apply_momentum(
+    velocity: Points, gradient: Points, momentum: Number, *, may_change: bool
 ) -> tuple[Any, Any]:
     """Returns the velocity v ← μ v + g and the direction of the step.
 
@@ -91,28 +94,28 @@ def carried(
         velocity: v.
         gradient: g.
         momentum: μ.
-        changes: whether μ changes from step to step; if it does not, the velocity of a run with
-            μ = 0 is never used and need not be kept.
+        may_change: whether μ may change from step to step; if not, the velocity of a run with μ = 0
+            is never used and need not be kept.
     """
     if is_zero(momentum):
         return gradient, gradient
     move = each(lambda v, g: momentum * v + g, velocity, gradient)
-    if not (changes and isinstance(momentum, Tensor)):
+    if not (may_change and isinstance(momentum, Tensor)):
         return move, move
     return each(lambda v, d: torch.where(momentum == 0, v, d), velocity, move), move
 
 
-def moved(point: Points, rate: Any, move: Points) -> Any:
+def take_step(point: Points, rate: Any, direction: Points) -> Any:
     """Returns the point after a step: x ← x - α d."""
-    return each(lambda x, d: x - rate * d, point, move)
+    return each(lambda x, d: x - rate * d, point, direction)
 
 
-def root(value: Any) -> Any:
+def sqrt(value: Any) -> Any:
     """Returns √v of a number or a tensor."""
     return value.sqrt() if isinstance(value, Tensor) else value**0.5
 
 
-def scaled(point: Points, rate: Any, direction: Points, square: Points, eps: Any) -> Any:
+def take_scaled_step(point: Points, rate: Any, direction: Points, square: Points, eps: Any) -> Any:
     """Returns the point after a step that is scaled per coordinate: x ← x - α d / (√v + ε).
 
     Args:

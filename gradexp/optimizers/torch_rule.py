@@ -9,18 +9,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from gradexp.optimizers.optimizer import Optimizer, looked
+from gradexp.optimizers.optimizer import Optimizer, evaluate_closure
 
 
 class TorchRule(Optimizer):
     """A rule whose fields have the names and the meaning of those of a ``torch.optim`` class."""
 
-    twin: ClassVar[Callable[..., torch.optim.Optimizer]]
+    torch_class: ClassVar[Callable[..., torch.optim.Optimizer]]
     """the ``torch.optim`` class"""
 
     def reference(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
         options = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        return type(self).twin(parameters, **options)
+        return type(self).torch_class(parameters, **options)
 
 
 def _plain(value: Any) -> Any:
@@ -30,7 +30,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool) else float(value)
 
 
-class _InDouble(torch.optim.Optimizer):
+class _Float64Steps(torch.optim.Optimizer):
     """Makes steps with float64 as torch's default dtype.
 
     The classes below keep a number that all coordinates share in the default dtype. In float32, the
@@ -38,17 +38,17 @@ class _InDouble(torch.optim.Optimizer):
     """
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        loss = looked(closure)  # the closure sees the usual default dtype
-        usual = torch.get_default_dtype()
+        loss = evaluate_closure(closure)  # the closure sees the usual default dtype
+        default_dtype = torch.get_default_dtype()
         torch.set_default_dtype(torch.float64)
         try:
             super().step()
         finally:
-            torch.set_default_dtype(usual)
+            torch.set_default_dtype(default_dtype)
         return loss
 
 
-class RMSpropFromRest(torch.optim.RMSprop):
+class RMSpropWithLateMomentum(torch.optim.RMSprop):
     """``torch.optim.RMSprop`` whose momentum may start at 0.
 
     The original class creates no velocity in a first step without momentum, and then fails in a
@@ -65,9 +65,9 @@ class RMSpropFromRest(torch.optim.RMSprop):
         return loss
 
 
-class NAdamInDouble(_InDouble, torch.optim.NAdam):
+class NAdamFloat64(_Float64Steps, torch.optim.NAdam):
     """``torch.optim.NAdam`` that keeps its product of momenta in float64."""
 
 
-class ASGDInDouble(_InDouble, torch.optim.ASGD):
+class ASGDFloat64(_Float64Steps, torch.optim.ASGD):
     """``torch.optim.ASGD`` that keeps its step size in float64."""
