@@ -66,7 +66,7 @@ class ByValue(Clip):
     def clip(self, gradient: Points) -> Any:
         limit = like(self.clip_value, gradient)
 
-        def clipped(g: Tensor) -> Tensor:
+        def clamp(g: Tensor) -> Tensor:
             return torch.maximum(torch.minimum(g, limit), -limit)
 
-        return each(clipped, gradient)
+        return each(clamp, gradient)

@@ -35,7 +35,7 @@ class Noise(Component):
     steps before it.
     """
 
-    def constant_part(self) -> Number:
+    def size_at_zero_gradient(self) -> Number:
         """Returns the size of the noise where the gradient is 0.
 
         A run can come to rest only if it is 0. By default it is infinite, so that a run never
@@ -47,12 +47,12 @@ class Noise(Component):
         """Returns whether the noise of one run is always 0."""
         return False
 
-    def silenced(self) -> Noise | None:
+    def negligible_copy(self) -> Noise | None:
         """Returns the same noise scaled down until it has no effect, or None if unsupported."""
         return None
 
     @abstractmethod
-    def disturb(self, gradient: Any, step: int | Tensor) -> Any:
+    def add_to(self, gradient: Any, step: int | Tensor) -> Any:
         """Returns the gradient with noise.
 
         Args:
@@ -65,13 +65,13 @@ class Noise(Component):
 class Noiseless(Noise):
     """No noise: the exact gradient."""
 
-    def constant_part(self) -> Number:
+    def size_at_zero_gradient(self) -> Number:
         return 0.0
 
     def is_none(self) -> bool:
         return True
 
-    def disturb(self, gradient: Any, step: int | Tensor) -> Any:
+    def add_to(self, gradient: Any, step: int | Tensor) -> Any:
         return gradient
 
 
@@ -90,18 +90,18 @@ class Gaussian(Noise):
     relative: NonNegative = 0.0
     seed: Seed = 0
 
-    def constant_part(self) -> Number:
+    def size_at_zero_gradient(self) -> Number:
         return self.std
 
-    def silenced(self) -> Gaussian:
-        return replace(self, std=_SILENT, relative=_silent(self.relative))
+    def negligible_copy(self) -> Gaussian:
+        return replace(self, std=_NEGLIGIBLE, relative=_negligible(self.relative))
 
     def is_none(self) -> bool:
         return is_zero(self.std) and is_zero(self.relative)
 
-    def disturb(self, gradient: Any, step: int | Tensor) -> Any:
-        draws = normals_of_step(*_place(self.seed, gradient, step))
-        return _added(gradient, _size(gradient, self.std, self.relative), draws)
+    def add_to(self, gradient: Any, step: int | Tensor) -> Any:
+        draws = normals_of_step(*_random_arguments(self.seed, gradient, step))
+        return _add(gradient, _noise_size(gradient, self.std, self.relative), draws)
 
 
 @dataclass(frozen=True)
@@ -127,40 +127,41 @@ class StudentT(Noise):
     degrees_of_freedom: Positive = 2.0
     seed: Seed = 0
 
-    def constant_part(self) -> Number:
+    def size_at_zero_gradient(self) -> Number:
         return self.scale
 
-    def silenced(self) -> StudentT:
-        return replace(self, scale=_SILENT, relative=_silent(self.relative))
+    def negligible_copy(self) -> StudentT:
+        return replace(self, scale=_NEGLIGIBLE, relative=_negligible(self.relative))
 
     def is_none(self) -> bool:
         return is_zero(self.scale) and is_zero(self.relative)
 
-    def disturb(self, gradient: Any, step: int | Tensor) -> Any:
-        draws = students_of_step(self.degrees_of_freedom, *_place(self.seed, gradient, step))
-        return _added(gradient, _size(gradient, self.scale, self.relative), draws)
+    def add_to(self, gradient: Any, step: int | Tensor) -> Any:
+        arguments = _random_arguments(self.seed, gradient, step)
+        draws = students_of_step(self.degrees_of_freedom, *arguments)
+        return _add(gradient, _noise_size(gradient, self.scale, self.relative), draws)
 
 
-_SILENT = 1e-300
+_NEGLIGIBLE = 1e-300
 """size of a noise without effect; not 0, which would give the batch a different structure"""
 
 
-def _silent(number: Number) -> Number:
-    return number if is_zero(number) else _SILENT
+def _negligible(number: Number) -> Number:
+    return number if is_zero(number) else _NEGLIGIBLE
 
 
-def _place(seed: Seed, gradient: Points, step: int | Tensor) -> tuple[Any, ...]:
+def _random_arguments(seed: Seed, gradient: Points, step: int | Tensor) -> tuple[Any, ...]:
     """Returns the arguments of `normals_of_step` for the noise of a gradient."""
     device, dtype = gradient[0].device, gradient[0].dtype
     seeds = torch.as_tensor(seed, device=device)
     return seeds, Stream.NOISE, len(gradient), step, dtype
 
 
-def _size(gradient: Points, size: Number, relative: Number) -> Number | Tensor:
+def _noise_size(gradient: Points, size: Number, relative: Number) -> Number | Tensor:
     """Returns the size of the noise at a gradient: s + r ‖g‖."""
     return size if is_zero(relative) else size + relative * norm(gradient)
 
 
-def _added(gradient: Any, size: Number | Tensor, draws: Tensor) -> Any:
+def _add(gradient: Any, size: Number | Tensor, draws: Tensor) -> Any:
     form = draws if isinstance(gradient, Tensor) else tuple(draws)
     return each(lambda g, z: g + size * z, gradient, form)

@@ -20,7 +20,7 @@ SEEDS = torch.arange(MANY)
 
 
 def added(noise: Noise, gradient: Tensor, step: int = 7) -> Tensor:
-    found: Tensor = noise.disturb(gradient, step) - gradient
+    found: Tensor = noise.add_to(gradient, step) - gradient
     return found
 
 
@@ -49,7 +49,7 @@ def test_noise_may_go_with_the_norm_of_the_gradient(kind: Any) -> None:
     )
     torch.testing.assert_close(relative, fixed, rtol=1e-9, atol=1e-12)  # 0.2 of a norm of 5
     torch.testing.assert_close(both, 2 * fixed, rtol=1e-9, atol=1e-12)
-    still = kind(0.0, 0.2, seed=SEEDS).disturb(flat(0.0, 0.0), 3)
+    still = kind(0.0, 0.2, seed=SEEDS).add_to(flat(0.0, 0.0), 3)
     assert not bool(still.any())
 
 

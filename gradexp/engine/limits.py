@@ -92,7 +92,7 @@ class Limits(Component):
         slope = _where(high > 0, high, 1.0) / far
         least = SLOPE[start.dtype] * slope if stop.gradient is None else _host(stop.gradient)
         longest = _larger(least / slope, UNITS * torch.finfo(start.dtype).eps) * far
-        rests = (_host(noise.constant_part()) == 0) & (least > 0)
+        rests = (_host(noise.size_at_zero_gradient()) == 0) & (least > 0)
         if stop.divergence is None:
             coordinate, loss = _usual(surface, start, largest)
             coordinate, loss = FAR * coordinate, FAR * loss

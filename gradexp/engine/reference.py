@@ -134,7 +134,7 @@ class _Lanes:
 
     def seen(self, gradient: Tensor, step: int) -> Tensor:
         """Returns the gradients that the optimizers receive: with noise added, and clipped."""
-        noisy = self._problem.noise.disturb(padded(gradient), step)
+        noisy = self._problem.noise.add_to(padded(gradient), step)
         clipped: Tensor = self._problem.clip.clip(noisy)
         return clipped[:, : self._count]
 

@@ -327,7 +327,7 @@ def move_from(
     """
     optimizer = replaced(problem.batched, scheduled)
     optimizer = substitute(optimizer, scheduled_names=frozenset(scheduled))
-    gradient = problem.clip.clip(problem.noise.disturb(look.gradient, step))
+    gradient = problem.clip.clip(problem.noise.add_to(look.gradient, step))
     more = {}
     if optimizer.needs_gap:
         (least,) = problem.limits.minimum

@@ -109,7 +109,7 @@ class Looks:
         away = self._sum / len(self.ends)
         square = self._square / len(self.ends) - total(away.square())
         step = torch.tensor(self.ends, device=self._loss.device) - 1
-        part = torch.as_tensor(self._noise.constant_part(), device=square.device)
+        part = torch.as_tensor(self._noise.size_at_zero_gradient(), device=square.device)
         spread = torch.where(part > 0, square.clamp(min=0).sqrt(), 0.0)
         spread = torch.where(whole, spread, torch.nan)
         mean = self._first + away

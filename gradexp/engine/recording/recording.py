@@ -60,7 +60,7 @@ class Recording:
         if self._has_own_limits and device.type != "cpu":  # once, not for each chunk
             limits = map_numbers(problem.limits, partial(_to, device))
             self._problem = replace(problem, limits=limits)
-        noisy = problem.noise.constant_part() != 0
+        noisy = problem.noise.size_at_zero_gradient() != 0
         self._noisy = torch.as_tensor(noisy, device=device) if noisy is not False else None
         self._looks = Looks(problem)
 

@@ -32,7 +32,7 @@ def without_noise(problem: Problem, trace: Trace, run: Callable[[Problem], Trace
         trace: its trace.
         run: runs a problem, here one made of some of the runs.
     """
-    silent = problem.noise.silenced()
+    silent = problem.noise.negligible_copy()
     if trace.late is None or silent is None or not isinstance(problem.schedule, Constant):
         return trace
     spread = trace.late.spread
