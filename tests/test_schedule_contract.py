@@ -30,7 +30,7 @@ from gradexp.schedules import (
     Piecewise,
     Polynomial,
     Schedule,
-    Single,
+    SingleSchedule,
     Step,
     Together,
     WarmRestarts,
@@ -133,7 +133,9 @@ def test_a_mistake_names_its_key(make: Callable[[], object], key: str) -> None:
 
 
 def test_two_schedules_of_one_hyperparameter_are_refused_with_a_reason() -> None:
-    with pytest.raises(UserError, match="second=exponential: sets lr, and so does the first"):
+    with pytest.raises(
+        UserError, match="second=exponential: both schedules set lr; choose another"
+    ):
         Together(Step(), Exponential()).values(BASE, STEP)
 
 
@@ -162,7 +164,7 @@ NAMES = sorted(path.stem for path in (CONF / "schedule").glob("*.yaml"))
 
 def test_every_schedule_has_a_config_file() -> None:
     classes = [getattr(schedules, name) for name in schedules.__all__]
-    assert sorted(cls.label() for cls in classes if cls not in (Schedule, Single)) == NAMES
+    assert sorted(cls.label() for cls in classes if cls not in (Schedule, SingleSchedule)) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

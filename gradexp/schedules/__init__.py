@@ -3,7 +3,7 @@
 from gradexp.schedules.cycles import Cyclic, OneCycle, WarmRestarts
 from gradexp.schedules.decay import Constant, Cosine, Exponential, Polynomial
 from gradexp.schedules.piecewise import MultiStep, Piecewise, Step
-from gradexp.schedules.schedule import Schedule, Single
+from gradexp.schedules.schedule import Schedule, SingleSchedule
 from gradexp.schedules.together import Together
 from gradexp.schedules.warmup import InverseSquareRoot, Linear, WarmupCosine
 
@@ -19,7 +19,7 @@ __all__ = [
     "Piecewise",
     "Polynomial",
     "Schedule",
-    "Single",
+    "SingleSchedule",
     "Step",
     "Together",
     "WarmRestarts",

@@ -14,25 +14,25 @@ Length: TypeAlias = Annotated[Number, Interval(1.0, closed="left")]
 """a number of steps, at least 1; it may be fractional"""
 
 
-def progress(step: Tensor, length: Number) -> Tensor:
+def fraction_done(step: Tensor, length: Number) -> Tensor:
     """Returns step / length, and 1 from step `length` on; `length` may be 0."""
     return torch.where(step < length, step / length, 1.0)
 
 
-def linear(start: Any, end: Any, share: Tensor) -> Any:
-    """Interpolates linearly from `start`, at share 0, to `end`, at share 1."""
-    return start + (end - start) * share
+def interpolate_linear(start: Any, end: Any, fraction: Tensor) -> Any:
+    """Interpolates linearly from `start`, at fraction 0, to `end`, at 1."""
+    return start + (end - start) * fraction
 
 
-def half_wave(share: Tensor) -> Tensor:
-    """Returns (1 + cos(π share)) / 2, which falls from 1 at share 0 to 0 at share 1.
+def half_wave(fraction: Tensor) -> Tensor:
+    """Returns (1 + cos(π fraction)) / 2, which falls from 1 at fraction 0 to 0 at 1.
 
-    It is computed as cos²(π share / 2): near 0 the sum of two numbers near ±1 would lose digits.
+    It is computed as cos²(π fraction / 2): near 0 the sum of two numbers near ±1 would lose digits.
     """
-    wave = (math.pi / 2 * share).cos()
+    wave = (math.pi / 2 * fraction).cos()
     return wave * wave
 
 
-def cosine(start: Any, end: Any, share: Tensor) -> Any:
-    """Interpolates along half a cosine wave from `start`, at share 0, to `end`, at share 1."""
-    return linear(end, start, half_wave(share))
+def interpolate_cosine(start: Any, end: Any, fraction: Tensor) -> Any:
+    """Interpolates along half a cosine wave from `start`, at fraction 0, to `end`, at 1."""
+    return interpolate_linear(end, start, half_wave(fraction))

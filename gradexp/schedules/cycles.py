@@ -12,12 +12,12 @@ from torch import Tensor
 
 from gradexp.errors import UserError
 from gradexp.numbers import Interval, NonNegative, Number, Positive, UnitInterval, like
-from gradexp.schedules.curves import Length, cosine, half_wave, linear
-from gradexp.schedules.schedule import Schedule, Single, named
+from gradexp.schedules.curves import Length, half_wave, interpolate_cosine, interpolate_linear
+from gradexp.schedules.schedule import Schedule, SingleSchedule, resolve_name
 
 
 @dataclass(frozen=True)
-class WarmRestarts(Single):
+class WarmRestarts(SingleSchedule):
     """Cosine decay with restarts: h_k = η + (h - η) (1 + cos(π t / T_i)) / 2.
 
     t is the number of steps since the last restart, and T_i = T₀ mⁱ the length of cycle i = 0, 1,
@@ -33,24 +33,24 @@ class WarmRestarts(Single):
     """
 
     T_0: Length = 100.0
-    T_mult: Annotated[Number, Interval(1.0, closed="left")] = 1.0
+    T_mult: Annotated[Number, Interval(1.0, closed="remaining")] = 1.0
     eta_min: NonNegative = 0.0
     of: str = "lr"
 
     def value(self, base: Number, step: Tensor) -> Any:
-        even = step / self.T_0
+        equal_cycles = step / self.T_0
         # Cycle i begins at step T₀ (mⁱ - 1) / (m - 1), where `grown` is mⁱ, and ends where it is
         # mⁱ⁺¹. Rounding of the logarithms does not affect the nearest i. Whether that cycle has
         # begun may depend on the last few bits, so `slack` keeps them from delaying a restart.
         ratio = like(self.T_mult, (step,))
         growth = ratio - 1
-        grown = 1 + even * growth
+        grown = 1 + equal_cycles * growth
         power = ratio ** (grown.log() / ratio.log() + 0.5).floor()
         slack = 1 + 8 * torch.finfo(step.dtype).eps
         power = torch.where(power <= grown * slack, power, power / ratio)
-        uneven = ((grown / power - 1) / growth).clamp(min=0.0)
-        share = torch.where(ratio > 1, uneven, even - even.floor())
-        return cosine(base, self.eta_min, share)
+        growing_fraction = ((grown / power - 1) / growth).clamp(min=0.0)
+        fraction = torch.where(ratio > 1, growing_fraction, equal_cycles - equal_cycles.floor())
+        return interpolate_cosine(base, self.eta_min, fraction)
 
 
 @dataclass(frozen=True)
@@ -107,27 +107,29 @@ class OneCycle(Schedule):
             raise UserError("pct_start", self.pct_start, "must be at most 0.5 with three_phase")
 
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
-        peak = base[named("lr", base)]
+        peak = base[resolve_name("lr", base)]
         start = peak / self.div_factor
         rates = [start, peak, start / self.final_div_factor]
         momenta = [self.max_momentum, self.base_momentum, self.max_momentum]
         last: Any = self.total_steps - 1
-        top = self.pct_start * self.total_steps - 1
-        turns = [0.0, top, last]
+        peak_step = self.pct_start * self.total_steps - 1
+        breakpoints = [0.0, peak_step, last]
         if self.three_phase:
             rates.insert(2, start)
             momenta.append(self.max_momentum)
-            turns.insert(2, 2 * top)
+            breakpoints.insert(2, 2 * peak_step)
         step = step.clamp(max=last)
-        share = _pieces(step, turns, [_share(step, a, b) for a, b in pairwise(turns)])
-        left = half_wave(share) if self.anneal_strategy == "cos" else 1 - share
+        fractions = [_fraction(step, a, b) for a, b in pairwise(breakpoints)]
+        fraction = _value_at(step, breakpoints, fractions)
+        remaining = half_wave(fraction) if self.anneal_strategy == "cos" else 1 - fraction
 
-        def along(levels: Sequence[Number]) -> Tensor:
-            return _pieces(step, turns, [linear(b, a, left) for a, b in pairwise(levels)])
+        def interpolate(levels: Sequence[Number]) -> Tensor:
+            values = [interpolate_linear(b, a, remaining) for a, b in pairwise(levels)]
+            return _value_at(step, breakpoints, values)
 
-        changed: dict[str, Number] = {"lr": along(rates)}
+        changed: dict[str, Number] = {"lr": interpolate(rates)}
         if self.cycle_momentum:
-            changed[_momentum(base)] = along(momenta)
+            changed[_momentum(base)] = interpolate(momenta)
         return changed
 
 
@@ -176,13 +178,14 @@ class Cyclic(Schedule):
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
         total = self.step_size_up + self.step_size_down
         cycle = (step / total).floor()
-        place = step - total * cycle
-        height = torch.minimum(place / self.step_size_up, (total - place) / self.step_size_down)
+        position = step - total * cycle
+        up, down = position / self.step_size_up, (total - position) / self.step_size_down
+        height = torch.minimum(up, down)
         if self.mode == "triangular2":
             height = height * 0.5**cycle
         elif self.mode == "exp_range":
             height = height * self.gamma**step
-        lr = base[named("lr", base)]
+        lr = base[resolve_name("lr", base)]
         changed: dict[str, Number] = {"lr": lr + (self.max_factor - 1) * lr * height}
         if self.cycle_momentum:
             momentum = self.max_momentum - (self.max_momentum - self.base_momentum) * height
@@ -197,25 +200,25 @@ def _momentum(base: Mapping[str, Number]) -> str:
         UserError: the optimizer has no momentum.
     """
     try:
-        return named("momentum", base)
+        return resolve_name("momentum", base)
     except UserError:
-        reason = "the optimizer has neither momentum nor betas"
+        reason = "must be false: the optimizer has neither momentum nor betas"
         raise UserError("cycle_momentum", True, reason) from None
 
 
-def _share(step: Tensor, begin: Any, end: Any) -> Tensor:
+def _fraction(step: Tensor, begin: Any, end: Any) -> Tensor:
     """Returns the fraction of the interval from `begin` to `end` that lies before `step`."""
     length = like(end - begin, (step,))
     return torch.where(length == 0, 1.0, (step - begin) / length)
 
 
-def _pieces(step: Tensor, turns: Sequence[Number], values: Sequence[Tensor]) -> Tensor:
+def _value_at(step: Tensor, breakpoints: Sequence[Number], values: Sequence[Tensor]) -> Tensor:
     """Returns the value that belongs to the interval that contains the step.
 
-    `turns` are the ends of the intervals in ascending order, and `values` has one value for each
-    interval.
+    `breakpoints` are the ends of the intervals in ascending order, and `values` has one value for
+    each interval.
     """
     *before, value = values
-    for turn, earlier in reversed(list(zip(turns[1:-1], before, strict=True))):
-        value = torch.where(step <= turn, earlier, value)
+    for end, earlier in reversed(list(zip(breakpoints[1:-1], before, strict=True))):
+        value = torch.where(step <= end, earlier, value)
     return value

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from gradexp.numbers import NonNegative, Number, Positive
-from gradexp.schedules.curves import Length, cosine
-from gradexp.schedules.schedule import Schedule, Single
+from gradexp.schedules.curves import Length, interpolate_cosine
+from gradexp.schedules.schedule import Schedule, SingleSchedule
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True)
-class Exponential(Single):
+class Exponential(SingleSchedule):
     """h_k = h γᵏ, as in ``torch.optim.lr_scheduler.ExponentialLR``.
 
     Args:
@@ -38,7 +38,7 @@ class Exponential(Single):
 
 
 @dataclass(frozen=True)
-class Polynomial(Single):
+class Polynomial(SingleSchedule):
     """h_k = h (1 - k / T)ᵖ until step T, then 0, as in ``torch.optim.lr_scheduler.PolynomialLR``.
 
     Args:
@@ -57,7 +57,7 @@ class Polynomial(Single):
 
 
 @dataclass(frozen=True)
-class Cosine(Single):
+class Cosine(SingleSchedule):
     """Cosine decay: h_k = η + (h - η) (1 + cos(π k / T)) / 2.
 
     This is the closed form of ``torch.optim.lr_scheduler.CosineAnnealingLR``: after step T it rises
@@ -76,4 +76,4 @@ class Cosine(Single):
     of: str = "lr"
 
     def value(self, base: Number, step: Tensor) -> Any:
-        return cosine(base, self.eta_min, step / self.T_max)
+        return interpolate_cosine(base, self.eta_min, step / self.T_max)

@@ -13,11 +13,11 @@ from torch import Tensor
 from gradexp.errors import UserError
 from gradexp.numbers import NonNegative, Number, Positive, like
 from gradexp.schedules.curves import Length
-from gradexp.schedules.schedule import Single
+from gradexp.schedules.schedule import SingleSchedule
 
 
 @dataclass(frozen=True)
-class Step(Single):
+class Step(SingleSchedule):
     """h_k = h γ^⌊k / n⌋, as in ``torch.optim.lr_scheduler.StepLR``.
 
     Args:
@@ -35,7 +35,7 @@ class Step(Single):
 
 
 @dataclass(frozen=True)
-class MultiStep(Single):
+class MultiStep(SingleSchedule):
     """h_k = h γⁿ, where n is the number of milestones that are at most k.
 
     The same schedule as ``torch.optim.lr_scheduler.MultiStepLR``.
@@ -60,11 +60,11 @@ class MultiStep(Single):
         for _ in self.milestones:
             level = level * self.gamma
             levels.append(level)
-        return _stairs(step, self.milestones, levels)
+        return _staircase(step, self.milestones, levels)
 
 
 @dataclass(frozen=True)
-class Piecewise(Single):
+class Piecewise(SingleSchedule):
     """h_k = h f₀ before the first milestone, and h f_i from milestone i on, i = 1, 2, …
 
     With one milestone and a last factor of 1 it is ``torch.optim.lr_scheduler.ConstantLR``.
@@ -88,10 +88,10 @@ class Piecewise(Single):
             raise UserError("factors", self.factors, reason)
 
     def value(self, base: Number, step: Tensor) -> Any:
-        return _stairs(step, self.milestones, [base * factor for factor in self.factors])
+        return _staircase(step, self.milestones, [base * factor for factor in self.factors])
 
 
-def _stairs(step: Tensor, milestones: Iterable[Number], levels: Sequence[Number]) -> Tensor:
+def _staircase(step: Tensor, milestones: Iterable[Number], levels: Sequence[Number]) -> Tensor:
     """Returns the first level before the first milestone, and the next one from each milestone on.
 
     The levels do not depend on the step, so a compiled run computes them only once.

@@ -34,7 +34,7 @@ class Schedule(Component):
         """
 
 
-class Single(Schedule):
+class SingleSchedule(Schedule):
     """A schedule of one hyperparameter, which the field `of` names."""
 
     of: str
@@ -49,11 +49,11 @@ class Single(Schedule):
         """
 
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
-        name = named(self.of, base)
+        name = resolve_name(self.of, base)
         return {name: self.value(base[name], step)}
 
 
-def named(of: str, base: Mapping[str, Number]) -> str:
+def resolve_name(of: str, base: Mapping[str, Number]) -> str:
     """Returns an optimizer's own name of a hyperparameter.
 
     Where an optimizer has no ``momentum``, that name stands for ``betas[0]``, as in
@@ -71,5 +71,6 @@ def named(of: str, base: Mapping[str, Number]) -> str:
     if "betas[0]" in base:
         typed.setdefault("momentum", "betas[0]")
     if of not in base and of not in typed:
-        raise UserError("of", of, f"the optimizer has no such number; {nearest(of, list(typed))}")
+        reason = f"the optimizer has no such hyperparameter; {nearest(of, list(typed))}"
+        raise UserError("of", of, reason)
     return of if of in base else typed[of]

@@ -31,7 +31,7 @@ class Together(Schedule):
             if not isinstance(schedule, Schedule):
                 reason = "must be a schedule"
                 if isinstance(schedule, str):
-                    reason += f", which is chosen by schedule@schedule.{name}={schedule}"
+                    reason += f"; choose one with schedule@schedule.{name}={schedule}"
                 raise UserError(name, schedule, reason)
 
     def values(self, base: Mapping[str, Number], step: Tensor) -> dict[str, Number]:
@@ -43,7 +43,9 @@ class Together(Schedule):
                 raise mistake.under(name) from None
             both = [hyperparameter for hyperparameter in more if hyperparameter in changed]
             if both:
-                reason = f"sets {', '.join(both)}, and so does the first; of must be another"
+                reason = (
+                    f"both schedules set {', '.join(both)}; choose another 'of' for one of them"
+                )
                 raise UserError(name, schedule.label(), reason)
             changed |= more
         return changed

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from gradexp.errors import UserError
 from gradexp.numbers import NonNegative, Number
-from gradexp.schedules.curves import Length, half_wave, linear, progress
-from gradexp.schedules.schedule import Single
+from gradexp.schedules.curves import Length, fraction_done, half_wave, interpolate_linear
+from gradexp.schedules.schedule import SingleSchedule
 
 
 @dataclass(frozen=True)
-class Linear(Single):
+class Linear(SingleSchedule):
     """h_k = h (s + (e - s) min(k / T, 1)): a warm-up if s < e, a decay if s > e.
 
     The same schedule as ``torch.optim.lr_scheduler.LinearLR``.
@@ -36,11 +36,13 @@ class Linear(Single):
     of: str = "lr"
 
     def value(self, base: Number, step: Tensor) -> Any:
-        return base * linear(self.start_factor, self.end_factor, progress(step, self.total_iters))
+        return base * interpolate_linear(
+            self.start_factor, self.end_factor, fraction_done(step, self.total_iters)
+        )
 
 
 @dataclass(frozen=True)
-class WarmupCosine(Single):
+class WarmupCosine(SingleSchedule):
     """A linear warm-up from s h to h in w steps, then a cosine decay to η at step T.
 
     h_k = h (s + (1 - s) k / w)                                  for k < w,
@@ -72,16 +74,16 @@ class WarmupCosine(Single):
 
     def value(self, base: Number, step: Tensor) -> Any:
         # Both parts are one interpolation from `lowest` to `base`, so that where all runs share the
-        # schedule's numbers, its share is computed once per step, not once per run and step.
+        # schedule's numbers, its fraction is computed once per step, not once per run and step.
         rises = step < self.warmup_steps
-        decayed = progress(step - self.warmup_steps, self.total_steps - self.warmup_steps)
-        risen = linear(self.start_factor, 1.0, step / self.warmup_steps)
+        decay = fraction_done(step - self.warmup_steps, self.total_steps - self.warmup_steps)
+        warmup = interpolate_linear(self.start_factor, 1.0, step / self.warmup_steps)
         lowest = torch.where(rises, torch.zeros_like(step), self.eta_min)
-        return linear(lowest, base, torch.where(rises, risen, half_wave(decayed)))
+        return interpolate_linear(lowest, base, torch.where(rises, warmup, half_wave(decay)))
 
 
 @dataclass(frozen=True)
-class InverseSquareRoot(Single):
+class InverseSquareRoot(SingleSchedule):
     """A linear warm-up, then an inverse square root decay.
 
     h_k = h min((k + 1) / w, √(w / (k + 1)))
