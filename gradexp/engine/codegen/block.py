@@ -106,7 +106,7 @@ class Block:
         return Notes(rows[: real.first + 1], buffers[last.buffer][: last.first + 1], rows[-1])
 
     def state(self, buffers: dict[str, Tensor]) -> list[Tensor]:
-        """Returns copies of the points, ``(dim, width)``, and of the fields of the optimizer's state."""
+        """Returns copies of the points ``(dim, width)`` and of the optimizer's state, by field."""
         fields = [[self.places.point], *self.fields]
         return [torch.cat([self._rows(buffers, leaf) for leaf in field]) for field in fields]
 

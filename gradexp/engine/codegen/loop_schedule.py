@@ -110,7 +110,7 @@ class LoopSchedule:
         return first, second
 
     def _sources(self, needed: Sequence[str], last: int) -> set[str]:
-        """Returns the values that the needed ones, and the loops of phases before `last`, depend on.
+        """Returns the values that the needed ones and the loops of phases before `last` depend on.
 
         Those values themselves are included.
         """

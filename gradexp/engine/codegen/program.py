@@ -79,7 +79,7 @@ def trace(function: Callable[..., Any], arguments: Sequence[Tensor]) -> GraphMod
         raise Unsupported(reason) from error
     graph = module.graph
     for node in graph.nodes:
-        # Backpropagation starts from `full_like` of a sum over the batch, which no other node needs:
+        # Backpropagation starts from `full_like` of a sum over the batch, which no node needs:
         # with `full` in its place, that sum is removed as dead code.
         if node.target is torch.ops.aten.full_like.default:
             like = node.meta["val"]

@@ -49,7 +49,7 @@ class Writer:
         self.stored: set[str] = set()
         """the arrays that are read outside the loop that fills them"""
         self.apart: set[str] = set()
-        """the arrays that are not computed at every step: each pack of a group needs its own copy"""
+        """arrays that are not computed at every step: each pack of a group needs its own copy"""
         self.kinds: dict[str, str] = {}
         """the types of the single values that are computed at every second step"""
         self.constants: list[str] = []
