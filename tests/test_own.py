@@ -190,7 +190,7 @@ def test_mistakes_in_optimizers(
 def test_the_example_of_an_optimizer_of_ones_own(
     gradexp: Gradexp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    section = PAGE.split("An optimizer of your own")[1]
+    section = PAGE.split("## An optimizer")[1]
     (tmp_path / "myrules.py").write_text(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0])
     (command,) = re.findall(r"^GRADEXP_TRUST=myrules gradexp (.*)$", section, re.MULTILINE)
     monkeypatch.setitem(AT_START, "GRADEXP_TRUST", "myrules")

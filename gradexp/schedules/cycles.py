@@ -33,7 +33,7 @@ class WarmRestarts(SingleSchedule):
     """
 
     T_0: Length = 100.0
-    T_mult: Annotated[Number, Interval(1.0, closed="remaining")] = 1.0
+    T_mult: Annotated[Number, Interval(1.0, closed="left")] = 1.0
     eta_min: NonNegative = 0.0
     of: str = "lr"
 

@@ -36,7 +36,7 @@ class Uint32:
         self.low: set[Node] = set()
         """lower words whose upper bits need not be cleared, as nothing reads them"""
         self.shifted: dict[Node, tuple[Node, int]] = {}
-        """real numbers converted from a word shifted to the right, each with the word and the shift"""
+        """real numbers converted from a word shifted to the right, each with word and shift"""
         self._shifts: set[Node] = set()
         """the shifted words from which these are converted"""
         whole = [
