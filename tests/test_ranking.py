@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradexp.analysis.metric import Metric, by_name, usual_metric
+from gradexp.analysis.metric import Metric, default_metric, flatten
 from gradexp.comparison.gathering import gather
 from gradexp.comparison.hitting_times import HittingTimes
 from gradexp.comparison.lr_sensitivity import bands
@@ -128,10 +128,10 @@ def test_a_learning_rate_at_which_none_arrives_is_in_no_band() -> None:
 
 def test_runs_that_are_lost_are_worse_than_all_others_however_low_they_got() -> None:
     words = ["budget", "diverged", "converged", "budget"]
-    found = Metric("final_loss").comparable([1.0, -1e30, None, math.nan], words)
+    found = Metric("final_loss").comparable_values([1.0, -1e30, None, math.nan], words)
     assert found.tolist() == [1.0, math.inf, math.inf, math.inf]
     # When something was reached before it diverged, it was reached.
-    assert Metric("steps_to_gap.1e-06").comparable([3, None], ["diverged"] * 2).tolist() == [
+    assert Metric("steps_to_gap.1e-06").comparable_values([3, None], ["diverged"] * 2).tolist() == [
         3.0,
         math.inf,
     ]
@@ -153,24 +153,24 @@ def test_what_runs_are_compared_by_where_nobody_says_what() -> None:
     gaps = {"steps_to_gap.0.001": [3, 4], "steps_to_gap.1e-06": [None, 9]}
     gradients = {"steps_to_gradient.1e-06": [None, 9]}
     both = gaps | gradients
-    assert usual_metric(both, knows_minimum=True) == Metric("steps_to_gap.1e-06")
+    assert default_metric(both, knows_minimum=True) == Metric("steps_to_gap.1e-06")
     # A gradient vanishes at a bad minimum, too: where the least value is known, it says nothing.
-    assert usual_metric(gradients, knows_minimum=True) == Metric("loss_gap")
-    assert usual_metric(gradients, knows_minimum=False) == Metric("steps_to_gradient.1e-06")
-    assert usual_metric({}, knows_minimum=False) == Metric("final_loss")
+    assert default_metric(gradients, knows_minimum=True) == Metric("loss_gap")
+    assert default_metric(gradients, knows_minimum=False) == Metric("steps_to_gradient.1e-06")
+    assert default_metric({}, knows_minimum=False) == Metric("final_loss")
     counted = both | {"evaluations_to_gap.0.001": [30, 40]}
-    assert usual_metric(counted, knows_minimum=True) == Metric("evaluations_to_gap.0.001")
+    assert default_metric(counted, knows_minimum=True) == Metric("evaluations_to_gap.0.001")
     # What two of five reach, as noise may let them, is no measure of all; nor what those on one
     # surface cannot reach, such as in single precision.
     few = {"steps_to_gap.0.001": [1] * 5, "steps_to_gap.1e-06": [9, 9, None, None, None]}
-    assert usual_metric(few, knows_minimum=True) == Metric("steps_to_gap.0.001")
+    assert default_metric(few, knows_minimum=True) == Metric("steps_to_gap.0.001")
     most = {"steps_to_gap.0.001": [1] * 5, "steps_to_gap.1e-06": [9, 9, 9, 9, None]}
-    assert usual_metric(most, knows_minimum=True) == Metric("steps_to_gap.1e-06")
+    assert default_metric(most, knows_minimum=True) == Metric("steps_to_gap.1e-06")
     surfaces = np.array([0, 0, 0, 0, 1])
-    found = usual_metric(most, knows_minimum=True, groups=surfaces)
+    found = default_metric(most, knows_minimum=True, groups=surfaces)
     assert found == Metric("steps_to_gap.0.001")
     figures = {"steps": 3, "steps_to_gap": {"0.1": 1, "0.01": None}}
-    assert dict(by_name(figures)) == {"steps": 3, "steps_to_gap.0.1": 1, "steps_to_gap.0.01": None}
+    assert dict(flatten(figures)) == {"steps": 3, "steps_to_gap.0.1": 1, "steps_to_gap.0.01": None}
 
 
 def test_rank_on_the_command_line(gradexp: Gradexp, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from gradexp import optimize
 from gradexp.analysis import metrics
-from gradexp.analysis.metrics import fit_rate
+from gradexp.analysis.run_metrics import fit_rate
 from gradexp.analysis.theory import (
     escape_steps,
     iteration_matrix,
@@ -124,7 +124,7 @@ def test_a_rate_is_fitted_to_the_second_half() -> None:
     fit = fit_rate(step, norms)
     assert fit is not None
     assert fit.rate == pytest.approx(0.9)
-    assert fit.first == 100
+    assert fit.first_step == 100
     assert fit.r2 == pytest.approx(1.0)
     waves = 2 * np.sin(step)
     waving = fit_rate(step, norms * np.exp(waves))

@@ -1,4 +1,7 @@
-"""What runs are compared by, in sweeps, searches and comparisons alike."""
+"""What a metric is: how it is named, which runs it ranks first, and which metric is the default.
+
+Sweeps, searches and comparisons use it; `gradexp.analysis.run_metrics` computes the metrics.
+"""
 
 from __future__ import annotations
 
@@ -7,128 +10,138 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-COLUMN = "metrics."
-"""What the columns of metrics begin with, in a table of runs."""
+COLUMN_PREFIX = "metrics."
+"""The beginning of the names of the columns of metrics in a table of runs."""
 
 _GOALS = {"gap": "a loss gap", "gradient": "a gradient norm"}
-"""What is reached."""
+"""The quantities that have a tolerance, with their descriptions."""
 
 _UNITS = ("evaluations", "steps")
-"""What is counted until then: the gradients that were evaluated, where runs know that, comes
-first."""
+"""The units of hitting times. Gradient evaluations, which not all runs count, are preferred."""
 
-HITTING_TIMES = tuple(f"{unit}_to_{goal}." for goal in _GOALS for unit in _UNITS)
-"""How the names begin of metrics that say when something was reached."""
+HITTING_TIME_PREFIXES = tuple(f"{unit}_to_{goal}." for goal in _GOALS for unit in _UNITS)
+"""The beginnings of the names of metrics that are hitting times."""
 
-_NEITHER = ("displacement", "rate_from", "rate_r2", "best_step")
-"""Metrics of which neither more nor less is better."""
+_UNORDERED = ("displacement", "rate_from", "rate_r2", "best_step")
+"""Metrics of which neither smaller nor larger values are better."""
 
 
 class Metric(NamedTuple):
-    """A figure of a run by which it is compared with others; less is better."""
+    """A number that runs are compared by; smaller values are better."""
 
     name: str
     """as in ``run.json``, such as ``final_loss`` or ``steps_to_gap.1e-06``"""
 
     @property
     def column(self) -> str:
-        """The column that has it, in a table of runs."""
-        return COLUMN + self.name
+        """The name of its column in a table of runs."""
+        return COLUMN_PREFIX + self.name
 
     @property
-    def is_arrival(self) -> bool:
-        """Whether it is when something was reached, which not every run does."""
-        return self.name.startswith(HITTING_TIMES)
+    def is_hitting_time(self) -> bool:
+        """Whether it is the time until a run reaches a tolerance, which not every run does."""
+        return self.name.startswith(HITTING_TIME_PREFIXES)
 
     @property
     def unit(self) -> str:
-        """What is counted until something is reached: steps, or evaluations of the gradient."""
+        """The unit of a hitting time: ``steps`` or ``evaluations`` (of the gradient)."""
         return self.name.partition("_to_")[0]
 
     @property
     def needs_minimum(self) -> bool:
-        """Whether it is measured from the surface's minimum."""
+        """Whether it is defined only if the minimum of the surface is known."""
         return "_to_gap." in self.name or self.name == "loss_gap"
 
     @property
-    def ranks(self) -> bool:
-        """Whether less of it is better; of the others neither more nor less is."""
-        return self.name not in _NEITHER
+    def smaller_is_better(self) -> bool:
+        """Whether smaller values are better; if not, neither smaller nor larger ones are."""
+        return self.name not in _UNORDERED
 
     @property
     def label(self) -> str:
-        """Its name for a person."""
-        if self.is_arrival:
+        """The name to show to users."""
+        if self.is_hitting_time:
             goal, _, tolerance = self.name.partition("_to_")[2].partition(".")
             return f"{self.unit} to {_GOALS[goal]} of {float(tolerance):g}"
         return self.name.replace("_", " ")
 
-    def comparable(self, values: Any, outcomes: Any) -> np.ndarray:
-        """The figures of runs, infinite where a run is worse than all others: one that has no such
-        figure, or none that is finite; and one that diverged, unless it is asked when something
-        was reached.
+    def comparable_values(self, values: Any, outcomes: Any) -> np.ndarray:
+        """Returns values of runs that can be compared: infinity if a run is worse than all others.
+
+        That is the case if it has no value or one that is not finite, or if it diverged; a run that
+        diverged keeps its hitting time.
 
         Args:
             values: ``(N,)``, numbers or None.
             outcomes: ``(N,)``, words.
         """
-        figures = np.asarray(values, float)
-        lost = ~np.isfinite(figures)
-        if not self.is_arrival:
-            lost |= np.asarray(outcomes, str) == "diverged"
-        return np.where(lost, np.inf, figures)
+        numbers = np.asarray(values, float)
+        worst = ~np.isfinite(numbers)
+        if not self.is_hitting_time:
+            worst |= np.asarray(outcomes, str) == "diverged"
+        return np.where(worst, np.inf, numbers)
 
 
-def usual_metric(reached: Mapping[str, Any], knows_minimum: bool, groups: Any = None) -> Metric:
-    """What runs are compared by where nobody says what.
+def default_metric(reached: Mapping[str, Any], knows_minimum: bool, groups: Any = None) -> Metric:
+    """Returns the metric that runs are compared by unless another one is chosen.
 
-    The steps, or evaluations of the gradient, to a tolerance: of the loss gap where a minimum is
-    known, else of the gradient norm. It is the least tolerance that was reached by half of those
-    runs that reached the largest one, on each surface where some did: what a few reach by chance
-    tells nothing of the others. Where none reached one, the loss gap, or the final loss.
+    It is the number of gradient evaluations, or of steps, until a tolerance is reached: of the loss
+    gap if a minimum is known, else of the gradient norm. The tolerance is the smallest one that, on
+    each surface, was reached by at least half of the runs that reached the largest one: what a few
+    runs reach by chance says nothing about the others. If no run reached any, it is the loss gap,
+    or the final loss.
 
     Args:
-        reached: what each run has of each metric, ``(N,)`` by name; NaN or None where it has none.
+        reached: the values of the runs, ``(N,)``, by the name of the metric; NaN or None for a run
+            that has none.
         knows_minimum: whether the minimum of some run's surface is known.
-        groups: ``(N,)``: the surface of each run; all have one if None.
+        groups: ``(N,)``, the surface of each run; if None, all have the same.
     """
     goal = "gap" if knows_minimum else "gradient"
     for unit in _UNITS:
         start = f"{unit}_to_{goal}."
         names = [name for name in reached if name.startswith(start)]
         names.sort(key=lambda name: float(name.removeprefix(start)))
-        there = [np.isfinite(np.asarray(reached[name], float)) for name in names]
-        if not there or not there[-1].any():
+        hits = [np.isfinite(np.asarray(reached[name], float)) for name in names]
+        if not hits or not hits[-1].any():
             continue
-        groups = np.zeros(len(there[-1])) if groups is None else groups
-        places = [groups == place for place in set(groups[there[-1]].tolist())]
-        for name, some in zip(names, there, strict=True):
-            if all(2 * some[place].sum() >= there[-1][place].sum() for place in places):
+        groups = np.zeros(len(hits[-1])) if groups is None else groups
+        surfaces = [groups == surface for surface in set(groups[hits[-1]].tolist())]
+        for name, hit in zip(names, hits, strict=True):
+            if all(2 * hit[rows].sum() >= hits[-1][rows].sum() for rows in surfaces):
                 return Metric(name)
     return Metric("loss_gap" if knows_minimum else "final_loss")
 
 
-def named(name: str, known: Iterable[str]) -> str | None:
-    """The metric that a person calls so, however its tolerance is written; None where there is
-    none."""
-    name = name.removeprefix(COLUMN)
+def find_metric(name: str, known: Iterable[str]) -> str | None:
+    """Returns the known name of a metric, or None if there is none.
+
+    A tolerance may be written in another way (``1e-6``), and the prefix ``metrics.`` is optional.
+    """
+    name = name.removeprefix(COLUMN_PREFIX)
     return next((one for one in known if name == one or _same_tolerance(name, one)), None)
 
 
 def _same_tolerance(name: str, other: str) -> bool:
-    """Whether two names are the same but for how a tolerance is written."""
-    (one, _, tolerance), (two, _, its) = name.partition("."), other.partition(".")
+    """Returns whether two names differ only in how a tolerance is written."""
+    (stem, _, tolerance), (other_stem, _, other_tolerance) = (
+        name.partition("."),
+        other.partition("."),
+    )
     try:
-        return one == two and float(tolerance) == float(its)
+        return stem == other_stem and float(tolerance) == float(other_tolerance)
     except ValueError:
         return False
 
 
-def by_name(figures: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
-    """Figures of ``run.json`` by name, those by tolerance as ``steps_to_gap.1e-06``."""
-    for key, value in figures.items():
+def flatten(values: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the values of nested mappings with their dotted names.
+
+    For example, ``{"steps_to_gap": {"1e-06": 3}}`` gives ``("steps_to_gap.1e-06", 3)``.
+    """
+    for key, value in values.items():
         path = f"{name}.{key}" if name else key
         if isinstance(value, Mapping):
-            yield from by_name(value, path)
+            yield from flatten(value, path)
         else:
             yield path, value

@@ -12,7 +12,13 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric, named, usual_metric
+from gradexp.analysis.metric import (
+    COLUMN_PREFIX,
+    HITTING_TIME_PREFIXES,
+    Metric,
+    default_metric,
+    find_metric,
+)
 from gradexp.comparison.ranking import RANKS, USUAL
 from gradexp.comparison.sample import BUDGET, LR, MOMENTUM, Sample
 from gradexp.comparison.where import UnknownName, Unreadable, rows_where
@@ -48,7 +54,7 @@ def gather(
         by: the config keys to compare; if empty, all keys that differ between runs, except for
             seeds and starts.
         metric: a metric of ``run.json``, such as ``steps_to_gap.1e-06`` or ``final_loss``; if None,
-            the one that `gradexp.analysis.metric.usual_metric` chooses: as a rule the steps to a
+            the one that `gradexp.analysis.metric.default_metric` chooses: as a rule the steps to a
             small tolerance, or the gradient evaluations if a step of some run took several.
         where: an expression of config keys and metrics that selects the runs to compare.
         rank: the criterion that settings are ranked by, a key of
@@ -72,7 +78,7 @@ def gather(
         )
     ended = _with_evaluations(_with_classes(ended))
     chosen = _metric(ended, metric)
-    if rank is not None and not chosen.is_arrival:
+    if rank is not None and not chosen.is_hitting_time:
         reason = f"ranks by when runs arrived, and they are compared by {chosen.label}"
         raise UserError("--rank", rank, f"{reason}: choose a --metric such as steps_to_gap.1e-06")
     unknown = 0
@@ -211,7 +217,9 @@ def _joined(folders: Sequence[Path]) -> _Joined:
 def _hitting_times(runs: pd.DataFrame) -> list[str]:
     """Returns the columns of the steps, or gradient evaluations, to a tolerance."""
     names = map(str, runs.columns)
-    return [name for name in names if name.removeprefix(COLUMN).startswith(HITTING_TIMES)]
+    return [
+        name for name in names if name.removeprefix(COLUMN_PREFIX).startswith(HITTING_TIME_PREFIXES)
+    ]
 
 
 def _one_kind(column: pd.Series) -> pd.Series:
@@ -316,15 +324,17 @@ def _metric(runs: pd.DataFrame, name: str | None) -> Metric:
     Raises:
         UserError: If there is no such metric, or neither more nor less of it is better.
     """
-    columns = {c.removeprefix(COLUMN): c for c in map(str, runs) if c.startswith(COLUMN)}
+    columns = {
+        c.removeprefix(COLUMN_PREFIX): c for c in map(str, runs) if c.startswith(COLUMN_PREFIX)
+    }
     if name is None:
         there = {short: runs[c].to_numpy() for short, c in columns.items() if runs[c].notna().any()}
         keys = [k for k in map(str, runs) if k == "surface" or k.startswith("surface.")]
         groups = runs.groupby(keys, dropna=False).ngroup().to_numpy() if keys else None
-        return usual_metric(there, "loss_gap" in there, groups)
-    found = named(name, columns)
+        return default_metric(there, "loss_gap" in there, groups)
+    found = find_metric(name, columns)
     if found is None:
         raise UserError("--metric", name, f"no such metric; {nearest(name, columns)}")
-    if not Metric(found).ranks:
+    if not Metric(found).smaller_is_better:
         raise UserError("--metric", name, "ranks nothing: neither more nor less of it is better")
     return Metric(found)

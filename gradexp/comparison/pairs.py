@@ -68,7 +68,7 @@ def differences(sample: Sample) -> Table | None:
     if not rows:
         return None
     frame = pd.DataFrame(rows)
-    of = f"{metric.unit} ÷ best's" if metric.is_arrival else f"{metric.label} - best's"
+    of = f"{metric.unit} ÷ best's" if metric.is_hitting_time else f"{metric.label} - best's"
     columns = ("least", "most", "low", "high")
     parts = zip(*(frame[column] for column in columns), strict=True)
     shown: dict[str, Any] = {

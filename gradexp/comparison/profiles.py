@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric
+from gradexp.analysis.metric import COLUMN_PREFIX, HITTING_TIME_PREFIXES, Metric
 from gradexp.comparison.hitting_times import hitting_times
 from gradexp.comparison.sample import Sample, Setting, counted
 from gradexp.comparison.table import Table, number, percent, steps, texts
@@ -155,10 +155,12 @@ def targets(sample: Sample) -> Table | None:
     """
     if not sample.spans_surfaces:
         return None
-    (prefix,) = (start for start in HITTING_TIMES if sample.metric.name.startswith(start))
+    (prefix,) = (start for start in HITTING_TIME_PREFIXES if sample.metric.name.startswith(start))
     unit, columns = sample.metric.unit, map(str, sample.runs)
     names = [
-        column.removeprefix(COLUMN) for column in columns if column.startswith(COLUMN + prefix)
+        column.removeprefix(COLUMN_PREFIX)
+        for column in columns
+        if column.startswith(COLUMN_PREFIX + prefix)
     ]
     reached = [times(sample, Metric(name)) for name in names]
     if not len(reached[0].problems):

@@ -109,7 +109,7 @@ class Sample:
     @property
     def spans_surfaces(self) -> bool:
         """Whether surfaces and solvers both vary, and the metric is a hitting time."""
-        return bool(self.problem and self.solver and self.metric.is_arrival)
+        return bool(self.problem and self.solver and self.metric.is_hitting_time)
 
     @cached_property
     def hitting_times(self) -> HittingTimes:
@@ -167,7 +167,7 @@ class Sample:
         """
         known = self.runs["metrics.loss_gap"].notna().any()
         other = Metric("loss_gap" if known else "final_loss")
-        left = self.comparable(other if self.metric.is_arrival else self.metric)
+        left = self.comparable(other if self.metric.is_hitting_time else self.metric)
 
         def score(setting: Setting) -> tuple[float, ...]:
             rows = setting[1].rows
@@ -179,7 +179,7 @@ class Sample:
     @cached_property
     def rank(self) -> Rank | None:
         """The criterion that settings are ranked by; None if the metric is not a hitting time."""
-        if not self.metric.is_arrival:
+        if not self.metric.is_hitting_time:
             return None
         columns = (f"metrics.{self.metric.unit}", BUDGET)
         most = (self.runs[column].max() for column in columns if column in self.runs)
@@ -193,7 +193,7 @@ class Sample:
         """Returns a metric of all runs, ``(N,)``, as `Metric.comparable` does."""
         if metric not in self._comparable:
             every = self.every
-            found = metric.comparable(every[metric.column], every["outcome"])
+            found = metric.comparable_values(every[metric.column], every["outcome"])
             self._comparable[metric] = found
         return self._comparable[metric]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradexp.analysis.metric import by_name
+from gradexp.analysis.metric import flatten
 from gradexp.config.build import recorded
 from gradexp.engine import Batched
 from gradexp.errors import UserError
@@ -113,8 +113,8 @@ def _since(record: Mapping[str, Any], found: Computed) -> list[str]:
 
 def _misstated(record: Mapping[str, Any], found: Computed) -> list[str]:
     """Returns how the recorded outcome and metrics differ from those found, line by line."""
-    was = {"outcome": record["outcome"], **dict(by_name(record["metrics"]))}
-    now = as_json({"outcome": found.outcome.word, **dict(by_name(found.figures))})
+    was = {"outcome": record["outcome"], **dict(flatten(record["metrics"]))}
+    now = as_json({"outcome": found.outcome.word, **dict(flatten(found.figures))})
     names = dict.fromkeys([*was, *now])
     return [
         f"differs in {name}: was {was.get(name, 'missing')}, is now {now.get(name, 'missing')}"

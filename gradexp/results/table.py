@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradexp.analysis.metric import COLUMN, by_name
+from gradexp.analysis.metric import COLUMN_PREFIX, flatten
 from gradexp.errors import coordinates
 from gradexp.results.run_folder import is_whole, read_failure, read_record
 
@@ -37,8 +37,8 @@ def outcome_row(folder: Path) -> dict[str, Any] | None:
         "outcome": record["outcome"],
         "because": evidence["because"],
         "reached": coordinates(evidence["nearest"]["point"]) if evidence["reached"] else None,
-        **{f"{COLUMN}{name}": value for name, value in by_name(record["metrics"])},
-        **{f"theory.{name}": value for name, value in by_name(record.get("theory", {}))},
+        **{f"{COLUMN_PREFIX}{name}": value for name, value in flatten(record["metrics"])},
+        **{f"theory.{name}": value for name, value in flatten(record.get("theory", {}))},
         **{f"run.{name}": record.get(name) for name in _KEPT},
     }
 

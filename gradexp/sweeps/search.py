@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from gradexp.analysis.metric import Metric, by_name, named
+from gradexp.analysis.metric import Metric, find_metric, flatten
 from gradexp.errors import UserError, nearest
 from gradexp.sweeps.opening import Sweeper, opened
 
@@ -198,9 +198,9 @@ def _value(result: Any, name: str, direction: str) -> float:
     Raises:
         UserError: runs have no such metric.
     """
-    known = dict(by_name(result.metrics))
-    metric = named(name, known)
+    known = dict(flatten(result.metrics))
+    metric = find_metric(name, known)
     if metric is None:
         raise UserError("hydra.sweeper.metric", name, f"no such metric; {nearest(name, known)}")
-    found = float(Metric(metric).comparable(known[metric], result.outcome))
+    found = float(Metric(metric).comparable_values(known[metric], result.outcome))
     return found if math.isfinite(found) or direction == "minimize" else -math.inf

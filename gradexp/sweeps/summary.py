@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradexp.analysis.metric import COLUMN, HITTING_TIMES, Metric, usual_metric
+from gradexp.analysis.metric import COLUMN_PREFIX, HITTING_TIME_PREFIXES, Metric, default_metric
 from gradexp.errors import as_text
 
 _RANGES = 10
@@ -88,7 +88,7 @@ def _order(value: Any) -> tuple[bool, float, str]:
 
 
 def ranking(rows: Sequence[Row]) -> Ranking:
-    """The jobs by what runs are compared by where nobody says what (`usual_metric`), which counts
+    """The jobs by what runs are compared by where nobody says what (`default_metric`), which counts
     evaluations of the gradient where steps of one took several. Those that are equal, as all are
     that did not arrive, by their loss gap, for losses of different surfaces cannot be compared; or
     by their final loss where no gap is known. What diverged is last.
@@ -96,25 +96,25 @@ def ranking(rows: Sequence[Row]) -> Ranking:
     ended = [row for row in rows if row["outcome"] != "failed"]
     several = any((row.get(_TAKEN) or 0) > row["metrics.steps"] for row in ended if _TAKEN in row)
     names = dict.fromkeys(
-        name.removeprefix(COLUMN)
+        name.removeprefix(COLUMN_PREFIX)
         for row in ended
         for name, value in row.items()
-        if name.startswith(COLUMN) and value is not None
+        if name.startswith(COLUMN_PREFIX) and value is not None
     )
     kept = [name for name in names if several or not name.startswith("evaluations")]
     reached = {
-        name: [row.get(COLUMN + name) for row in ended]
+        name: [row.get(COLUMN_PREFIX + name) for row in ended]
         for name in kept
-        if name.startswith(HITTING_TIMES)
+        if name.startswith(HITTING_TIME_PREFIXES)
     }
-    metric = usual_metric(reached, knows_minimum="loss_gap" in names)
+    metric = default_metric(reached, knows_minimum="loss_gap" in names)
     rest = Metric("loss_gap" if "loss_gap" in names else "final_loss")
 
     def figure(row: Row, metric: Metric) -> float:
         by = metric
         if row.get(_TAKEN) is None:  # each of its steps took one
             by = Metric(metric.name.replace("evaluations", "steps", 1))
-        return float(by.comparable(row.get(by.column), row["outcome"]))
+        return float(by.comparable_values(row.get(by.column), row["outcome"]))
 
     def place(row: Row) -> tuple[float, bool, float, int]:
         left = row.get(rest.column)
@@ -122,5 +122,5 @@ def ranking(rows: Sequence[Row]) -> Ranking:
         return figure(row, metric), row["outcome"] == "diverged", left, row["job"]
 
     ended.sort(key=place)
-    arrivals = [figure(row, metric) for row in ended] if metric.is_arrival else None
+    arrivals = [figure(row, metric) for row in ended] if metric.is_hitting_time else None
     return Ranking(metric.label, ended, arrivals)

@@ -40,7 +40,7 @@ def heat_map(sample: Sample) -> Figure | None:
     words = np.full(values.shape, "", dtype=object)
     for cell, part in some.groups([across, up]):
         at = int(np.flatnonzero(y == cell[up])[0]), int(np.flatnonzero(x == cell[across])[0])
-        if sample.metric.is_arrival:
+        if sample.metric.is_hitting_time:
             values[at] = quantiles(some.hitting_times.take(part.rows), (0.5,))[0]
         else:
             values[at] = some.quartiles(sample.metric, part)[1]
@@ -48,9 +48,9 @@ def heat_map(sample: Sample) -> Figure | None:
     values[np.isinf(values)] = np.nan
     chosen = f"{names_of([fixed])[0]}; " if rest else ""
     over = f" over {', '.join(sample.repeats)}" if sample.repeats else ""
-    how = "medians by Kaplan-Meier" if sample.metric.is_arrival else "medians"
+    how = "medians by Kaplan-Meier" if sample.metric.is_hitting_time else "medians"
     told = f"{chosen}{counted(len(runs), 'run')}{over}; {sample.lacking()}; {how}"
-    label = sample.metric.unit if sample.metric.is_arrival else sample.metric.label
+    label = sample.metric.unit if sample.metric.is_hitting_time else sample.metric.label
     label = f"median {label}" if sample.repeats else label
     return draw_heat_map(
         x, y, values, words, names=(across, up), label=label,
@@ -120,7 +120,7 @@ def learning_rates(sample: Sample) -> Figure | None:
     if len(surfaces) > len(shown):
         told += f"; {len(shown)} of {len(surfaces)} surfaces"
     label = f"median {sample.metric.label}"
-    if sample.metric.is_arrival:
+    if sample.metric.is_hitting_time:
         unit = sample.metric.unit
         label = f"{sample.ranked_by()}, {unit}" if sample.repeats else unit
         told += f"; {sample.rank.explained()}" if sample.repeats and sample.rank else ""
@@ -130,7 +130,7 @@ def learning_rates(sample: Sample) -> Figure | None:
         told += "; where half of the runs diverged there is no point"
     return draw_learning_rates(
         panels, label, f"{sample.metric.label}, by learning rate", told,
-        one_scale=sample.metric.is_arrival,
+        one_scale=sample.metric.is_hitting_time,
     )  # fmt: skip
 
 

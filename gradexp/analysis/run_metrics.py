@@ -1,4 +1,4 @@
-"""Figures that sum up one run."""
+"""Computes the metrics of a run from its trace."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from gradexp.engine import End, Trace
 from gradexp.numbers import columns, norm
 from gradexp.surfaces import Surface
 
-_FEWEST = 8
-"""Steps that a rate is fitted to."""
+_MIN_POINTS = 8
+"""Minimum number of recorded steps that a rate is fitted to."""
 
 
 def distance_to_minimizer(surface: Surface, points: Tensor) -> Tensor | None:
-    """The distance of each point to the nearest declared minimizer.
+    """Returns the distance of each point to the nearest declared minimizer.
 
     Args:
-        surface: of one run.
+        surface: the surface of the run.
         points: ``(R, dim)``.
 
     Returns:
-        ``(R,)``, or None where the surface declares none.
+        ``(R,)``, or None if the surface declares no minimizer.
     """
     if not surface.minimizers:
         return None
@@ -35,40 +35,41 @@ def distance_to_minimizer(surface: Surface, points: Tensor) -> Tensor | None:
 
 
 class Fit(NamedTuple):
-    """A rate that was fitted."""
+    """A fitted convergence rate."""
 
     rate: float
-    first: int
-    """the first of the steps that it was fitted to, which go on to the last one of the run"""
+    first_step: int
+    """the first step of the fit, which extends to the last step of the run"""
     r2: float
-    """the share of the variance of the logarithms that the line explains"""
+    """the coefficient of determination of the fit to the logarithms"""
 
 
 def fit_rate(step: np.ndarray, gradient_norm: np.ndarray) -> Fit | None:
-    """The factor that the gradient norm shrinks by in a step, from the second half of a run.
+    """Fits the factor by which the gradient norm shrinks in a step, in the second half of a run.
 
-    exp of the slope of the least-squares line through its logarithm.
+    It is exp of the slope of the least-squares line through the logarithms.
 
     Args:
         step: ``(R,)``, the recorded steps.
         gradient_norm: ``(R,)``.
 
     Returns:
-        None where that half has fewer than `_FEWEST` steps with a gradient.
+        The fit, or None if fewer than `_MIN_POINTS` steps of that half have a positive gradient
+        norm.
     """
     late = (2 * step >= step[-1]) & (gradient_norm > 0)
-    if late.sum() < _FEWEST:
+    if late.sum() < _MIN_POINTS:
         return None
     x, y = step[late].astype(np.float64), np.log(gradient_norm[late].astype(np.float64))
     x, y = x - x.mean(), y - y.mean()
-    slope, whole = float(x @ y / (x @ x)), float(y @ y)
-    rest = float(((y - slope * x) ** 2).sum())
-    r2 = 1.0 if whole <= 1e-20 * len(y) else max(0.0, 1 - rest / whole)
+    slope, total = float(x @ y / (x @ x)), float(y @ y)
+    residual = float(((y - slope * x) ** 2).sum())
+    r2 = 1.0 if total <= 1e-20 * len(y) else max(0.0, 1 - residual / total)
     return Fit(math.exp(slope), int(step[late][0]), r2)
 
 
 def _escape_step(surface: Surface, step: Tensor, points: Tensor) -> int | None:
-    """The first recorded step away from the saddle that a run started at."""
+    """Returns the first recorded step outside the neighborhood of the saddle a run started at."""
     saddle = saddle_left(surface, points[0].double())
     if saddle is None:
         return None
@@ -79,23 +80,24 @@ def _escape_step(surface: Surface, step: Tensor, points: Tensor) -> int | None:
 def metrics(
     surface: Surface, trace: Trace, index: int, tolerances: tuple[float, ...]
 ) -> dict[str, Any]:
-    """The figures of one run; what is unknown or was never reached is None.
+    """Returns the metrics of one run; None for a value that is unknown or was never reached.
 
     Args:
-        surface: of that run.
-        trace: of its batch.
-        index: which run of the batch.
-        tolerances: those that the trace was recorded with.
+        surface: the surface of the run.
+        trace: the trace of the batch that contains the run.
+        index: the index of the run in the batch.
+        tolerances: the tolerances that the trace was recorded with.
 
     Returns:
-        ``steps``, ``final_loss``, ``best_loss``, ``best_step``, ``loss_gap`` (final loss minus the
-        surface's minimum), ``gradient_norm``, ``distance`` (to the nearest declared minimizer),
-        ``path_length``, ``displacement`` (from start to end), ``reversals`` (moves at more than a
-        right angle to the one before), ``rate`` (`fit_rate`), ``rate_from`` (the first step that it
-        was fitted to) and ``rate_r2`` (how well it fits), ``escape_steps`` (to leave the saddle
-        that the run started at: `gradexp.analysis.theory`); and, by tolerance,
-        ``steps_to_gap`` and ``steps_to_gradient``. Of an optimizer that may take more than one
-        gradient a step, such as LBFGS, besides ``evaluations``, the gradients that it took, and by
+        A dictionary of ``steps``, ``final_loss``, ``best_loss``, ``best_step``, ``loss_gap`` (final
+        loss minus the surface's minimum), ``gradient_norm``, ``distance`` (to the nearest declared
+        minimizer), ``path_length``, ``displacement`` (from start to end), ``reversals`` (the number
+        of moves at more than a right angle to the one before), ``rate`` (`fit_rate`), ``rate_from``
+        (the first step of the fit), ``rate_r2`` (its coefficient of determination) and
+        ``escape_steps`` (until the run left the saddle that it started at:
+        `gradexp.analysis.theory`); and of the dictionaries by tolerance ``steps_to_gap`` and
+        ``steps_to_gradient``. For an optimizer that may evaluate more than one gradient per step,
+        such as LBFGS, it also has ``evaluations``, the number of gradient evaluations, and by
         tolerance ``evaluations_to_gap`` and ``evaluations_to_gradient``.
     """
     point = trace.final_point[:, index].double()
@@ -130,18 +132,18 @@ def metrics(
         "displacement": float(trace.displacement[index]),
         "reversals": int(trace.reversals[index]),
         "rate": fit and fit.rate,
-        "rate_from": fit and fit.first,
+        "rate_from": fit and fit.first_step,
         "rate_r2": fit and fit.r2,
         "escape_steps": escaped,
         "steps_to_gap": first_steps(trace.gap_steps),
         "steps_to_gradient": first_steps(trace.gradient_steps),
     }
     if trace.evaluations is not None:
-        taken = trace.evaluations[:, index].tolist()
-        found["evaluations"] = taken[found["steps"]]
+        evaluations = trace.evaluations[:, index].tolist()
+        found["evaluations"] = evaluations[found["steps"]]
         for what in ("gap", "gradient"):
             found[f"evaluations_to_{what}"] = {
-                tolerance: None if step is None else taken[step]
+                tolerance: None if step is None else evaluations[step]
                 for tolerance, step in found[f"steps_to_{what}"].items()
             }
     return found
