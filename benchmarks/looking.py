@@ -59,9 +59,9 @@ def draw(folder: Path) -> None:
 
 
 def sum_up(folder: Path) -> None:
-    from gradexp.comparison.overview import write_overview
+    from gradexp.comparison.tensorboard_summary import write_tensorboard_summary
 
-    write_overview(folder, time.time())
+    write_tensorboard_summary(folder, time.time())
 
 
 def list_runs(folder: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from gradexp.cli import terminal
 from gradexp.comparison.gathering import gather
-from gradexp.comparison.optimizers import optimizers
-from gradexp.comparison.predictions import escapes
+from gradexp.comparison.optimizers import optimizers_table
+from gradexp.comparison.predictions import escapes_table
 from gradexp.results import TABLE, read_run, write_table
 from tests.conftest import Gradexp
 
@@ -29,12 +29,15 @@ def test_seeds_and_starts_are_repeats_and_all_else_is_the_setting(
     axes = ["optimizer.lr=0.1,0.4,-1", "optimizer.momentum=0,0.5", "init=uniform", "seed=1,2"]
     swept(gradexp, "s", *axes)
     some = gather([tmp_path / "s"])
-    assert some.setting == ("optimizer.lr", "optimizer.momentum")
-    assert some.repeats == ("seed",)
+    assert some.setting_keys == ("optimizer.lr", "optimizer.momentum")
+    assert some.repeat_keys == ("seed",)
     assert (len(some.runs), some.failed) == (8, 4)
     assert some.metric.column == "metrics.steps_to_gap.1e-09"
     assert some.metric.label == "steps to a loss gap of 1e-09"
-    assert gather([tmp_path / "s"], by=["seed"]).repeats == ("optimizer.lr", "optimizer.momentum")
+    assert gather([tmp_path / "s"], by=["seed"]).repeat_keys == (
+        "optimizer.lr",
+        "optimizer.momentum",
+    )
     assert gather([tmp_path / "s"], metric="steps_to_gap.1e-3").metric.column.endswith("0.001")
     assert gather([tmp_path / "s"], metric="final_loss").metric.label == "final loss"
     kept = gather([tmp_path / "s"], where="optimizer.lr < 0.2 and steps > 1 and seed == 1")
@@ -47,14 +50,14 @@ def test_distances_of_starts_are_settings(gradexp: Gradexp, tmp_path: Path) -> N
     axes = ["init=near_saddle", "init.distance=1e-3,1e-2", "surface=strict", "steps=500"]
     swept(gradexp, "s", *axes, "optimizer.lr=0.05,0.1")
     some = gather([tmp_path / "s"])
-    assert some.setting == ("init.distance", "optimizer.lr")
-    table = escapes(some)
+    assert some.setting_keys == ("init.distance", "optimizer.lr")
+    table = escapes_table(some)
     assert table is not None
     for row in table.frame.to_dict("records"):
         assert row["predicted"] <= row["measured"] <= row["predicted"] * 1.03 + 1
     # Without points no escape can be seen, and none is predicted.
     swept(gradexp, "m", *axes, "record=metrics")
-    assert escapes(gather([tmp_path / "m"])) is None
+    assert escapes_table(gather([tmp_path / "m"])) is None
 
 
 def test_config_keys_come_before_figures_of_their_name(gradexp: Gradexp, tmp_path: Path) -> None:
@@ -73,8 +76,8 @@ def test_what_was_not_recorded_or_is_not_known_is_not_compared(
     swept(gradexp, "s", "surface=sphere,hyperbolic", "optimizer.lr=0.1,0.2")
     some = gather([tmp_path / "s"])
     assert set(some.runs["surface"]) == {"sphere"}
-    assert some.unknown == 2
-    assert "2 runs of surfaces without a known minimum, left out" in some.behind()
+    assert some.without_minimum == 2
+    assert "2 runs of surfaces without a known minimum, left out" in some.summary()
 
 
 def test_a_sweep_without_configs_or_of_text_and_numbers(gradexp: Gradexp, tmp_path: Path) -> None:
@@ -96,10 +99,10 @@ def test_sweeps_are_joined_by_what_their_configs_say(gradexp: Gradexp, tmp_path:
     swept(gradexp, "one", "optimizer.lr=0.1,0.2")
     swept(gradexp, "two", "optimizer.lr=0.1", "optimizer.momentum=0.5,0.9", "surface.dim=3")
     some = gather([tmp_path / "one", tmp_path / "two"])
-    assert set(some.setting) == {"optimizer.lr", "optimizer.momentum", "surface.dim"}
+    assert set(some.setting_keys) == {"optimizer.lr", "optimizer.momentum", "surface.dim"}
     assert some.runs["optimizer.momentum"].tolist() == [0.0, 0.0, 0.5, 0.9]
     assert some.runs["surface.dim"].tolist() == [2, 2, 3, 3]
-    assert some.problem == ("surface.dim",)
+    assert some.surface_keys == ("surface.dim",)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_the_command_prints_and_saves_its_tables(gradexp: Gradexp, tmp_path: Pat
 
 def test_keys_are_known_by_their_last_part(gradexp: Gradexp, tmp_path: Path) -> None:
     swept(gradexp, "s", "optimizer.lr=0.1,0.2", "seed=1,2", "init=uniform")
-    assert gather([tmp_path / "s"], by=["lr"]).setting == ("optimizer.lr",)
+    assert gather([tmp_path / "s"], by=["lr"]).setting_keys == ("optimizer.lr",)
     assert len(gather([tmp_path / "s"], where="lr < 0.15 and seed == 1").runs) == 1
 
 
@@ -167,11 +170,11 @@ def test_a_run_in_two_folders_counts_once(gradexp: Gradexp, tmp_path: Path) -> N
     swept(gradexp, "t", "optimizer.lr=0.3,0.4,-1")
     both = gather([tmp_path / "s", tmp_path / "t"])
     assert sorted(both.runs["optimizer.lr"]) == [0.1, 0.2, 0.3, 0.4]
-    assert "; 1 job failed, left out; 1 run again the same as another, left out" in both.behind()
+    assert "; 1 job failed, left out; 1 run again the same as another, left out" in both.summary()
     alone = gather([tmp_path / "s" / "0", tmp_path / "s" / "1", tmp_path / "s" / "0"])
-    assert (len(alone.runs), alone.doubled) == (2, 0)
+    assert (len(alone.runs), alone.duplicates) == (2, 0)
     shutil.copytree(tmp_path / "s" / "1", tmp_path / "copy")
-    assert gather([tmp_path / "s" / "1", tmp_path / "copy"]).doubled == 1
+    assert gather([tmp_path / "s" / "1", tmp_path / "copy"]).duplicates == 1
 
 
 def test_it_says_that_a_sweep_has_not_ended(gradexp: Gradexp, tmp_path: Path) -> None:
@@ -180,8 +183,8 @@ def test_it_says_that_a_sweep_has_not_ended(gradexp: Gradexp, tmp_path: Path) ->
     write_table(tmp_path / "s", rows[:2], jobs=5)  # one more is whole by now
     some = gather([tmp_path / "s"])
     assert len(some.runs) == 3
-    assert some.behind().endswith("; 2 jobs not ended yet")
-    assert some.lacking() == "none failed; 2 jobs not ended yet"
+    assert some.summary().endswith("; 2 jobs not ended yet")
+    assert some.missing_summary() == "none failed; 2 jobs not ended yet"
 
 
 def test_what_diverged_is_not_the_best(gradexp: Gradexp, tmp_path: Path) -> None:
@@ -249,14 +252,14 @@ def test_tables_of_one_run(gradexp: Gradexp) -> None:
 def test_what_an_optimizer_has_at_all_is_no_setting(gradexp: Gradexp, tmp_path: Path) -> None:
     swept(gradexp, "s", "optimizer=sgd,adam", "optimizer.lr=0.1,0.2", "seed=1,2", "init=uniform")
     some = gather([tmp_path / "s"])
-    assert some.setting == ("optimizer", "optimizer.lr")
-    assert some.repeats == ("seed",)
+    assert some.setting_keys == ("optimizer", "optimizer.lr")
+    assert some.repeat_keys == ("seed",)
     # Between folders a momentum may differ that no run was told of but one's.
     swept(
         gradexp, "m", "optimizer.momentum=0.5", "optimizer.lr=0.1,0.2", "seed=1,2", "init=uniform"
     )
     both = gather([tmp_path / "s", tmp_path / "m"])
-    assert set(both.setting) == {"optimizer", "optimizer.lr", "optimizer.momentum"}
+    assert set(both.setting_keys) == {"optimizer", "optimizer.lr", "optimizer.momentum"}
     status, out, _ = gradexp("compare", "s")
     assert status == 0
     assert "Optimizers, each at its best learning rate" in out
@@ -270,14 +273,14 @@ def test_optimizers_of_different_budgets_are_not_called_alike(
     swept(gradexp, "short", "optimizer=sgd", "steps=100", *axes)
     swept(gradexp, "long", "optimizer=adam", "steps=300", *axes)
     both = gather([tmp_path / "short", tmp_path / "long"])
-    assert both.setting == ("optimizer", "steps", "optimizer.lr")
-    assert both.repeats == ("seed",)
-    table = optimizers(both)
+    assert both.setting_keys == ("optimizer", "steps", "optimizer.lr")
+    assert both.repeat_keys == ("seed",)
+    table = optimizers_table(both)
     assert table is not None
     assert "not a fair comparison: they were not given the same budgets" in table.footer
     # Where both had both, each budget is compared for itself.
     swept(gradexp, "grid", "optimizer=sgd,adam", "steps=100,300", *axes)
-    table = optimizers(gather([tmp_path / "grid"]))
+    table = optimizers_table(gather([tmp_path / "grid"]))
     assert table is not None
     assert table.frame["steps"].tolist() == [100, 100, 300, 300]
     assert "all had the same: 3 learning rates, 2 seeds" in table.footer
@@ -303,8 +306,8 @@ def test_steps_that_take_several_gradients_are_counted_by_these(
     assert plain.metric.label == "steps to a loss gap of 1e-09"
     both = gather([tmp_path / "l", tmp_path / "s"])
     # Neither the engine nor what was recorded makes a setting; a class is an optimizer.
-    assert set(both.setting) == {"optimizer", "optimizer.lr", "optimizer.max_iter"}
-    assert both.repeats == ("seed",)
+    assert set(both.setting_keys) == {"optimizer", "optimizer.lr", "optimizer.max_iter"}
+    assert both.repeat_keys == ("seed",)
     assert set(both.runs["optimizer"]) == {"sgd", "torch.optim.LBFGS"}
     assert both.metric.label == "evaluations to a loss gap of 1e-09"
     for _, run in both.runs.iterrows():
@@ -321,7 +324,7 @@ def test_steps_that_take_several_gradients_are_counted_by_these(
         assert run["metrics.evaluations"] == made
         told = run["metrics.evaluations_to_gap.1e-09"]
         assert pd.isna(told) if reached is None else told == reached
-    table = optimizers(both)
+    table = optimizers_table(both)
     assert table is not None
     assert "median evaluations" in table.shown
     assert "a step took up to " in table.footer
@@ -333,7 +336,7 @@ def test_steps_that_take_several_gradients_are_counted_by_these(
     assert by_step.metric.unit == "steps"
     # Where an engine was swept, it is a setting.
     swept(gradexp, "e", "engine=batched,reference", "optimizer.lr=0.1,0.2")
-    assert "engine" in gather([tmp_path / "e", tmp_path / "s"]).setting
+    assert "engine" in gather([tmp_path / "e", tmp_path / "s"]).setting_keys
 
 
 def test_a_seed_that_changes_nothing_counts_once(gradexp: Gradexp, tmp_path: Path) -> None:
@@ -342,7 +345,7 @@ def test_a_seed_that_changes_nothing_counts_once(gradexp: Gradexp, tmp_path: Pat
     start = ["init=point", "init.point=[4,-3]"]
     swept(gradexp, "s", *lion, *start, "seed=range(3)", "steps=200")
     sample = gather([tmp_path / "s"])
-    assert (len(sample.runs), sample.doubled) == (2, 4)
+    assert (len(sample.runs), sample.duplicates) == (2, 4)
 
 
 def test_runs_that_diverge_from_different_starts_are_not_the_same(
@@ -354,4 +357,4 @@ def test_runs_that_diverge_from_different_starts_are_not_the_same(
     swept(gradexp, "s", *axes, *flat)
     sample = gather([tmp_path / "s"])
     assert set(sample.runs["outcome"]) == {"diverged"}
-    assert (len(sample.runs), sample.doubled) == (6, 0)
+    assert (len(sample.runs), sample.duplicates) == (6, 0)

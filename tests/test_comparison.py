@@ -11,21 +11,21 @@ import pytest
 from gradexp.analysis.metric import Metric
 from gradexp.analysis.quartiles import median
 from gradexp.analysis.quartiles import quartiles as quartiles_of
-from gradexp.comparison.effects import explained
+from gradexp.comparison.effects import effects_table
 from gradexp.comparison.figures.table_figures import learning_rates
 from gradexp.comparison.hitting_times import (
     HittingTimes,
     expected_running_time,
     hitting_times,
-    least_quantile,
+    quantile_lower_bound,
     quantiles,
 )
-from gradexp.comparison.lr_sensitivity import band, bands
-from gradexp.comparison.optimizers import optimizers
-from gradexp.comparison.pairs import differences, median_interval
-from gradexp.comparison.predictions import edges, escapes, rates
+from gradexp.comparison.lr_sensitivity import lr_band, lr_bands_table
+from gradexp.comparison.optimizers import optimizers_table
+from gradexp.comparison.pairs import differences_table, median_interval
+from gradexp.comparison.predictions import edges_table, escapes_table, rates_table
 from gradexp.comparison.sample import Sample
-from gradexp.comparison.settings import outcomes, share_interval, speed
+from gradexp.comparison.setting_tables import outcomes_table, share_interval, speed_table
 
 GAP = "metrics.steps_to_gap.1e-06"
 
@@ -82,11 +82,11 @@ def test_runs_that_never_arrive_stay_and_those_cut_off_are_censored() -> None:
     one = hitting_times(pd.DataFrame([{GAP: math.nan, **DEFAULTS, **row} for row in rows]), GAP)
     # After 10 of 4 have arrived 1; two are cut off at 15; the last one at risk arrives at 20.
     assert quantiles(one) == [15.0, 20.0, 20.0]
-    assert [least_quantile(one, share) for share in (0.25, 0.5, 0.75)] == [12.5, 15.0, 17.5]
+    assert [quantile_lower_bound(one, share) for share in (0.25, 0.5, 0.75)] == [12.5, 15.0, 17.5]
     rows[2:] = [{"outcome": "diverged", "metrics.steps": 15}] * 2
     other = hitting_times(pd.DataFrame([{GAP: math.nan, **DEFAULTS, **row} for row in rows]), GAP)
     assert quantiles(other) == [15.0, math.inf, math.inf]
-    assert least_quantile(other, 0.5) == math.inf
+    assert quantile_lower_bound(other, 0.5) == math.inf
     assert expected_running_time(other) == (10 + 20 + 15 + 15) / 2
     none = HittingTimes(np.array([math.inf] * 2), np.array([5.0, math.inf]), np.array([5.0, 3.0]))
     assert quantiles(none) == [math.inf] * 3
@@ -119,7 +119,7 @@ def test_settings_come_best_first_with_shares_and_censored_medians() -> None:
     ]
     some = sample(rows, ("lr",), ("seed",))
     assert [values["lr"] for values, _ in some.settings] == [0.2, 0.1, 0.3]
-    table = speed(some)
+    table = speed_table(some)
     assert table.frame["median"].tolist() == [22.0, 50.0, math.inf]
     assert table.frame["first_quartile"].tolist() == [20.0, 30.0, math.inf]
     assert table.frame["ert"].tolist() == [67 / 3, 87 / 2, math.inf]
@@ -130,7 +130,7 @@ def test_settings_come_best_first_with_shares_and_censored_medians() -> None:
     # Of the first a third never arrives; of the last all may yet.
     assert steps == ["22 [20, 25]", "50 [30, ∞]", "> 100"]
     assert "9 runs of 3 settings over seed" in table.footer
-    shares = outcomes(some).frame
+    shares = outcomes_table(some).frame
     assert shares["converged"].tolist() == pytest.approx([1.0, 2 / 3, 0.0])
     assert shares["diverged"].tolist() == pytest.approx([0.0, 1 / 3, 0.0])
     assert shares["diverged.low"].tolist()[1] == pytest.approx(share_interval(1, 3)[0])
@@ -145,7 +145,7 @@ def grid(values: dict[tuple[int, int], float]) -> Sample:
 def test_factors_and_pairs_explain_what_two_way_analysis_of_variance_says() -> None:
     # y = 3 ± 1 by a, ± 2 by b, ± 0.5 by both: variances 1, 4, 0.25 of 5.25
     cells = {(a, b): 3 + a + 2 * b + 0.5 * a * b for a in (-1, 1) for b in (-1, 1)}
-    table = explained(grid(cells))
+    table = effects_table(grid(cells))
     assert table is not None
     frame = table.frame.set_index("factor")
     alone = frame[frame["and"].isna()]["speed"]
@@ -159,13 +159,13 @@ def test_what_explains_the_outcome() -> None:
     # a decides everything, b nothing.
     words = ["converged", "diverged", "budget"]
     rows: Rows = [{"a": a, "b": b, "outcome": words[a]} for a in range(3) for b in range(4)]
-    table = explained(sample(rows, ("a", "b")))
+    table = effects_table(sample(rows, ("a", "b")))
     assert table is not None
     shares = table.frame["outcome"].tolist()
     assert shares == pytest.approx([1.0, 0.0, 0.0], abs=1e-9)
     # One of two values of b decides half of the runs: of Gini's 1/2 a quarter is left, twice.
     rows = [{"b": b, "c": c, "outcome": words[b * c]} for b in range(2) for c in range(2)]
-    table = explained(sample(rows, ("b", "c")))
+    table = effects_table(sample(rows, ("b", "c")))
     assert table is not None
     total = 1 - (0.75**2 + 0.25**2)
     alone = 1 - 0.5 * 0.5 / total
@@ -183,7 +183,7 @@ def test_what_explains_nothing_explains_as_much_as_is_said_by_chance() -> None:
             for b in range(4)
             for _ in range(2)
         ]
-        table = explained(sample(rows, ("a", "b")))
+        table = effects_table(sample(rows, ("a", "b")))
         assert table is not None
         for row in table.frame.to_dict("records"):
             key = "pair" if isinstance(row["and"], str) else row["factor"]
@@ -201,7 +201,7 @@ def test_in_an_uneven_design_a_pair_counts_beyond_the_sum_of_both() -> None:
         for b in range(3)
         for n in range(1 + 3 * (a == b))
     ]
-    table = explained(sample(rows, ("a", "b")))
+    table = effects_table(sample(rows, ("a", "b")))
     assert table is not None
     assert table.frame["speed"].tolist()[-1] == pytest.approx(0.0, abs=1e-9)
     assert sum(table.frame["speed"].tolist()[:2]) != pytest.approx(1.0, abs=0.01)
@@ -217,7 +217,7 @@ def test_pairs_share_their_starts() -> None:
     ]
     rows += [{"lr": 0.3, "seed": seed, "outcome": "diverged"} for seed in range(6)]
     some = sample(rows, ("lr",), ("seed",))
-    table = differences(some)
+    table = differences_table(some)
     assert table is not None
     # Start by start each takes exactly twice as long, however different the starts are.
     first, second = table.frame.to_dict("records")
@@ -225,7 +225,7 @@ def test_pairs_share_their_starts() -> None:
     assert (first["pairs"], first["slower"], first["faster"]) == (6, 6, 0)
     assert first["coverage"] == 1 - 2 / 64
     assert (second["median"], second["low"], second["high"]) == (math.inf,) * 3
-    assert differences(sample(rows, ("lr",))) is None
+    assert differences_table(sample(rows, ("lr",))) is None
 
 
 def test_the_median_of_two_pairs_lies_between_them() -> None:
@@ -259,7 +259,7 @@ def test_of_other_metrics_a_run_that_is_lost_is_worse_than_all() -> None:
     some = sample(rows[::-1], ("lr",), ("seed",))
     some = replace(some, metric=Metric("final_loss"))
     assert [values["lr"] for values, _ in some.settings] == [0.1, 0.2, 0.3]
-    table = differences(some)
+    table = differences_table(some)
     assert table is not None
     first, second = table.frame.to_dict("records")
     assert (first["slower"], first["faster"], first["median"]) == (3, 1, math.inf)
@@ -299,7 +299,7 @@ def test_of_fewer_than_six_there_is_no_interval_of_the_median() -> None:
 def test_the_band_of_learning_rates() -> None:
     rates = np.array([1e-4, 1e-3, 1e-2, 1e-1])
     never = np.full(4, math.inf)
-    found = band(rates, np.array([4000.0, 400.0, 100.0, math.inf]), never)
+    found = lr_band(rates, np.array([4000.0, 400.0, 100.0, math.inf]), never)
     # On the line from (1e-3, 400) to (1e-2, 100) the steps are 200 halfway.
     assert found["best"] == 1e-2
     assert found["low"] == pytest.approx(10**-2.5)
@@ -308,12 +308,12 @@ def test_the_band_of_learning_rates() -> None:
     assert (found["open_low"], found["open_high"]) == (False, False)
     # Cut off before twice the fewest steps: it may belong to the band.
     for seen, is_open in ((150.0, True), (250.0, False)):
-        cut = band(rates, np.array([math.inf, 400.0, 100.0, math.inf]), np.full(4, seen))
+        cut = lr_band(rates, np.array([math.inf, 400.0, 100.0, math.inf]), np.full(4, seen))
         assert cut["open_high"] is is_open
-    whole = band(rates, np.array([120.0, 110.0, 100.0, 150.0]), never)
+    whole = lr_band(rates, np.array([120.0, 110.0, 100.0, 150.0]), never)
     assert (whole["open_low"], whole["open_high"]) == (True, True)
     assert whole["decades"] == pytest.approx(3.0)
-    assert math.isnan(band(rates, never, never)["best"])
+    assert math.isnan(lr_band(rates, never, never)["best"])
 
 
 def test_the_band_moves_with_momentum() -> None:
@@ -322,7 +322,7 @@ def test_the_band_moves_with_momentum() -> None:
         for momentum in (0.0, 0.9)
         for lr in (1e-3 * (1 - momentum), 1e-2 * (1 - momentum), 1e-1 * (1 - momentum))
     ]
-    table = bands(sample(rows, ("optimizer.lr", "optimizer.momentum")))
+    table = lr_bands_table(sample(rows, ("optimizer.lr", "optimizer.momentum")))
     assert table is not None
     frame = table.frame
     assert frame["best"].tolist() == pytest.approx([0.1, 0.01])
@@ -338,21 +338,21 @@ def test_theory_stands_beside_measurement() -> None:
         {"optimizer.lr": 0.3, "outcome": "diverged"},
     ]
     some = sample(rows, ("optimizer.lr",))
-    table = rates(some)
+    table = rates_table(some)
     assert table is not None
     # The first shrinks twice as fast as predicted: it has no part in the slowest direction.
     found = table.frame.set_index("optimizer.lr")
     assert found["not_excited"].to_dict() == {0.1: 1, 0.2: 0}
     assert math.isnan(found["speed_ratio"][0.1])
     assert found["speed_ratio"][0.2] == pytest.approx(1.0)
-    table = edges(some)
+    table = edges_table(some)
     assert table is not None
     (row,) = table.frame.to_dict("records")
     assert (row["predicted"], row["converged"], row["lost"], row["runs"]) == (0.25, 0.2, 0.3, 2)
-    assert escapes(some) is None
+    assert escapes_table(some) is None
     rows[0] |= {"theory.escape_steps": 12.5, "metrics.escape_steps": 13.0}
     some = sample(rows, ("optimizer.lr",))
-    table = escapes(some)
+    table = escapes_table(some)
     assert table is not None
     assert table.frame[["predicted", "measured", "left"]].to_numpy().tolist() == [[12.5, 13.0, 1]]
 
@@ -366,7 +366,7 @@ def test_lost_runs_are_worse_than_all_others_in_every_table() -> None:
     ]
     some = sample(rows, ("optimizer", "optimizer.lr"), ("seed",))
     some = replace(some, metric=Metric("final_loss"))
-    settings, side_by_side = speed(some).frame, optimizers(some)
+    settings, side_by_side = speed_table(some).frame, optimizers_table(some)
     assert side_by_side is not None
     for frame in (settings, side_by_side.frame):
         assert frame["median"].tolist() == [1.5, math.inf]

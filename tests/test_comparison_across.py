@@ -8,13 +8,19 @@ import pandas as pd
 import pytest
 
 from gradexp.analysis.metric import Metric
-from gradexp.comparison.effects import explained, explained_by_surface
-from gradexp.comparison.lr_sensitivity import bands
-from gradexp.comparison.optimizers import optimizers
-from gradexp.comparison.pairs import differences
-from gradexp.comparison.profiles import by_surface, profiles, ratios, targets, times
+from gradexp.comparison.effects import effects_by_surface_table, effects_table
+from gradexp.comparison.lr_sensitivity import lr_bands_table
+from gradexp.comparison.optimizers import optimizers_table
+from gradexp.comparison.pairs import differences_table
+from gradexp.comparison.profiles import (
+    by_surface_table,
+    performance_ratios,
+    profiles_table,
+    solver_times,
+    targets_table,
+)
 from gradexp.comparison.sample import Sample
-from gradexp.comparison.settings import speed
+from gradexp.comparison.setting_tables import speed_table
 from tests.test_comparison import GAP, Rows, sample
 
 SURFACES: dict[str, list[float | None]] = {
@@ -42,7 +48,7 @@ def across() -> Sample:
 
 
 def test_across_surfaces_pairs_share_their_surface() -> None:
-    table = differences(across())
+    table = differences_table(across())
     assert table is not None
     best, *rivals = SURFACES  # in whose order the ratios of `test_performance_profiles` are
     best, rivals = rivals[0], [best, *rivals[1:]]
@@ -64,13 +70,13 @@ def test_across_surfaces_pairs_share_their_surface() -> None:
 
 def test_performance_profiles() -> None:
     some = across()
-    found = ratios(times(some, some.metric))
+    found = performance_ratios(solver_times(some, some.metric))
     assert found.T.tolist() == [
         [1.0, 2.0, 1.0, math.inf],
         [2.0, 1.0, 1.0, 1.0],
         [math.inf, math.inf, 3.0, 10.0],
     ]
-    table = profiles(some)
+    table = profiles_table(some)
     assert table is not None
     frame = table.frame.set_index("optimizer")
     assert frame.index.tolist() == ["b", "a", "c"]
@@ -81,7 +87,7 @@ def test_performance_profiles() -> None:
 
 
 def test_targets_reached_and_data_profiles() -> None:
-    table = targets(across())
+    table = targets_table(across())
     assert table is not None
     frame = table.frame.set_index("optimizer")
     # Each reaches the easy tolerance on all surfaces by step 5, and the other as above.
@@ -93,7 +99,7 @@ def test_targets_reached_and_data_profiles() -> None:
 
 
 def test_each_surface_by_what_settings_are_ranked_by() -> None:
-    table = by_surface(across())
+    table = by_surface_table(across())
     assert table is not None
     frame = table.frame.set_index("optimizer")
     assert frame.index.tolist() == ["b", "a", "c"]  # by 7/8, 5/8 and 13/120 of the best on each
@@ -108,8 +114,8 @@ def test_swept_steps_are_told_apart_from_steps_taken() -> None:
         for lr in (0.1, 0.2, 0.4)
     ]
     some = sample(rows, ("steps", "optimizer.lr"))
-    assert set(speed(some).shown["steps"]) == {"100", "1000"}
-    table = bands(some)
+    assert set(speed_table(some).shown["steps"]) == {"100", "1000"}
+    table = lr_bands_table(some)
     assert table is not None
     assert table.frame["steps"].tolist() == [100, 1000]
     assert table.shown["steps"].tolist() == ["100", "1000"]
@@ -132,7 +138,7 @@ def test_optimizers_are_compared_at_their_best_rate_and_over_all() -> None:
     second = {0.01: (90.0, None, 90.0), 0.1: (70.0, 60.0, 80.0), 1.0: (20.0, 25.0, 30.0)}
     keys = ("surface", "optimizer", "optimizer.lr")
     some = sample([*rows_of("a", first), *rows_of("b", second)], keys, ("seed",))
-    table = optimizers(some)
+    table = optimizers_table(some)
     assert table is not None
     frame = table.frame.set_index("optimizer")
     assert frame.index.tolist() == ["b", "a"]  # the best first
@@ -145,14 +151,14 @@ def test_optimizers_are_compared_at_their_best_rate_and_over_all() -> None:
     # All steps made: those until it arrived, or all of them.
     assert frame["ert_of_all"].tolist() == pytest.approx([565 / 8, 730 / 4])
     assert "all had the same: 3 learning rates, 3 seeds, at most 100 steps" in table.footer
-    assert optimizers(sample(rows_of("a", first), keys[2:], ("seed",))) is None
+    assert optimizers_table(sample(rows_of("a", first), keys[2:], ("seed",))) is None
 
     fewer = {lr: second[lr] for lr in (0.1, 1.0)}
-    table = optimizers(sample([*rows_of("a", first), *rows_of("b", fewer)], keys, ("seed",)))
+    table = optimizers_table(sample([*rows_of("a", first), *rows_of("b", fewer)], keys, ("seed",)))
     assert table is not None
     assert "not a fair comparison: they were not given the same learning rates" in table.footer
     longer = [{**row, "steps": 200} for row in rows_of("b", second)]
-    table = optimizers(sample([*rows_of("a", first), *longer], keys, ("seed",)))
+    table = optimizers_table(sample([*rows_of("a", first), *longer], keys, ("seed",)))
     assert table is not None
     assert "not given the same budgets" in table.footer
 
@@ -171,7 +177,7 @@ def by_metric(given: Mapping[tuple[str, str], Mapping[float, tuple[float, ...]]]
         for seed, loss in enumerate(losses)
     ]  # fmt: skip
     some = sample(rows, ("surface", "optimizer", "optimizer.lr"), ("seed",))
-    table = optimizers(replace(some, metric=Metric("final_loss")))
+    table = optimizers_table(replace(some, metric=Metric("final_loss")))
     assert table is not None
     assert "all had the same: 3 learning rates, 3 seeds" in table.footer
     assert table.shown.columns[3] == "median final loss"
@@ -210,7 +216,7 @@ def test_what_decides_is_told_for_each_surface() -> None:
         for seed in range(3)
     ]
     some = sample(rows, ("surface", "optimizer.lr"), ("seed",))
-    pooled, apart = explained(some), explained_by_surface(some)
+    pooled, apart = effects_table(some), effects_by_surface_table(some)
     assert pooled is not None
     alone = pooled.frame[pooled.frame["and"].isna()].set_index("factor")["speed"]
     assert alone["optimizer.lr"] == pytest.approx(0.0, abs=1e-9)
@@ -219,4 +225,4 @@ def test_what_decides_is_told_for_each_surface() -> None:
     for surface in ("s", "t"):
         assert found[surface, "optimizer.lr"] == pytest.approx(1.0)
         assert found[surface, "seed"] == pytest.approx(0.0, abs=1e-9)
-    assert explained_by_surface(sample(rows[:6], ("optimizer.lr",), ("seed",))) is None
+    assert effects_by_surface_table(sample(rows[:6], ("optimizer.lr",), ("seed",))) is None

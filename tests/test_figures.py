@@ -209,7 +209,7 @@ def test_a_comparison_is_drawn_on_the_surface_of_the_best(gradexp: Gradexp, tmp_
     assert set(one.runs["surface"]) == {"himmelblau"}
     assert [values["optimizer.momentum"] for values, _ in contenders(one)] == [0, 0.5, 0.9]
     marginal = gather([tmp_path / "s"], by=["optimizer.momentum"])
-    assert "surface" in marginal.repeats
+    assert "surface" in marginal.repeat_keys
     assert on_one_surface(marginal).runs["surface"].nunique() == 1
     drawn = dict(figures(sample))
     assert set(drawn) == {

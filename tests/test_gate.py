@@ -14,7 +14,7 @@ import torch
 from hydra.experimental import callbacks
 
 from gradexp import optimize
-from gradexp.comparison.where import UnknownName, Unreadable, rows_where
+from gradexp.comparison.expressions import InvalidExpression, UnknownName, select_rows
 from gradexp.engine.codegen import block, cache
 from gradexp.errors import printable
 from gradexp.optimizers import SGD
@@ -218,7 +218,7 @@ NAMES = {str(name): str(name) for name in RUNS} | {
     ],
 )
 def test_expressions(expression: str, kept: list[int]) -> None:
-    found = rows_where(RUNS, expression, NAMES)
+    found = select_rows(RUNS, expression, NAMES)
     assert RUNS.index[found].tolist() == kept
 
 
@@ -249,8 +249,8 @@ def test_what_is_no_expression_is_refused(
     expression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises((Unreadable, UnknownName)):
-        rows_where(RUNS, expression, NAMES)
+    with pytest.raises((InvalidExpression, UnknownName)):
+        select_rows(RUNS, expression, NAMES)
     assert left_behind(tmp_path) == []
 
 

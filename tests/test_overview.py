@@ -8,7 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from gradexp.comparison.overview import write_overview
+from gradexp.comparison.tensorboard_summary import write_tensorboard_summary
 from gradexp.errors import UserError
 from gradexp.results import read_run
 from tests.conftest import Gradexp, left_behind
@@ -78,7 +78,7 @@ def test_a_job_of_that_name_keeps_its_folder(gradexp: Gradexp, tmp_path: Path) -
     (sweep / "1").rename(sweep / "summary")
     before = left_behind(sweep)
     with pytest.raises(UserError, match="is the folder of a run"):
-        write_overview(sweep, 0.0)
+        write_tensorboard_summary(sweep, 0.0)
     assert left_behind(sweep) == before
 
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_summed_up_does_not_fail_the_sweep(
     def refuse(folders: object) -> NoReturn:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("gradexp.comparison.overview.gather", refuse)
+    monkeypatch.setattr("gradexp.comparison.tensorboard_summary.gather", refuse)
     status, out, err = gradexp("run", "-m", "seed=1,2", *ARGUMENTS)
     assert status == 0
     assert "no summary for TensorBoard: " in err

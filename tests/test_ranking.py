@@ -11,13 +11,13 @@ import pytest
 from gradexp.analysis.metric import Metric, default_metric, flatten
 from gradexp.comparison.gathering import gather
 from gradexp.comparison.hitting_times import HittingTimes
-from gradexp.comparison.lr_sensitivity import bands
-from gradexp.comparison.optimizers import optimizers
-from gradexp.comparison.pairs import differences
-from gradexp.comparison.profiles import by_surface, profiles, targets
-from gradexp.comparison.ranking import RANKS, Rank
+from gradexp.comparison.lr_sensitivity import lr_bands_table
+from gradexp.comparison.optimizers import optimizers_table
+from gradexp.comparison.pairs import differences_table
+from gradexp.comparison.profiles import by_surface_table, profiles_table, targets_table
+from gradexp.comparison.ranking import CRITERIA, Criterion
 from gradexp.comparison.sample import Sample
-from gradexp.comparison.settings import speed
+from gradexp.comparison.setting_tables import speed_table
 from tests.conftest import Gradexp
 from tests.test_comparison import GAP, Rows, sample
 
@@ -46,7 +46,7 @@ def reckless_and_steady(*, budget: int = 1000, runs: int = 20) -> Rows:
 
 def ranked(rank: str) -> Sample:
     some = sample(reckless_and_steady(), ("optimizer", "optimizer.lr"), ("seed",))
-    return Sample(some.runs, 0, 0, 0, 0, some.setting, some.repeats, some.metric, rank)
+    return Sample(some.runs, 0, 0, 0, 0, some.setting_keys, some.repeat_keys, some.metric, rank)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def ranked(rank: str) -> Sample:
 def test_failures_that_cost_little_do_not_make_a_setting_the_best(
     rank: str, first: str, of_momentum: float, of_adam: float
 ) -> None:
-    some, label = ranked(rank), RANKS[rank]
+    some, label = ranked(rank), CRITERIA[rank]
     assert [values["optimizer"] for values, _ in some.settings] == sorted(
         ["adam", "momentum"], reverse=first == "momentum"
     )
     measured = {"momentum": of_momentum, "adam": of_adam}
-    table, beside, across = speed(some), optimizers(some), differences(some)
+    table, beside, across = speed_table(some), optimizers_table(some), differences_table(some)
     assert f"the best first, by {label}" in table.title
     assert beside is not None
     assert f"best learning rate by {label}" in beside.title
@@ -100,16 +100,16 @@ def test_a_small_budget_is_no_smaller_penalty() -> None:
         for seed in range(4)
     ]  # fmt: skip
     some = sample(rows, ("steps",), ("seed",))
-    assert some.rank == Rank("par10", "steps", 1000.0)
+    assert some.criterion == Criterion("par10", "steps", 1000.0)
     assert [values["steps"] for values, _ in some.settings] == [1000, 100]
-    assert speed(some).frame["par10"].tolist() == [950.0, 10_000.0]
+    assert speed_table(some).frame["par10"].tolist() == [950.0, 10_000.0]
 
 
 def test_where_all_arrive_par10_ert_and_the_mean_are_one() -> None:
     steps = np.random.default_rng(0).integers(1, 500, 37).astype(float)
     some = HittingTimes(steps, steps, steps)
     for name in ("par10", "ert"):
-        assert Rank(name, "steps", 500.0).of(some) == pytest.approx(steps.mean())
+        assert Criterion(name, "steps", 500.0).value(some) == pytest.approx(steps.mean())
 
 
 def test_a_learning_rate_at_which_none_arrives_is_in_no_band() -> None:
@@ -119,7 +119,7 @@ def test_a_learning_rate_at_which_none_arrives_is_in_no_band() -> None:
         for lr, step in ((0.1, 150.0), (0.2, 100.0), (0.4, math.nan))
         for seed in range(3)
     ]  # fmt: skip
-    table = bands(sample(rows, ("optimizer.lr",), ("seed",)))
+    table = lr_bands_table(sample(rows, ("optimizer.lr",), ("seed",)))
     assert table is not None
     (row,) = table.frame.to_dict("records")
     assert (row["high"], row["open_high"], row["open_low"]) == (pytest.approx(0.2), False, True)
@@ -142,7 +142,7 @@ def test_runs_that_are_lost_are_worse_than_all_others_however_low_they_got() -> 
     ]
     some = sample(rows, ("lr",), ("seed",))
     some = Sample(some.runs, 0, 0, 0, 0, ("lr",), ("seed",), Metric("final_loss"))
-    table = differences(some)
+    table = differences_table(some)
     assert table is not None
     assert table.title == "Beside the best by median final loss, 1: lr=0.1"
     (row,) = table.frame.to_dict("records")
@@ -176,7 +176,7 @@ def test_what_runs_are_compared_by_where_nobody_says_what() -> None:
 def test_rank_on_the_command_line(gradexp: Gradexp, tmp_path: Path) -> None:
     axes = ["surface=sphere", "init=uniform", "optimizer.lr=0.1,0.2", "seed=range(3)"]
     assert gradexp("run", "-m", *axes, "steps=200", "log=none", "hydra.sweep.dir=s")[0] == 0
-    for rank, label in RANKS.items():
+    for rank, label in CRITERIA.items():
         status, out, _ = gradexp("compare", "s", "--rank", rank)
         assert status == 0
         assert f"the best first, by {label}" in out
@@ -197,7 +197,7 @@ def test_pairs_that_are_not_decided_decide_nothing() -> None:
         for budget in (500, 1000, 4000)
         for seed in range(6)
     ]  # fmt: skip
-    table = differences(sample(rows, ("steps",), ("seed",)))
+    table = differences_table(sample(rows, ("steps",), ("seed",)))
     assert table is not None
     assert table.title.startswith("Beside the best by PAR10, 2000: steps=4000")
     for row in table.frame.to_dict("records"):
@@ -217,8 +217,8 @@ def test_where_all_are_lost_there_is_no_best() -> None:
         for seed in range(6)
     ]
     some = sample(rows, ("lr",), ("seed",))
-    assert differences(some) is None
-    assert differences(replace(some, metric=Metric("final_loss"))) is None
+    assert differences_table(some) is None
+    assert differences_table(replace(some, metric=Metric("final_loss"))) is None
 
 
 def test_where_one_half_is_lost_and_the_other_wins_there_is_no_middle() -> None:
@@ -229,7 +229,7 @@ def test_where_one_half_is_lost_and_the_other_wins_there_is_no_middle() -> None:
         for seed in range(8)
         for arrives in [(seed < 4) == first]
     ]  # fmt: skip
-    table = differences(sample(rows, ("lr",), ("seed",)))
+    table = differences_table(sample(rows, ("lr",), ("seed",)))
     assert table is not None
     (row,) = table.frame.to_dict("records")
     assert (row["pairs"], row["slower"], row["faster"]) == (8, 4, 4)
@@ -246,7 +246,9 @@ def test_a_run_that_stopped_at_its_goal_may_still_arrive() -> None:
     ]  # fmt: skip
     rows += [{**row, "lr": 0.2, "metrics.steps_to_gap.0.001": math.nan} for row in rows]
     some = sample(rows, ("lr",), ("seed",))
-    medians = dict(zip(speed(some).shown["lr"], speed(some).shown["median steps"], strict=True))
+    medians = dict(
+        zip(speed_table(some).shown["lr"], speed_table(some).shown["median steps"], strict=True)
+    )
     assert medians == {"0.1": "> 40", "0.2": "∞"}  # the others rest at another minimum
 
 
@@ -258,9 +260,9 @@ def test_solvers_that_share_no_surface_are_not_compared() -> None:
         for seed in range(3)
     ]
     some = sample(rows, ("surface", "optimizer", "optimizer.lr"), ("seed",))
-    assert profiles(some) is None
-    assert targets(some) is None
-    table = optimizers(some)
+    assert profiles_table(some) is None
+    assert targets_table(some) is None
+    table = optimizers_table(some)
     assert table is not None
     assert "no two of them were run on one surface" in table.footer
 
@@ -272,7 +274,7 @@ def test_surfaces_whose_numbers_look_alike_are_told_apart() -> None:
         for name in ("a", "b")
         for seed in range(2)
     ]
-    table = by_surface(sample(rows, ("surface.k", "optimizer"), ("seed",)))
+    table = by_surface_table(sample(rows, ("surface.k", "optimizer"), ("seed",)))
     assert table is not None
     assert table.frame[["1000.1", "1000.2"]].to_numpy().tolist() == [[10.0, 20.0]] * 2
 
@@ -282,10 +284,10 @@ def test_runs_that_chance_does_not_touch_count_once(gradexp: Gradexp, tmp_path: 
     run = ["run", "-m", "surface=sphere", "optimizer.lr=0.1,0.2", "seed=range(12)", "steps=100"]
     assert gradexp(*run, "log=none", "hydra.sweep.dir=s")[0] == 0
     some = gather([tmp_path / "s"])
-    assert (len(some.runs), some.repeats, some.doubled) == (2, (), 22)
-    assert "22 runs again the same as another, left out" in some.behind()
-    assert some.older == 0
-    assert differences(some) is None
+    assert (len(some.runs), some.repeat_keys, some.duplicates) == (2, (), 22)
+    assert "22 runs again the same as another, left out" in some.summary()
+    assert some.older_format == 0
+    assert differences_table(some) is None
 
 
 def test_a_poorer_copy_of_a_sweep_takes_nothing_away(gradexp: Gradexp, tmp_path: Path) -> None:
@@ -302,7 +304,7 @@ def test_what_ended_by_older_rules_is_named(gradexp: Gradexp, tmp_path: Path) ->
     assert gradexp(*run, "hydra.sweep.dir=s")[0] == 0
     rows = pd.read_parquet(tmp_path / "s" / "runs.parquet")
     rows.drop(columns="run.format").to_parquet(tmp_path / "s" / "runs.parquet")
-    told = gather([tmp_path / "s"]).behind()
+    told = gather([tmp_path / "s"]).summary()
     assert "2 runs made by an older gradexp, which ended runs by other rules" in told
 
 

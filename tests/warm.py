@@ -14,6 +14,6 @@ from tensorboard.compat.proto import event_pb2
 
 from gradexp import plots
 from gradexp.cli import compare, program, run, show, terminal
-from gradexp.comparison import overview
+from gradexp.comparison import tensorboard_summary
 from gradexp.results import tensorboard
 from gradexp.sweeps import running

@@ -31,13 +31,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     from gradexp.cli import terminal
-    from gradexp.comparison import compare, gather, report
+    from gradexp.comparison import gather, make_tables, report
 
     if args.formats is not None and args.save is None:
         raise UserError("--formats", args.formats, "needs --save FOLDER")
     formats = [] if args.save is None else report.checked(args.formats or report.USUAL)
     sample = gather(args.folders, args.by, args.metric, args.where, args.rank)
-    tables = compare(sample)
+    tables = make_tables(sample)
     undrawn: list[str] = []
     if args.save is not None:  # before the tables: their reader (`head`, say) may close the pipe
         undrawn = report.save(args.save, formats, sample, tables, args.overwrite)

@@ -12,13 +12,13 @@ import pandas as pd
 
 from gradexp.analysis.metric import Metric
 from gradexp.comparison.sample import Sample
-from gradexp.comparison.table import Table, texts
+from gradexp.comparison.table import Table, format_key_columns
 
 _FACTORS = 8
 """Only this many factors, those with the largest effects, are paired."""
 
 
-def explained(sample: Sample) -> Table | None:
+def effects_table(sample: Sample) -> Table | None:
     """Returns the share of the variance that each factor and each pair of factors explains.
 
     For a target y, the share of a factor is 1 - SSE/SST, where y is predicted by its mean at each
@@ -31,7 +31,7 @@ def explained(sample: Sample) -> Table | None:
     Returns:
         The table, or None if fewer than two keys differ.
     """
-    factors = [*sample.setting, *sample.repeats]
+    factors = [*sample.setting_keys, *sample.repeat_keys]
     if len(factors) < 2:
         return None
     rows, positive, there = _shares(sample.runs, factors, sample.metric)
@@ -44,14 +44,16 @@ def explained(sample: Sample) -> Table | None:
         f"% of {of}": _percents(frame, "speed"),
         "% of outcome": _percents(frame, "outcome"),
     }
-    told = f"{sample.behind()}; shares of variance, in brackets what is explained on average by as "
+    told = (
+        f"{sample.summary()}; shares of variance, in brackets what is explained on average by as "
+    )
     told += "many values that decide nothing; a pair's is beyond those of both alone; "
     told += f"of {of} over the {there:,} runs that have it"
     told += "; of keys that were not crossed with each other the shares overlap"
     return Table("effects", "What decides", frame, pd.DataFrame(shown), told)
 
 
-def explained_by_surface(sample: Sample) -> Table | None:
+def effects_by_surface_table(sample: Sample) -> Table | None:
     """Returns the share of the variance that each factor alone explains on each surface.
 
     A factor that decides everything on each surface, but differently on each, explains little over
@@ -60,15 +62,17 @@ def explained_by_surface(sample: Sample) -> Table | None:
     Returns:
         The table, or None if there is only one surface, or no other key differs.
     """
-    factors = [key for key in (*sample.setting, *sample.repeats) if key not in sample.problem]
-    if not sample.problem or not factors:
+    factors = [
+        key for key in (*sample.setting_keys, *sample.repeat_keys) if key not in sample.surface_keys
+    ]
+    if not sample.surface_keys or not factors:
         return None
-    groups = sample.runs.groupby(list(sample.problem), dropna=False, sort=False)
+    groups = sample.runs.groupby(list(sample.surface_keys), dropna=False, sort=False)
     if len(groups) < 2:
         return None
     rows: list[dict[str, Any]] = []
     for values, runs in groups:
-        place = dict(zip(sample.problem, values, strict=True))
+        place = dict(zip(sample.surface_keys, values, strict=True))
         differ = [key for key in factors if runs[key].nunique(dropna=False) > 1]
         shares, _, there = _shares(runs, differ, sample.metric, pairs=False)
         rows += [{**place, **share, "runs": there} for share in shares]
@@ -77,13 +81,13 @@ def explained_by_surface(sample: Sample) -> Table | None:
     frame = pd.DataFrame(rows).drop(columns=["and", "values"])
     label = sample.metric.label
     shown = {
-        **texts(frame, list(sample.problem)),
+        **format_key_columns(frame, list(sample.surface_keys)),
         "factor": list(frame["factor"]),
         f"% of {label}": _percents(frame, "speed"),
         "% of outcome": _percents(frame, "outcome"),
         f"runs with {label}": frame["runs"].map(str),
     }
-    told = f"{sample.behind()}; shares of variance on each surface, of logarithms where all are "
+    told = f"{sample.summary()}; shares of variance on each surface, of logarithms where all are "
     told += "positive, in brackets what is explained on average by as many values that decide "
     told += "nothing; of keys that were not crossed with each other they overlap"
     return Table(

@@ -19,9 +19,9 @@ from gradexp.analysis.metric import (
     default_metric,
     find_metric,
 )
-from gradexp.comparison.ranking import RANKS, USUAL
+from gradexp.comparison.expressions import InvalidExpression, UnknownName, select_rows
+from gradexp.comparison.ranking import CRITERIA, DEFAULT_CRITERION
 from gradexp.comparison.sample import BUDGET, LR, MOMENTUM, Sample
-from gradexp.comparison.where import UnknownName, Unreadable, rows_where
 from gradexp.config.gate.environment import guarded_environment
 from gradexp.errors import UserError, nearest
 from gradexp.files.yaml import read_config
@@ -58,13 +58,13 @@ def gather(
             small tolerance, or the gradient evaluations if a step of some run took several.
         where: an expression of config keys and metrics that selects the runs to compare.
         rank: the criterion that settings are ranked by, a key of
-            `gradexp.comparison.ranking.RANKS`; PAR10 if None.
+            `gradexp.comparison.ranking.CRITERIA`; PAR10 if None.
 
     Raises:
         UserError: If a folder holds no runs, a name is not known, or no runs are left.
     """
-    if rank is not None and rank not in RANKS:
-        raise UserError("--rank", rank, f"must be one of {', '.join(RANKS)}")
+    if rank is not None and rank not in CRITERIA:
+        raise UserError("--rank", rank, f"must be one of {', '.join(CRITERIA)}")
     runs, missing, doubled, untold, incidental = _joined(folders)
     by = [_whole_key(key, runs) for key in by]
     if where is not None:
@@ -110,7 +110,7 @@ def gather(
     written = ended.get("run.format", pd.Series(None, ended.index, dtype=object))
     older = int((written != FORMAT).sum())
     left_out = failed, missing, doubled, unknown
-    return Sample(ended, *left_out, setting, repeats, chosen, rank or USUAL, older)
+    return Sample(ended, *left_out, setting, repeats, chosen, rank or DEFAULT_CRITERION, older)
 
 
 def _same_but_for_a_seed(
@@ -279,7 +279,7 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
     short |= {name: keys[0] for name, keys in last.items() if len(keys) == 1 and name not in short}
     short |= {name: name for name in runs.columns}  # a config key takes precedence over a metric
     try:
-        kept = rows_where(runs, where, short)
+        kept = select_rows(runs, where, short)
     except UnknownName as error:
         name = str(error)
         known = [one for one in short if not one.startswith(_FIGURES)]
@@ -287,7 +287,7 @@ def _chosen(runs: pd.DataFrame, where: str) -> pd.DataFrame:
         is_value = any(name in set(runs[key].dropna().astype(str)) for key in named)
         advice = f"a word is quoted, as '{name}'" if is_value else nearest(name, known)
         raise UserError("--where", where, f"{name}: no such key; {advice}") from None
-    except Unreadable as error:
+    except InvalidExpression as error:
         raise UserError("--where", where, f"{error}; {_EXPRESSIONS}") from None
     return runs[kept]
 

@@ -25,45 +25,45 @@ class Columns(Protocol):
 class HittingTimes(NamedTuple):
     """The hitting times of some runs, in steps or gradient evaluations."""
 
-    at: np.ndarray
+    times: np.ndarray
     """``(N,)``, when the run arrived; infinite if it did not"""
-    known: np.ndarray
+    lower_bounds: np.ndarray
     """``(N,)``, when it arrived or was cut off; infinite if it never arrives"""
-    spent: np.ndarray
-    """``(N,)``, the number made until it arrived, or until its end"""
+    steps_made: np.ndarray
+    """``(N,)``, the steps, or gradient evaluations, made until it arrived, or until its end"""
 
     @property
     def arrived(self) -> int:
         """The number of runs that arrived."""
-        return int(np.isfinite(self.at).sum())
+        return int(np.isfinite(self.times).sum())
 
     def take(self, rows: np.ndarray) -> HittingTimes:
         """Returns the hitting times of the runs at some positions."""
-        return HittingTimes(self.at[rows], self.known[rows], self.spent[rows])
+        return HittingTimes(self.times[rows], self.lower_bounds[rows], self.steps_made[rows])
 
 
-def hitting_times(runs: Columns, column: str, loosest: str | None = None) -> HittingTimes:
+def hitting_times(runs: Columns, column: str, loosest_column: str | None = None) -> HittingTimes:
     """Returns the hitting times of runs.
 
     Args:
         runs: the columns of the runs.
         column: ``metrics.steps_to_…``, ``metrics.evaluations_to_…`` or another column of steps.
-        loosest: the column for the largest tolerance, if there is one.
+        loosest_column: the column for the largest tolerance, if there is one.
     """
-    at = np.asarray(runs[column], float)
-    at = np.where(np.isnan(at), np.inf, at)
+    times = np.asarray(runs[column], float)
+    times = np.where(np.isnan(times), np.inf, times)
     evaluations = column.startswith("metrics.evaluations_to_")
     made = np.asarray(runs["metrics.evaluations" if evaluations else "metrics.steps"], float)
-    arrived = np.isfinite(at)
+    arrived = np.isfinite(times)
     outcome = np.asarray(runs["outcome"], str)
     cut_off = np.isin(outcome, ("budget", "noise_floor"))
-    if loosest is not None:
-        cut_off |= (outcome == "converged") & ~np.isnan(np.asarray(runs[loosest], float))
-    known = np.where(arrived, at, np.where(cut_off, made, np.inf))
-    return HittingTimes(at, known, np.where(arrived, at, made))
+    if loosest_column is not None:
+        cut_off |= (outcome == "converged") & ~np.isnan(np.asarray(runs[loosest_column], float))
+    lower_bounds = np.where(arrived, times, np.where(cut_off, made, np.inf))
+    return HittingTimes(times, lower_bounds, np.where(arrived, times, made))
 
 
-def quantiles(some: HittingTimes, shares: tuple[float, ...] = (0.25, 0.5, 0.75)) -> list[float]:
+def quantiles(hits: HittingTimes, shares: tuple[float, ...] = (0.25, 0.5, 0.75)) -> list[float]:
     """Returns the hitting times by which shares of the runs have arrived, by Kaplan-Meier.
 
     If the estimate is exactly equal to a share over an interval, the middle of the interval is
@@ -73,23 +73,27 @@ def quantiles(some: HittingTimes, shares: tuple[float, ...] = (0.25, 0.5, 0.75))
         One hitting time for each share, infinite where so many runs never arrive, or are not known
         to arrive.
     """
-    cut = np.isinf(some.at) & np.isfinite(some.known)
-    if some.known[cut].min(initial=np.inf) >= some.at[np.isfinite(some.at)].max(initial=-np.inf):
+    times, lower_bounds = hits.times, hits.lower_bounds
+    cut_off = lower_bounds[np.isinf(times) & np.isfinite(lower_bounds)]
+    if cut_off.min(initial=np.inf) >= times[np.isfinite(times)].max(initial=-np.inf):
         # No run is cut off before the last arrival: the estimate is the empirical distribution.
         # (NumPy's quantiles of a few numbers take ten times as long as sorting them.)
-        times = np.sort(some.at)
+        times = np.sort(times)
         reached = np.arange(1, len(times) + 1) / len(times)
     else:
         from scipy import stats  # importing it takes a second, and most sweeps do not need it
 
-        last = some.known[np.isfinite(some.known)].max(initial=0.0) + 1  # stands for infinity
-        lasting = np.where(np.isfinite(some.known), some.known, last)
-        estimate = stats.ecdf(stats.CensoredData.right_censored(lasting, np.isinf(some.at))).cdf
+        finite = np.isfinite(lower_bounds)
+        last = lower_bounds[finite].max(initial=0.0) + 1  # stands for infinity
+        data = stats.CensoredData.right_censored(
+            np.where(finite, lower_bounds, last), np.isinf(times)
+        )
+        estimate = stats.ecdf(data).cdf
         times, reached = estimate.quantiles, estimate.probabilities
-    return [_at_share(times, reached, share) for share in shares]
+    return [_time_of_share(times, reached, share) for share in shares]
 
 
-def _at_share(times: np.ndarray, reached: np.ndarray, share: float) -> float:
+def _time_of_share(times: np.ndarray, reached: np.ndarray, share: float) -> float:
     """Returns the time at which a share is reached; infinite if it is not.
 
     Args:
@@ -97,23 +101,23 @@ def _at_share(times: np.ndarray, reached: np.ndarray, share: float) -> float:
         reached: ``(K,)``, the share that is reached at each time.
         share: above 0.
     """
-    at = int(np.searchsorted(reached, share - 1e-9))
-    later = int(np.searchsorted(reached, share + 1e-9))
-    ends = [float(times[place]) if place < len(times) else math.inf for place in (at, later)]
-    return ends[0] if at == later else (ends[0] + ends[1]) / 2
+    first = int(np.searchsorted(reached, share - 1e-9))
+    last = int(np.searchsorted(reached, share + 1e-9))
+    ends = [float(times[index]) if index < len(times) else math.inf for index in (first, last)]
+    return ends[0] if first == last else (ends[0] + ends[1]) / 2
 
 
-def least_quantile(some: HittingTimes, share: float) -> float:
+def quantile_lower_bound(hits: HittingTimes, share: float) -> float:
     """Returns a lower bound of a quantile, as if runs arrived right when they were cut off."""
-    known = np.sort(some.known)
-    return _at_share(known, np.arange(1, len(known) + 1) / len(known), share)
+    bounds = np.sort(hits.lower_bounds)
+    return _time_of_share(bounds, np.arange(1, len(bounds) + 1) / len(bounds), share)
 
 
-def expected_running_time(some: HittingTimes) -> float:
+def expected_running_time(hits: HittingTimes) -> float:
     """Returns the expected running time (ERT): the mean steps to the goal if runs are restarted.
 
     It is the number of steps that all runs made until they arrived or ended, divided by the number
     of runs that arrived; infinite if none did. Source: Hansen et al., "Real-parameter black-box
     optimization benchmarking" (2009).
     """
-    return float(some.spent.sum()) / some.arrived if some.arrived else math.inf
+    return float(hits.steps_made.sum()) / hits.arrived if hits.arrived else math.inf

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from gradexp.analysis.quartiles import median
-from gradexp.comparison.sample import LR, MOMENTUM, Part, Sample
-from gradexp.comparison.table import Table, number, steps, texts
+from gradexp.comparison.sample import LR, MOMENTUM, RunSubset, Sample
+from gradexp.comparison.table import Table, format_key_columns, format_number, format_steps
 
 FACTOR = 2.0
 """A learning rate is in the band if its ranking value is at most this many times the best one."""
 
 
-def bands(sample: Sample) -> Table | None:
+def lr_bands_table(sample: Sample) -> Table | None:
     """Returns the band of learning rates within a factor of two of the best, by other settings.
 
     The value that settings are ranked by is interpolated linearly between the learning rates of the
@@ -29,15 +29,15 @@ def bands(sample: Sample) -> Table | None:
         are not compared by a hitting time, or if there is no learning rate at which half of the
         runs arrive.
     """
-    if LR not in sample.setting or sample.rank is None:
+    if LR not in sample.setting_keys or sample.criterion is None:
         return None
-    others = [key for key in sample.setting if key != LR]
+    others = [key for key in sample.setting_keys if key != LR]
     rows = []
     for values, runs in sample.groups(others):
         rates, expected, seen = by_rate(sample, runs)
-        found = band(rates, expected, seen)
+        found = lr_band(rates, expected, seen)
         row = {**values, "rates": len(rates), **found}
-        one = MOMENTUM in sample.runs and MOMENTUM not in sample.repeats
+        one = MOMENTUM in sample.runs and MOMENTUM not in sample.repeat_keys
         momentum = runs[MOMENTUM][0] if one else None
         row["predicted_edge"] = median(runs["theory.edge"])
         slowing = 1 - float(momentum) if isinstance(momentum, int | float) else math.nan
@@ -47,24 +47,24 @@ def bands(sample: Sample) -> Table | None:
     frame = pd.DataFrame(rows)
     if frame["rates"].max() < 3 or frame["best"].isna().all():
         return None
-    open_low, open_high, rank = frame["open_low"], frame["open_high"], sample.ranked_by()
+    open_low, open_high, rank = frame["open_low"], frame["open_high"], sample.ranking_label()
     shown: dict[str, Any] = {
-        **texts(frame, others),
-        "best lr": [number(value) for value in frame["best"]],
-        rank: ["" if math.isnan(v) else steps(v) for v in frame["best_steps"]],
+        **format_key_columns(frame, others),
+        "best lr": [format_number(value) for value in frame["best"]],
+        rank: ["" if math.isnan(v) else format_steps(v) for v in frame["best_steps"]],
         "band from": _ends(frame["low"], open_low, "≤ "),
         "to": _ends(frame["high"], open_high, "≥ "),
         "decades": _ends(frame["decades"], open_low | open_high, "≥ ", 3),
-        "stable below": [number(value) for value in frame["predicted_edge"]],
+        "stable below": [format_number(value) for value in frame["predicted_edge"]],
     }
     if frame["effective_best"].notna().any():
         for end, told in (("best", "best lr/(1 - β)"), ("low", "from"), ("high", "to")):
             head = told if end == "best" else f"{told} /(1 - β)"
-            shown[head] = [number(value) for value in frame[f"effective_{end}"]]
-    told = f"{sample.behind()}; learning rates at which half of the runs or more arrive, with a "
+            shown[head] = [format_number(value) for value in frame[f"effective_{end}"]]
+    told = f"{sample.summary()}; learning rates at which half of the runs or more arrive, with a "
     told += f"{rank} within a factor of {FACTOR:g} of the least; ≤ and ≥: it may go on, beyond the "
     told += "swept ones or the budget; stable below: by theory, at the minimizers reached; "
-    told += sample.rank.explained()
+    told += sample.criterion.definition()
     return Table(
         "bands",
         "Learning-rate sensitivity: the band that does well",
@@ -74,28 +74,28 @@ def bands(sample: Sample) -> Table | None:
     )
 
 
-def by_rate(sample: Sample, runs: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def by_rate(sample: Sample, runs: RunSubset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the learning rates of runs, in ascending order, with the other arguments of `band`.
 
     These are the ranking value at each, infinite where fewer than half of the runs arrive, and the
     smallest number of steps after which a run that has not arrived was cut off.
     """
-    assert sample.rank is not None
+    assert sample.criterion is not None
     rates, expected, seen = [], [], []
     for value, group in sample.groups([LR], runs):
         some = sample.hitting_times.take(group.rows)
         rates.append(float(value[LR]))
-        expected.append(sample.rank.usable(some))
-        seen.append(float(some.known[np.isinf(some.at)].min(initial=math.inf)))
+        expected.append(sample.criterion.value_if_half_arrived(some))
+        seen.append(float(some.lower_bounds[np.isinf(some.times)].min(initial=math.inf)))
     return np.array(rates), np.array(expected), np.array(seen)
 
 
 def _ends(values: pd.Series, is_open: pd.Series, sign: str, digits: int = 4) -> list[str]:
     pairs = zip(values, is_open, strict=True)
-    return [f"{sign if beyond else ''}{number(value, digits)}" for value, beyond in pairs]
+    return [f"{sign if beyond else ''}{format_number(value, digits)}" for value, beyond in pairs]
 
 
-def band(rates: np.ndarray, expected: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+def lr_band(rates: np.ndarray, expected: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
     """Returns the band of learning rates around the one with the fewest steps.
 
     Args:

@@ -10,10 +10,16 @@ import numpy as np
 import pandas as pd
 
 from gradexp.analysis.quartiles import median
-from gradexp.comparison.profiles import problem_keys, solvers, speeds
-from gradexp.comparison.ranking import arrived
+from gradexp.comparison.profiles import mean_relative_speeds, problem_keys, solvers_by_speed
+from gradexp.comparison.ranking import format_arrived
 from gradexp.comparison.sample import Sample, Setting
-from gradexp.comparison.table import Table, interval, number, spread, texts
+from gradexp.comparison.table import (
+    Table,
+    append_interval,
+    format_key_columns,
+    format_number,
+    format_with_interval,
+)
 
 _RIVALS = 10
 """Maximum number of settings that the best one is compared with."""
@@ -22,7 +28,7 @@ CONFIDENCE = 0.95
 """The least coverage of the intervals of medians."""
 
 
-def differences(sample: Sample) -> Table | None:
+def differences_table(sample: Sample) -> Table | None:
     """Returns the differences between the best setting and the next ones on paired runs.
 
     Two runs are paired if they share the repeats, such as start and seed; across surfaces, the best
@@ -38,22 +44,22 @@ def differences(sample: Sample) -> Table | None:
         different surfaces are not compared by a hitting time, or if there is no best setting, since
         no run of the first one arrives or its measure is not finite.
     """
-    across = any(key in sample.setting for key in sample.problem)
+    across = any(key in sample.setting_keys for key in sample.surface_keys)
     if across and not sample.spans_surfaces:
         return None
-    ordered = solvers(sample) if across else sample.settings
-    metric, keys = sample.metric, problem_keys(sample) if across else list(sample.repeats)
+    ordered = solvers_by_speed(sample) if across else sample.settings
+    metric, keys = sample.metric, problem_keys(sample) if across else list(sample.repeat_keys)
     if len(ordered) < 2 or not keys:
         return None
     measure, measured = _measured(sample, ordered, across)
-    first = sample.hitting_times.take(ordered[0][1].rows) if sample.rank else None
+    first = sample.hitting_times.take(ordered[0][1].rows) if sample.criterion else None
     if (first is not None and not first.arrived) or not math.isfinite(measured[0]):
         return None
     series = []
     for _, runs in ordered[: _RIVALS + 1]:
         index = pd.MultiIndex.from_frame(runs.frame()[keys].astype(str))
-        values = sample.comparable(metric)[runs.rows]
-        known = sample.hitting_times.known[runs.rows] if sample.rank else values
+        values = sample.comparable_values(metric)[runs.rows]
+        known = sample.hitting_times.lower_bounds[runs.rows] if sample.criterion else values
         both = pd.DataFrame({"value": values, "known": known}, index=index)
         series.append(both.groupby(level=keys).first())
     rows = []
@@ -61,9 +67,13 @@ def differences(sample: Sample) -> Table | None:
     for (setting, _), other, figure in rivals:
         together = pd.concat([series[0], other], axis=1, join="inner").to_numpy(float)
         if len(together):
-            compared = (_ratios if sample.rank else _differences)(*together.T)
+            compared = (_ratios if sample.criterion else _differences)(*together.T)
             rows.append(
-                {**setting, "measure": figure, **_compared(*compared, 1.0 if sample.rank else 0.0)}
+                {
+                    **setting,
+                    "measure": figure,
+                    **_compared(*compared, 1.0 if sample.criterion else 0.0),
+                }
             )
     if not rows:
         return None
@@ -72,8 +82,8 @@ def differences(sample: Sample) -> Table | None:
     columns = ("least", "most", "low", "high")
     parts = zip(*(frame[column] for column in columns), strict=True)
     shown: dict[str, Any] = {
-        **texts(frame, list(ordered[0][0])),
-        measure: [number(figure, 3 if across else 6) for figure in frame["measure"]],
+        **format_key_columns(frame, list(ordered[0][0])),
+        measure: [format_number(figure, 3 if across else 6) for figure in frame["measure"]],
         "pairs": frame["pairs"].map(str),
         "worse in": frame["slower"].map(str),
         "better in": frame["faster"].map(str),
@@ -82,12 +92,12 @@ def differences(sample: Sample) -> Table | None:
             "" if math.isnan(share) else f"{100 * share:.1f}" for share in frame["coverage"]
         ],
     }
-    best_values = ", ".join(f"{key}={number(value)}" for key, value in ordered[0][0].items())
-    title = f"Beside the best by {measure}, {number(measured[0], 6)}: {best_values}"
+    best_values = ", ".join(f"{key}={format_number(value)}" for key, value in ordered[0][0].items())
+    title = f"Beside the best by {measure}, {format_number(measured[0], 6)}: {best_values}"
     if first is not None:
-        title += f" ({arrived(first.arrived, len(first.at))} arrived)"
+        title += f" ({format_arrived(first.arrived, len(first.times))} arrived)"
     told = f"pairs share {', '.join(keys)}"
-    told += ", and one of both arrived" if sample.rank else ""
+    told += ", and one of both arrived" if sample.criterion else ""
     told += "; median over the pairs with its exact interval, and how many per cent of such "
     told += f"intervals cover it (at least {100 * CONFIDENCE:.0f}; none of fewer than 6 pairs) "
     told += (
@@ -98,8 +108,8 @@ def differences(sample: Sample) -> Table | None:
         told += f"; the next {_RIVALS} of {len(ordered) - 1:,} settings"
     if across:
         told += f"; relative speed: the fastest's {metric.unit} on a problem ÷ its own"
-    elif sample.rank:
-        told += f"; {sample.rank.explained()}"
+    elif sample.criterion:
+        told += f"; {sample.criterion.definition()}"
     return Table("differences", title, frame, pd.DataFrame(shown), told)
 
 
@@ -113,7 +123,7 @@ def _ratios(
 
     Args:
         best: ``(N,)``, the hitting times of the best setting; infinite where it did not arrive.
-        best_known: ``(N,)``, when it arrived or was cut off (`HittingTimes.known`).
+        best_known: ``(N,)``, when it arrived or was cut off (`HittingTimes.lower_bounds`).
         rival: the same as `best` for the rival.
         rival_known: the same as `best_known` for the rival.
 
@@ -185,16 +195,16 @@ def _between(least: float, most: float, low: float, high: float) -> str:
     """Returns a median as a string, from its bounds and the ends of its interval."""
 
     def text(value: float) -> str:
-        return number(value, digits=3)
+        return format_number(value, digits=3)
 
     if math.isnan(least) or math.isnan(most):
         return ""
     if least == most:
-        return spread(least, low, high, text)
+        return format_with_interval(least, low, high, text)
     told = f"≤ {text(most)}" if least == 0 else f"≥ {text(least)}"
     if least > 0 and most < math.inf:
         told = f"{text(least)} to {text(most)}"
-    return told if math.isnan(low) else interval(told, text(low), text(high))
+    return told if math.isnan(low) else append_interval(told, text(low), text(high))
 
 
 def _measured(
@@ -202,14 +212,14 @@ def _measured(
 ) -> tuple[str, Sequence[float]]:
     """Returns the name of the measure that orders settings, and its values for the first."""
     if across:
-        return "mean relative speed", speeds(sample)
+        return "mean relative speed", mean_relative_speeds(sample)
     first = [runs.rows for _, runs in ordered[: _RIVALS + 1]]
-    if sample.rank:
-        return sample.ranked_by(), [
-            sample.rank.of(sample.hitting_times.take(rows)) for rows in first
+    if sample.criterion:
+        return sample.ranking_label(), [
+            sample.criterion.value(sample.hitting_times.take(rows)) for rows in first
         ]
-    values = sample.comparable(sample.metric)
-    return sample.ranked_by(), [median(values[rows]) for rows in first]
+    values = sample.comparable_values(sample.metric)
+    return sample.ranking_label(), [median(values[rows]) for rows in first]
 
 
 def median_interval(values: np.ndarray) -> tuple[float, float, float]:

@@ -10,13 +10,19 @@ import pandas as pd
 from gradexp.analysis.quartiles import median, quartiles
 from gradexp.comparison.hitting_times import hitting_times, quantiles
 from gradexp.comparison.sample import LR, OPTIMIZER, Sample
-from gradexp.comparison.table import Table, number, spread, steps, texts
+from gradexp.comparison.table import (
+    Table,
+    format_key_columns,
+    format_number,
+    format_steps,
+    format_with_interval,
+)
 
 EXCITED = 1.2
 """Runs at least this many times as fast as predicted are counted separately."""
 
 
-def rates(sample: Sample) -> Table | None:
+def rates_table(sample: Sample) -> Table | None:
     """Returns the convergence rates, the factor by which the distance shrinks in a step.
 
     In the long run, no run near a minimum is slower than predicted. A run is faster only if its
@@ -55,13 +61,15 @@ def rates(sample: Sample) -> Table | None:
     frame = pd.DataFrame(rows)
     parts = zip(frame["fitted"], frame["first_quartile"], frame["third_quartile"], strict=True)
     shown = {
-        **texts(frame, sample.setting),
+        **format_key_columns(frame, sample.setting_keys),
         "runs": frame["runs"].map(str),
-        "predicted rate": [number(value, 5) for value in frame["predicted"]],
-        "fitted rate": [spread(*part, lambda value: number(value, 5)) for part in parts],
-        "R²": ["" if math.isnan(value) else number(value, 3) for value in frame["r2"]],
+        "predicted rate": [format_number(value, 5) for value in frame["predicted"]],
+        "fitted rate": [
+            format_with_interval(*part, lambda value: format_number(value, 5)) for part in parts
+        ],
+        "R²": ["" if math.isnan(value) else format_number(value, 3) for value in frame["r2"]],
         "fitted ÷ predicted speed": [
-            "" if math.isnan(value) else number(value, 3) for value in frame["speed_ratio"]
+            "" if math.isnan(value) else format_number(value, 3) for value in frame["speed_ratio"]
         ],
         "slowest not excited": [str(count or "") for count in frame["not_excited"]],
     }
@@ -75,15 +83,15 @@ def rates(sample: Sample) -> Table | None:
     return Table("rates", "Theory beside measurement: rates", frame, pd.DataFrame(shown), told)
 
 
-def edges(sample: Sample) -> Table | None:
+def edges_table(sample: Sample) -> Table | None:
     """Returns the learning rates above which minima repel: predicted, and observed in the runs.
 
     Returns:
         The table, or None if the learning rate was not swept or no run has a predicted edge.
     """
-    if LR not in sample.setting:
+    if LR not in sample.setting_keys:
         return None
-    others = [key for key in sample.setting if key != LR]
+    others = [key for key in sample.setting_keys if key != LR]
     rows = []
     for values, runs in sample.groups(others):
         known = runs["theory.edge"]
@@ -113,11 +121,13 @@ def edges(sample: Sample) -> Table | None:
     frame = pd.DataFrame(rows)
     parts = zip(frame["predicted"], frame["least"], frame["greatest"], strict=True)
     shown = {
-        **texts(frame, others),
+        **format_key_columns(frame, others),
         "runs": frame["runs"].map(str),
-        "stable below": [spread(*part, lambda value: number(value, 4)) for part in parts],
-        "largest lr that stayed": [number(value) for value in frame["converged"]],
-        "least lr that diverged or cycled": [number(value) for value in frame["lost"]],
+        "stable below": [
+            format_with_interval(*part, lambda value: format_number(value, 4)) for part in parts
+        ],
+        "largest lr that stayed": [format_number(value) for value in frame["converged"]],
+        "least lr that diverged or cycled": [format_number(value) for value in frame["lost"]],
     }
     told = (
         "stable below: from the Hessian at the minimizers reached, median and range; stayed: "
@@ -127,7 +137,7 @@ def edges(sample: Sample) -> Table | None:
     return Table("edges", "Theory beside measurement: stability", frame, pd.DataFrame(shown), told)
 
 
-def escapes(sample: Sample) -> Table | None:
+def escapes_table(sample: Sample) -> Table | None:
     """Returns the steps to escape the saddle that runs started at: predicted and measured.
 
     Returns:
@@ -158,10 +168,10 @@ def escapes(sample: Sample) -> Table | None:
     parts = zip(frame["measured"], frame["first_quartile"], frame["third_quartile"], strict=True)
     counts = zip(frame["left"], frame["runs"], strict=True)
     shown = {
-        **texts(frame, sample.setting),
+        **format_key_columns(frame, sample.setting_keys),
         "left": [f"{left} of {count}" for left, count in counts],
-        "predicted steps": [number(value, 4) for value in frame["predicted"]],
-        "measured": [spread(*part, steps) for part in parts],
+        "predicted steps": [format_number(value, 4) for value in frame["predicted"]],
+        "measured": [format_with_interval(*part, format_steps) for part in parts],
     }
     told = (
         "runs that started at a saddle; predicted: log(r/ε)/log σ, from the offset ε along the "

@@ -10,8 +10,15 @@ import pandas as pd
 
 from gradexp.analysis.metric import COLUMN_PREFIX, HITTING_TIME_PREFIXES, Metric
 from gradexp.comparison.hitting_times import hitting_times
-from gradexp.comparison.sample import Sample, Setting, counted
-from gradexp.comparison.table import Table, number, percent, steps, texts
+from gradexp.comparison.sample import Sample, Setting, pluralize
+from gradexp.comparison.table import (
+    Table,
+    distinct_labels,
+    format_key_columns,
+    format_number,
+    format_percent,
+    format_steps,
+)
 
 _RATIOS = (1, 2, 4, 8, 16, 32)
 """The ratios at which the table gives the profile."""
@@ -20,7 +27,7 @@ _TIES = 1 + 1e-12
 """Tolerance for rounding in comparisons of ratios."""
 
 
-class Times(NamedTuple):
+class SolverTimes(NamedTuple):
     """The hitting times of each solver on each problem."""
 
     solvers: list[dict[str, Any]]
@@ -35,10 +42,10 @@ class Times(NamedTuple):
 
 def problem_keys(sample: Sample) -> list[str]:
     """Returns the keys that define a problem: the surface, the start and the seed."""
-    return list(dict.fromkeys((*sample.problem, *sample.repeats)))
+    return list(dict.fromkeys((*sample.surface_keys, *sample.repeat_keys)))
 
 
-def times(sample: Sample, metric: Metric) -> Times:
+def solver_times(sample: Sample, metric: Metric) -> SolverTimes:
     """Returns the hitting times by problem (a surface with a start and a seed) and by solver."""
     keys = problem_keys(sample)
     runs = sample.runs
@@ -46,9 +53,9 @@ def times(sample: Sample, metric: Metric) -> Times:
     count = int(number_of.max()) + 1
     first = pd.Series(number_of).drop_duplicates().sort_values().index
     solvers, columns = [], []
-    for values, some in sample.groups(sample.solver):
+    for values, some in sample.groups(sample.solver_keys):
         column = np.full(count, np.nan)
-        column[number_of[some.rows]] = hitting_times(some, metric.column).at
+        column[number_of[some.rows]] = hitting_times(some, metric.column).times
         solvers.append(values)
         columns.append(column)
     problems = runs.iloc[first][keys].reset_index(drop=True)
@@ -57,28 +64,33 @@ def times(sample: Sample, metric: Metric) -> Times:
     taken = np.column_stack(columns)
     common = ~np.isnan(taken).any(axis=1)
     problems = problems[common].reset_index(drop=True)
-    return Times(solvers, problems, taken[common], dims[common], int((~common).sum()))
+    return SolverTimes(solvers, problems, taken[common], dims[common], int((~common).sum()))
 
 
-def solvers(sample: Sample) -> list[Setting]:
-    """Returns the solvers of a sample with their runs, the best first (`best_first`)."""
-    groups = sample.groups(sample.solver)
-    return [groups[index] for index in best_first(ratios(times(sample, sample.metric)))]
+def solvers_by_speed(sample: Sample) -> list[Setting]:
+    """Returns the solvers of a sample with their runs, the best first (`order_by_speed`)."""
+    groups = sample.groups(sample.solver_keys)
+    return [
+        groups[index]
+        for index in order_by_speed(performance_ratios(solver_times(sample, sample.metric)))
+    ]
 
 
-def speeds(sample: Sample) -> list[float]:
+def mean_relative_speeds(sample: Sample) -> list[float]:
     """Returns the mean relative speed of each solver of a sample, in descending order.
 
     On a problem, the relative speed of a solver is the steps of the fastest solver divided by its
     own. The mean is 1 for a solver that is the fastest on all problems, and 0 for one that never
     arrives.
     """
-    found: list[float] = np.sort(_speed(ratios(times(sample, sample.metric))))[::-1].tolist()
+    found: list[float] = np.sort(_speed(performance_ratios(solver_times(sample, sample.metric))))[
+        ::-1
+    ].tolist()
     return found
 
 
-def best_first(found: np.ndarray) -> np.ndarray:
-    """Returns the indices of solvers ordered by their mean relative speed (`speeds`).
+def order_by_speed(found: np.ndarray) -> np.ndarray:
+    """Returns the indices of solvers ordered by their mean relative speed (`mean_relative_speeds`).
 
     Args:
         found: ``(problems, solvers)``, as `ratios` returns it.
@@ -93,7 +105,7 @@ def _speed(found: np.ndarray) -> np.ndarray:
     return speed
 
 
-def ratios(some: Times) -> np.ndarray:
+def performance_ratios(some: SolverTimes) -> np.ndarray:
     """Returns the performance ratios of Dolan and Moré: steps divided by those of the best solver.
 
     Returns:
@@ -108,7 +120,7 @@ def ratios(some: Times) -> np.ndarray:
     return np.where(np.isfinite(best), found, np.inf)
 
 
-def profiles(sample: Sample) -> Table | None:
+def profiles_table(sample: Sample) -> Table | None:
     """Returns the share of problems that each solver solves within a multiple of the best's steps.
 
     This is the performance profile ρ(τ) of Dolan and Moré, "Benchmarking optimization software with
@@ -120,10 +132,10 @@ def profiles(sample: Sample) -> Table | None:
     """
     if not sample.spans_surfaces:
         return None
-    some = times(sample, sample.metric)
+    some = solver_times(sample, sample.metric)
     if not len(some.problems):
         return None
-    found = ratios(some)
+    found = performance_ratios(some)
     frame = pd.DataFrame(some.solvers)
     for ratio in _RATIOS:
         frame[f"within_{ratio}"] = (found <= ratio * _TIES).mean(axis=0)
@@ -131,13 +143,13 @@ def profiles(sample: Sample) -> Table | None:
     frame["runs"] = (~np.isnan(some.steps)).sum(axis=0)
     order = [*(f"within_{ratio}" for ratio in _RATIOS), "solved"]
     frame = frame.iloc[np.argsort(-frame[order].sum(axis=1), kind="stable")].reset_index(drop=True)
-    shown: dict[str, Any] = texts(frame, sample.solver)
+    shown: dict[str, Any] = format_key_columns(frame, sample.solver_keys)
     for ratio in _RATIOS:
         head = "fastest %" if ratio == 1 else f"≤ {ratio}×"
-        shown[head] = frame[f"within_{ratio}"].map(percent)
-    shown["solved %"] = frame["solved"].map(percent)
+        shown[head] = frame[f"within_{ratio}"].map(format_percent)
+    shown["solved %"] = frame["solved"].map(format_percent)
     keys = ", ".join(problem_keys(sample))
-    told = f"{sample.behind()}; {len(some.problems):,} problems ({keys}); {_left_out(some)}"
+    told = f"{sample.summary()}; {len(some.problems):,} problems ({keys}); {_left_out(some)}"
     told += f"solved: {sample.metric.label}; "
     told += f"≤ 2×: share solved within twice the {sample.metric.unit} of the best"
     return Table(
@@ -145,7 +157,7 @@ def profiles(sample: Sample) -> Table | None:
     )
 
 
-def targets(sample: Sample) -> Table | None:
+def targets_table(sample: Sample) -> Table | None:
     """Returns the share of pairs of problem and tolerance that each solver reaches in given steps.
 
     This is the empirical distribution of Hansen et al. (2009) over all recorded tolerances.
@@ -162,7 +174,7 @@ def targets(sample: Sample) -> Table | None:
         for column in columns
         if column.startswith(COLUMN_PREFIX + prefix)
     ]
-    reached = [times(sample, Metric(name)) for name in names]
+    reached = [solver_times(sample, Metric(name)) for name in names]
     if not len(reached[0].problems):
         return None
     most = max(int(sample.runs[f"metrics.{unit}"].max()), 1)
@@ -180,62 +192,56 @@ def targets(sample: Sample) -> Table | None:
             )
     order = [f"by_{budget}" for budget in budgets]
     frame = frame.iloc[np.argsort(-frame[order].sum(axis=1), kind="stable")].reset_index(drop=True)
-    shown: dict[str, Any] = texts(frame, sample.solver)
+    shown: dict[str, Any] = format_key_columns(frame, sample.solver_keys)
     for budget in budgets:
-        shown[f"by {unit.removesuffix('s')} {budget:,}"] = frame[f"by_{budget}"].map(percent)
+        shown[f"by {unit.removesuffix('s')} {budget:,}"] = frame[f"by_{budget}"].map(format_percent)
     tolerances = ", ".join(name.removeprefix(prefix) for name in names)
-    told = f"{sample.behind()}; {_left_out(reached[0])}"
+    told = f"{sample.summary()}; {_left_out(reached[0])}"
     told += f"% of problems × tolerances ({tolerances}) reached; saved besides: the "
     told += f"same by {unit} ÷ (dim + 1), the data profile of Moré and Wild (2009)"
     return Table("targets", "Across surfaces: targets reached", frame, pd.DataFrame(shown), told)
 
 
-def _left_out(some: Times) -> str:
+def _left_out(some: SolverTimes) -> str:
     """Returns the part of a footer that says how many problems are left out, if any are."""
-    what = counted(some.left_out, "problem")
+    what = pluralize(some.left_out, "problem")
     return f"{what} that not all were run on left out; " if some.left_out else ""
 
 
-def by_surface(sample: Sample) -> Table | None:
+def by_surface_table(sample: Sample) -> Table | None:
     """Returns the ranking value of each solver on each surface.
 
     Returns:
         The table; None if surfaces or solvers do not vary, or if runs are not compared by a
         hitting time.
     """
-    if not sample.spans_surfaces or sample.rank is None:
+    if not sample.spans_surfaces or sample.criterion is None:
         return None
-    rows = [values for values, _ in sample.groups(sample.solver)]
-    places = [values for values, _ in sample.groups(sample.problem)]
+    rows = [values for values, _ in sample.groups(sample.solver_keys)]
+    places = [values for values, _ in sample.groups(sample.surface_keys)]
     ranked = np.full((len(rows), len(places)), np.nan)
     arrived = np.zeros(ranked.shape, dtype=bool)
-    for row, (_, runs) in enumerate(sample.groups(sample.solver)):
-        for surface, there in sample.groups(sample.problem, runs):
+    for row, (_, runs) in enumerate(sample.groups(sample.solver_keys)):
+        for surface, there in sample.groups(sample.surface_keys, runs):
             some = sample.hitting_times.take(there.rows)
             at = row, next(n for n, place in enumerate(places) if str(place) == str(surface))
-            ranked[at], arrived[at] = sample.rank.of(some), some.arrived > 0
+            ranked[at], arrived[at] = sample.criterion.value(some), some.arrived > 0
     finite = np.where(arrived & np.isfinite(ranked), np.maximum(ranked, 1.0), np.inf)
     with np.errstate(invalid="ignore"):
         speed = np.nan_to_num(finite.min(axis=0) / finite).mean(axis=1)
     order = np.argsort(-speed, kind="stable")
-    names = _told_apart(places)
+    names = distinct_labels(places, _surface_name)
     frame = pd.DataFrame([rows[row] for row in order])
     frame = pd.concat([frame, pd.DataFrame(ranked[order], columns=names)], axis=1)
-    shown: dict[str, Any] = texts(frame, sample.solver)
+    shown: dict[str, Any] = format_key_columns(frame, sample.solver_keys)
     for name in names:
-        shown[name] = ["" if math.isnan(v) else steps(v) for v in frame[name]]
-    label, of = sample.rank.label, sample.metric.label
-    told = f"{sample.behind()}; {of}; the best first, by the mean over surfaces "
-    told += f"of the least {label} ÷ its own; {sample.rank.explained()}"
+        shown[name] = ["" if math.isnan(v) else format_steps(v) for v in frame[name]]
+    label, of = sample.criterion.label, sample.metric.label
+    told = f"{sample.summary()}; {of}; the best first, by the mean over surfaces "
+    told += f"of the least {label} ÷ its own; {sample.criterion.definition()}"
     title = f"Across surfaces: {label} on each"
     return Table("by_surface", title, frame, pd.DataFrame(shown), told)
 
 
-def _told_apart(places: list[dict[str, Any]]) -> list[str]:
-    """Returns names of surfaces, numbers with as few digits as keep the names distinct."""
-    names: list[str] = []
-    for digits in (4, 9, 17):
-        names = [", ".join(number(value, digits) for value in place.values()) for place in places]
-        if len(set(names)) == len(names):
-            break
-    return names
+def _surface_name(values: dict[str, Any], digits: int) -> str:
+    return ", ".join(format_number(value, digits) for value in values.values())

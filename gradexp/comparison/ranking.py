@@ -10,27 +10,26 @@ import numpy as np
 from gradexp.comparison.hitting_times import (
     HittingTimes,
     expected_running_time,
-    least_quantile,
+    quantile_lower_bound,
     quantiles,
 )
-from gradexp.comparison.table import steps
+from gradexp.comparison.table import format_steps
 
 PENALTY = 10
 """A run that does not arrive counts as one that takes this many times the budget."""
 
-RANKS = {"par10": f"PAR{PENALTY}", "ert": "ERT", "median": "median"}
+CRITERIA = {"par10": f"PAR{PENALTY}", "ert": "ERT", "median": "median"}
 """The criteria that settings can be ranked by, and their labels."""
 
-USUAL = "par10"
-"""The default criterion."""
+DEFAULT_CRITERION = "par10"
 
 
 @dataclass(frozen=True)
-class Rank:
+class Criterion:
     """A criterion that settings are ranked by.
 
     Args:
-        name: a key of `RANKS`.
+        name: a key of `CRITERIA`.
         unit: what is counted: ``steps`` or ``evaluations``.
         budget: the largest number of them that any run was given or made.
     """
@@ -42,9 +41,9 @@ class Rank:
     @property
     def label(self) -> str:
         """The label of the criterion."""
-        return RANKS[self.name]
+        return CRITERIA[self.name]
 
-    def par10(self, some: HittingTimes) -> float:
+    def par10(self, hits: HittingTimes) -> float:
         """Returns the penalized average runtime (PAR10).
 
         It is the mean hitting time, where a run that did not arrive counts `PENALTY` times the
@@ -52,35 +51,35 @@ class Rank:
         steps or by ending early. Source: Hutter et al., "ParamILS: an automatic algorithm
         configuration framework" (2009), where algorithms are configured by it.
         """
-        return float(np.where(np.isfinite(some.at), some.at, PENALTY * self.budget).mean())
+        return float(np.where(np.isfinite(hits.times), hits.times, PENALTY * self.budget).mean())
 
-    def of(self, some: HittingTimes) -> float:
+    def value(self, hits: HittingTimes) -> float:
         """Returns the ranking value of a setting with these runs."""
         match self.name:
             case "ert":
-                return expected_running_time(some)
+                return expected_running_time(hits)
             case "median":
-                return quantiles(some, (0.5,))[0]
+                return quantiles(hits, (0.5,))[0]
             case _:
-                return self.par10(some)
+                return self.par10(hits)
 
-    def key(self, some: HittingTimes) -> tuple[float, ...]:
+    def sort_key(self, hits: HittingTimes) -> tuple[float, ...]:
         """Returns the sort key of a setting with these runs.
 
         It consists of the ranking value, and to break ties PAR10 and the median hitting time.
         """
-        half = quantiles(some, (0.5,))[0]
-        return (self.of(some), self.par10(some), half)
+        half = quantiles(hits, (0.5,))[0]
+        return (self.value(hits), self.par10(hits), half)
 
-    def drawn(self, some: HittingTimes) -> float:
+    def plot_value(self, hits: HittingTimes) -> float:
         """Returns the ranking value to plot for these runs, infinite if none arrived."""
-        return self.of(some) if some.arrived else math.inf
+        return self.value(hits) if hits.arrived else math.inf
 
-    def usable(self, some: HittingTimes) -> float:
+    def value_if_half_arrived(self, hits: HittingTimes) -> float:
         """Returns the ranking value, infinite if fewer than half of these runs arrived."""
-        return self.of(some) if 2 * some.arrived >= len(some.at) else math.inf
+        return self.value(hits) if 2 * hits.arrived >= len(hits.times) else math.inf
 
-    def explained(self) -> str:
+    def definition(self) -> str:
         """Returns a definition of the criterion for footers and captions."""
         match self.name:
             case "ert":
@@ -94,24 +93,24 @@ class Rank:
                     f"{PENALTY} × {self.budget:,.0f}, the most that any {most}"
                 )
 
-    def told(self) -> str:
-        """Returns definitions of the columns PAR10 and ERT, and of the mark that `arrived` adds."""
-        both = (replace(self, name=name).explained() for name in ("par10", "ert"))
-        return f"{'; '.join(both)}; †: fewer than half arrive"
+    def table_legend(self) -> str:
+        """Returns definitions of the columns PAR10 and ERT, and of the † of `format_arrived`."""
+        definitions = (replace(self, name=name).definition() for name in ("par10", "ert"))
+        return f"{'; '.join(definitions)}; †: fewer than half arrive"
 
 
-def arrived(some: int, count: int) -> str:
+def format_arrived(arrived: int, count: int) -> str:
     """Returns how many of some runs arrived as a string, marked with † if fewer than half did."""
-    return f"{some}/{count}" + ("\N{NO-BREAK SPACE}†" if 2 * some < count else "")
+    return f"{arrived}/{count}" + ("\N{NO-BREAK SPACE}†" if 2 * arrived < count else "")
 
 
-def told_quantile(some: HittingTimes, value: float, share: float) -> str:
+def format_quantile(hits: HittingTimes, value: float, share: float) -> str:
     """Returns the steps by which a share of runs has arrived as a string.
 
     If that number is not known since runs were cut off that may still have arrived, a lower bound
     is given.
     """
     if math.isfinite(value):
-        return steps(value)
-    least = least_quantile(some, share)
-    return f"> {steps(least)}" if math.isfinite(least) else "∞"
+        return format_steps(value)
+    bound = quantile_lower_bound(hits, share)
+    return f"> {format_steps(bound)}" if math.isfinite(bound) else "∞"

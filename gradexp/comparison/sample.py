@@ -14,13 +14,13 @@ import pandas as pd
 from gradexp.analysis.metric import Metric
 from gradexp.analysis.quartiles import median, quartiles
 from gradexp.comparison.hitting_times import HittingTimes, hitting_times
-from gradexp.comparison.ranking import USUAL, Rank
+from gradexp.comparison.ranking import DEFAULT_CRITERION, Criterion
 
 LR, MOMENTUM, BUDGET = "optimizer.lr", "optimizer.momentum", "steps"
 OPTIMIZER = "optimizer"
 
 
-class Part:
+class RunSubset:
     """Some rows of a table of runs, whose columns are read as arrays.
 
     Reading a column with pandas takes 0.2 ms, and there may be thousands of settings with many
@@ -46,16 +46,16 @@ class Part:
         values: np.ndarray = self._columns[column][self.rows]
         return values
 
-    def where(self, chosen: np.ndarray) -> Part:
+    def where(self, chosen: np.ndarray) -> RunSubset:
         """Returns the rows selected by a boolean mask or by their positions."""
-        return Part(self._runs, self._columns, self.rows[chosen])
+        return RunSubset(self._runs, self._columns, self.rows[chosen])
 
     def frame(self) -> pd.DataFrame:
         """Returns the rows as a table."""
         return self._runs.iloc[self.rows]
 
 
-Setting: TypeAlias = tuple[dict[str, Any], Part]
+Setting: TypeAlias = tuple[dict[str, Any], RunSubset]
 """The values of the compared config keys, and the runs that have these values."""
 
 
@@ -66,29 +66,30 @@ class Sample:
     Args:
         runs: one row for each run that ended; at least one.
         failed: the number of jobs that failed; `runs` does not contain them.
-        missing: the number of jobs of the sweeps that have not ended.
-        doubled: the number of runs left out because they are the same as another one.
-        unknown: the number of runs left out because the minimum of their surface is not known and
-            the metric needs it.
-        setting: the config keys that are compared.
-        repeats: the other keys in which runs differ, such as seeds and starts: each setting is
+        unfinished: the number of jobs of the sweeps that have not ended.
+        duplicates: the number of runs left out because they are the same as another one.
+        without_minimum: the number of runs left out because the minimum of their surface is not
+            known and the metric needs it.
+        setting_keys: the config keys that are compared.
+        repeat_keys: the other keys in which runs differ, such as seeds and starts: each setting is
             repeated with several of their values.
         metric: the metric that runs are compared by.
-        ranking: the criterion that settings are ranked by, a key of `RANKS`; it is used if the
-            metric is a hitting time.
-        older: the number of runs made by a version of gradexp with other rules for ending a run.
+        criterion_name: the criterion that settings are ranked by, a key of `CRITERIA`; it is used
+            if the metric is a hitting time.
+        older_format: the number of runs made by a version of gradexp with other rules for ending a
+            run.
     """
 
     runs: pd.DataFrame
     failed: int
-    missing: int
-    doubled: int
-    unknown: int
-    setting: tuple[str, ...]
-    repeats: tuple[str, ...]
+    unfinished: int
+    duplicates: int
+    without_minimum: int
+    setting_keys: tuple[str, ...]
+    repeat_keys: tuple[str, ...]
     metric: Metric
-    ranking: str = USUAL
-    older: int = 0
+    criterion_name: str = DEFAULT_CRITERION
+    older_format: int = 0
 
     @property
     def counts_evaluations(self) -> bool:
@@ -96,28 +97,28 @@ class Sample:
         return "metrics.evaluations" in self.runs
 
     @property
-    def problem(self) -> tuple[str, ...]:
+    def surface_keys(self) -> tuple[str, ...]:
         """The keys, of the setting or its repeats, that define the surface."""
-        keys = (*self.setting, *self.repeats)
+        keys = (*self.setting_keys, *self.repeat_keys)
         return tuple(key for key in keys if key.partition(".")[0] == "surface")
 
     @property
-    def solver(self) -> tuple[str, ...]:
+    def solver_keys(self) -> tuple[str, ...]:
         """The keys of the setting that do not define the surface."""
-        return tuple(key for key in self.setting if key not in self.problem)
+        return tuple(key for key in self.setting_keys if key not in self.surface_keys)
 
     @property
     def spans_surfaces(self) -> bool:
         """Whether surfaces and solvers both vary, and the metric is a hitting time."""
-        return bool(self.problem and self.solver and self.metric.is_hitting_time)
+        return bool(self.surface_keys and self.solver_keys and self.metric.is_hitting_time)
 
     @cached_property
     def hitting_times(self) -> HittingTimes:
         """The hitting time of each run, for a metric that is one."""
-        return hitting_times(self.every, self.metric.column, self.loosest)
+        return hitting_times(self.all_runs, self.metric.column, self.loosest_column)
 
     @cached_property
-    def loosest(self) -> str | None:
+    def loosest_column(self) -> str | None:
         """The column of the metric at its largest recorded tolerance, or None."""
         start = self.metric.column.rpartition("_to_")[0] + "_to_"
         start += self.metric.name.partition("_to_")[2].partition(".")[0] + "."
@@ -125,14 +126,14 @@ class Sample:
         return max(columns, key=lambda name: float(name.removeprefix(start)), default=None)
 
     @cached_property
-    def every(self) -> Part:
+    def all_runs(self) -> RunSubset:
         """All runs."""
         columns = {str(name): self.runs[name].to_numpy() for name in self.runs}
-        return Part(self.runs, columns, np.arange(len(self.runs)))
+        return RunSubset(self.runs, columns, np.arange(len(self.runs)))
 
-    def groups(self, keys: Sequence[str], among: Part | None = None) -> list[Setting]:
+    def groups(self, keys: Sequence[str], among: RunSubset | None = None) -> list[Setting]:
         """Groups all runs, or those in `among`, by the values of keys, in ascending order."""
-        among = among or self.every
+        among = among or self.all_runs
         if not keys:
             return [({}, among)]
         codes = np.stack([self._code(key)[among.rows] for key in keys])
@@ -140,12 +141,12 @@ class Sample:
         ends = np.flatnonzero((np.diff(codes[:, order]) != 0).any(axis=0)) + 1
         parts = np.split(order, ends)
         columns = [among[key] for key in keys]
-        found = []
+        groups = []
         for rows in parts:
             values = [column[rows[0]] for column in columns]
             plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-            found.append((dict(zip(keys, plain, strict=True)), among.where(rows)))
-        return found
+            groups.append((dict(zip(keys, plain, strict=True)), among.where(rows)))
+        return groups
 
     def _code(self, key: str) -> np.ndarray:
         """Returns the rank of each run's value among the values of a key."""
@@ -161,85 +162,88 @@ class Sample:
     def settings(self) -> list[Setting]:
         """The settings with their runs, the best first.
 
-        For a hitting time they are ordered by `rank`, and ties by the median loss gap, or by the
-        median loss if no minimum is known. For another metric they are ordered by its median. A run
-        that diverged counts as worse than any other in these medians.
+        For a hitting time they are ordered by `criterion`, and ties by the median loss gap, or by
+        the median loss if no minimum is known. For another metric they are ordered by its median. A
+        run that diverged counts as worse than any other in these medians.
         """
-        known = self.runs["metrics.loss_gap"].notna().any()
-        other = Metric("loss_gap" if known else "final_loss")
-        left = self.comparable(other if self.metric.is_hitting_time else self.metric)
+        knows_minimum = self.runs["metrics.loss_gap"].notna().any()
+        loss = Metric("loss_gap" if knows_minimum else "final_loss")
+        values = self.comparable_values(loss if self.metric.is_hitting_time else self.metric)
 
-        def score(setting: Setting) -> tuple[float, ...]:
+        def sort_key(setting: Setting) -> tuple[float, ...]:
             rows = setting[1].rows
-            rest = median(left[rows])
-            return (*self.rank.key(self.hitting_times.take(rows)), rest) if self.rank else (rest,)
+            if self.criterion is None:
+                return (median(values[rows]),)
+            hits = self.hitting_times.take(rows)
+            return (*self.criterion.sort_key(hits), median(values[rows]))
 
-        return sorted(self.groups(self.setting), key=score)
+        return sorted(self.groups(self.setting_keys), key=sort_key)
 
     @cached_property
-    def rank(self) -> Rank | None:
+    def criterion(self) -> Criterion | None:
         """The criterion that settings are ranked by; None if the metric is not a hitting time."""
         if not self.metric.is_hitting_time:
             return None
         columns = (f"metrics.{self.metric.unit}", BUDGET)
-        most = (self.runs[column].max() for column in columns if column in self.runs)
-        return Rank(self.ranking, self.metric.unit, float(max(most)))
+        largest = (self.runs[column].max() for column in columns if column in self.runs)
+        return Criterion(self.criterion_name, self.metric.unit, float(max(largest)))
 
-    def ranked_by(self) -> str:
-        """Returns the name of what settings are ranked by."""
-        return self.rank.label if self.rank else f"median {self.metric.label}"
+    def ranking_label(self) -> str:
+        """Returns the name of the value that settings are ranked by."""
+        return self.criterion.label if self.criterion else f"median {self.metric.label}"
 
-    def comparable(self, metric: Metric) -> np.ndarray:
-        """Returns a metric of all runs, ``(N,)``, as `Metric.comparable` does."""
-        if metric not in self._comparable:
-            every = self.every
-            found = metric.comparable_values(every[metric.column], every["outcome"])
-            self._comparable[metric] = found
-        return self._comparable[metric]
+    def comparable_values(self, metric: Metric) -> np.ndarray:
+        """Returns a metric of all runs, ``(N,)``, as `Metric.comparable_values` does."""
+        if metric not in self._comparable_values:
+            runs = self.all_runs
+            values = metric.comparable_values(runs[metric.column], runs["outcome"])
+            self._comparable_values[metric] = values
+        return self._comparable_values[metric]
 
     @cached_property
-    def _comparable(self) -> dict[Metric, np.ndarray]:
+    def _comparable_values(self) -> dict[Metric, np.ndarray]:
         return {}
 
-    def quartiles(self, metric: Metric, runs: Part) -> tuple[float, float, float]:
+    def quartiles(self, metric: Metric, runs: RunSubset) -> tuple[float, float, float]:
         """Returns the first quartile, the median and the third quartile of a metric of some runs.
 
         Runs that diverged, or have no value, count as larger than all others. All three are NaN if
         no run has a value and none diverged.
         """
-        values = self.comparable(metric)[runs.rows]
+        values = self.comparable_values(metric)[runs.rows]
         if not np.isfinite(values).any() and not (runs["outcome"] == "diverged").any():
             return (math.nan,) * 3
         low, half, high = quartiles(values).tolist()
         return low, half, high
 
-    def behind(self) -> str:
+    def summary(self) -> str:
         """Returns how many runs and settings are compared, and how many were left out and why."""
-        over = f" over {', '.join(self.repeats)}" if self.repeats else ""
-        told = f"{counted(len(self.runs), 'run')} of {counted(len(self.settings), 'setting')}{over}"
+        over = f" over {', '.join(self.repeat_keys)}" if self.repeat_keys else ""
+        runs, settings = len(self.runs), len(self.settings)
+        compared = f"{pluralize(runs, 'run')} of {pluralize(settings, 'setting')}{over}"
         left_out = (
             (self.failed, "job", "failed, left out"),
-            (self.missing, "job", "not ended yet"),
-            (self.doubled, "run", "again the same as another, left out"),
-            (self.older, "run", "made by an older gradexp, which ended runs by other rules"),
-            (self.unknown, "run", "of surfaces without a known minimum, left out"),
+            (self.unfinished, "job", "not ended yet"),
+            (self.duplicates, "run", "again the same as another, left out"),
+            (self.older_format, "run", "made by an older gradexp, which ended runs by other rules"),
+            (self.without_minimum, "run", "of surfaces without a known minimum, left out"),
         )
-        some = (f"{counted(count, noun)} {what}" for count, noun, what in left_out if count)
-        return "; ".join([told, *some])
+        others = (f"{pluralize(count, noun)} {what}" for count, noun, what in left_out if count)
+        return "; ".join([compared, *others])
 
-    def lacking(self) -> str:
+    def missing_summary(self) -> str:
         """Returns how many jobs failed or have not ended, in a few words."""
-        failed = f"{counted(self.failed, 'job')} failed" if self.failed else "none failed"
-        waiting = f"; {counted(self.missing, 'job')} not ended yet" if self.missing else ""
-        return failed + waiting
+        failed = f"{pluralize(self.failed, 'job')} failed" if self.failed else "none failed"
+        unfinished = pluralize(self.unfinished, "job")
+        return failed + (f"; {unfinished} not ended yet" if self.unfinished else "")
 
 
-def counted(count: int, what: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """Returns a count with its noun, in the plural unless it is 1."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def having(runs: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
+def rows_with(runs: pd.DataFrame, values: Mapping[str, Any]) -> pd.DataFrame:
     """Returns the runs that have these values of keys; NaN or None stands for a missing value."""
     for key, value in values.items():
         runs = runs[runs[key].isna() if pd.isna(value) else runs[key] == value]

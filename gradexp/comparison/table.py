@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 _NUMERIC = "0123456789-≤≥>∞"
 
-_TOGETHER = "\N{NO-BREAK SPACE}"
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 """Keeps a value and its interval on one line."""
 
 
@@ -38,33 +38,22 @@ class Table:
         return bool(self.shown[head].map(lambda text: text[:1] in _NUMERIC).all())
 
 
-def texts(frame: pd.DataFrame, keys: Sequence[str]) -> dict[str, list[str]]:
-    """Returns the values of config keys as strings, by the last part of the key if it is unique."""
-    last = [last_part(key) for key in keys]
+def format_key_columns(frame: pd.DataFrame, keys: Sequence[str]) -> dict[str, list[str]]:
+    """Returns the values of config keys as strings, by the key's short name if that is unique."""
+    names = [short_name(key) for key in keys]
     return {
-        short if last.count(short) == 1 else key: told_apart(frame[key])
-        for key, short in zip(keys, last, strict=True)
+        name if names.count(name) == 1 else key: distinct_labels(list(frame[key]))
+        for key, name in zip(keys, names, strict=True)
     }
 
 
-def told_apart(values: Iterable[Any]) -> list[str]:
-    """Returns values as strings, floats with as few digits as keep them distinct."""
-    values = list(values)
-    texts: list[str] = []
-    for digits in (4, 9, 17):
-        texts = [number(value, digits) for value in values]
-        if len(set(texts)) >= len({str(value) for value in values}):
-            break
-    return texts
-
-
-def last_part(key: str) -> str:
+def short_name(key: str) -> str:
     """Returns the short name of a config key: its last part, or for ``_target_`` its group."""
     *groups, last = key.split(".")
     return groups[-1] if last == "_target_" and groups else last
 
 
-def number(value: Any, digits: int = 4) -> str:
+def format_number(value: Any, digits: int = 4) -> str:
     """Returns a value as a string: a float rounded, and an empty string if it is missing."""
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
@@ -75,25 +64,50 @@ def number(value: Any, digits: int = 4) -> str:
     return str(value)
 
 
-def steps(value: float) -> str:
+def distinct_labels(
+    values: Sequence[Any],
+    label: Callable[[Any, int], str] = format_number,
+    digits: Sequence[int] = (4, 9, 17),
+) -> list[str]:
+    """Returns labels of values, with as few digits as keep the labels of different values distinct.
+
+    Args:
+        values: the values to label.
+        label: returns the label of a value whose numbers are rounded to some digits.
+        digits: the numbers of significant digits to try, ascending.
+    """
+    distinct = len({str(value) for value in values})
+    labels: list[str] = []
+    for count in digits:
+        labels = [label(value, count) for value in values]
+        if len(set(labels)) >= distinct:
+            break
+    return labels
+
+
+def format_steps(value: float) -> str:
     """Returns a number of steps, which may be infinite, as a string."""
-    return number(round(float(value), 1), 6)
+    return format_number(round(float(value), 1), 6)
 
 
-def spread(middle: float, low: float, high: float, text: Any = number) -> str:
+def format_percent(share: float) -> str:
+    """Returns a share in percent, without the sign."""
+    return f"{100 * share:.0f}"
+
+
+def format_with_interval(
+    middle: float, low: float, high: float, label: Callable[[float], str] = format_number
+) -> str:
     """Returns a value with its interval, which is left out if `low` is NaN."""
     if math.isnan(middle):
         return ""
-    return str(text(middle)) if math.isnan(low) else interval(text(middle), text(low), text(high))
+    if math.isnan(low):
+        return label(middle)
+    return append_interval(label(middle), label(low), label(high))
 
 
-def interval(middle: str, low: str, high: str) -> str:
-    """Returns a value with its interval, which is left out if it has no width."""
+def append_interval(middle: str, low: str, high: str) -> str:
+    """Returns a value followed by its interval, which is left out if it has no width."""
     if low == middle == high:
         return middle
-    return f"{middle} [{low}, {high}]".replace(" ", _TOGETHER)
-
-
-def percent(share: float) -> str:
-    """Returns a share in percent, without the sign."""
-    return f"{100 * share:.0f}"
+    return f"{middle} [{low}, {high}]".replace(" ", _NO_BREAK)

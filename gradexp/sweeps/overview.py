@@ -29,15 +29,16 @@ def overview_of(config: DictConfig) -> Overview | nullcontext[None]:
 
 
 def _make_ready() -> None:
-    from gradexp.comparison.overview import make_ready  # pandas and matplotlib take a second
+    # pandas and matplotlib take a second
+    from gradexp.comparison.tensorboard_summary import warm_up
 
-    make_ready()
+    warm_up()
 
 
 def _write_overview(asked: tuple[Path, float]) -> None:
-    from gradexp.comparison.overview import write_overview
+    from gradexp.comparison.tensorboard_summary import write_tensorboard_summary
 
-    write_overview(*asked)
+    write_tensorboard_summary(*asked)
 
 
 def sum_up(status: SweepStatus, started: float, overview: Overview | None) -> None:

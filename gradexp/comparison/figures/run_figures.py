@@ -18,8 +18,8 @@ from gradexp.comparison.figures.selection import (
     on_one_surface,
     surface_of,
 )
-from gradexp.comparison.sample import Setting, counted, having
-from gradexp.comparison.table import number
+from gradexp.comparison.sample import Setting, pluralize, rows_with
+from gradexp.comparison.table import format_number
 from gradexp.config.build import recorded
 from gradexp.plots.contact_sheet import Picture, draw_contact_sheet
 from gradexp.plots.curves import Band, band, draw_curves
@@ -71,8 +71,9 @@ def curves(sample: Sample, ordered: Sequence[Setting]) -> Figure | None:
         return None
     known = bool(sample.runs["run.minimum"].notna().all())
     read = sum(some.runs for some in bands.values())
-    told = f"{read:,} of {counted(len(sample.runs), 'run')}{alike(ordered)}; {sample.lacking()}"
-    told += "; medians, bands from the first to the third quartile" if sample.repeats else ""
+    told = f"{read:,} of {pluralize(len(sample.runs), 'run')}{alike(ordered)}; "
+    told += sample.missing_summary()
+    told += "; medians, bands from the first to the third quartile" if sample.repeat_keys else ""
     longest = max(int(some.step[-1]) for some in bands.values())
     label = "loss - minimum" if known else "loss"
     title = f"{surface_of(sample)}: loss by setting"
@@ -115,13 +116,13 @@ def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
         The race, without the settings that have no such run; None if one of the runs did not record
         its points, or the surface has only one dimension.
     """
-    keys = list(sample.repeats)
+    keys = list(sample.repeat_keys)
     first = ordered[0][1].frame().iloc[0]
     runners: dict[str, Runner] = {}
     surface: Surface | None = None
     names = names_of([values for values, _ in ordered])
     for name, (_, runs) in zip(names, ordered, strict=True):
-        shared = having(runs.frame(), {key: first[key] for key in keys})
+        shared = rows_with(runs.frame(), {key: first[key] for key in keys})
         if shared.empty:
             continue
         folder = Path(shared["folder"].iloc[0])
@@ -134,10 +135,10 @@ def race(sample: Sample, ordered: Sequence[Setting]) -> Race | None:
         runners[f"{name}: {word}"] = Runner(step, trace["loss"], trace["point"])
     if surface is None:
         return None
-    start = ", ".join(f"{key} {number(first[key])}" for key in keys)
-    told = f"{len(runners)} of {counted(len(sample.runs), 'run')}, one of each setting"
+    start = ", ".join(f"{key} {format_number(first[key])}" for key in keys)
+    told = f"{len(runners)} of {pluralize(len(sample.runs), 'run')}, one of each setting"
     told += f", from one start ({start})" if start else ""
-    told += f"{alike(ordered)}; {sample.lacking()}"
+    told += f"{alike(ordered)}; {sample.missing_summary()}"
     cut = "" if surface.dim == 2 else ", a slice"
     title = f"{surface.label().replace('_', ' ')}{cut}"
     return Race(surface, runners, title, told, _ALONG[_along(sample)])
@@ -167,13 +168,17 @@ def contact_sheet(sample: Sample) -> Figure | None:
         trace = read_run(Path(run["folder"]))[0]
         if "point" not in trace or trace["point"].shape[1] < 2:
             return None
-        told = ", ".join(number(run[key], 2) for key in (*sample.setting, *sample.repeats))
+        told = ", ".join(
+            format_number(run[key], 2) for key in (*sample.setting_keys, *sample.repeat_keys)
+        )
         pictures.append(Picture(f"{run['job']}", told, str(run["outcome"]), trace["point"]))
     surface = recorded(Path(sample.runs["folder"].iloc[0])).surface
-    keys = ", ".join(key.rpartition(".")[2] for key in (*sample.setting, *sample.repeats))
-    told = f"{len(pictures)} of {counted(len(sample.runs), 'run')}, evenly picked; by each its job"
+    keys = ", ".join(key.rpartition(".")[2] for key in (*sample.setting_keys, *sample.repeat_keys))
+    told = (
+        f"{len(pictures)} of {pluralize(len(sample.runs), 'run')}, evenly picked; by each its job"
+    )
     told += f", how it ended, and below its {keys}" if keys else " and how it ended"
-    told += f"; {sample.lacking()}"
+    told += f"; {sample.missing_summary()}"
     return draw_contact_sheet(surface, pictures, surface.label().replace("_", " "), told)
 
 
@@ -186,7 +191,7 @@ def relief(sample: Sample) -> Figure | None:
         return None
     surface = recorded(Path(run["folder"])).surface
     title = f"{surface.label().replace('_', ' ')}: {names_of([values])[0]}: {run['outcome']}"
-    told = f"1 of {counted(len(sample.runs), 'run')}, the first of the best setting"
+    told = f"1 of {pluralize(len(sample.runs), 'run')}, the first of the best setting"
     return draw_relief(surface, trace["point"], title, told)
 
 
@@ -206,5 +211,5 @@ def starts(sample: Sample) -> Figure | None:
         return None
     surface = recorded(Path(runs["folder"][0])).surface
     title = f"outcome by start: {names_of([values])[0]}"
-    told = f"{counted(len(start), 'run')} of one setting; lines lead to where they came to rest"
+    told = f"{pluralize(len(start), 'run')} of one setting; lines lead to where they came to rest"
     return draw_starts(surface, start, np.array(ended, dtype=float), words, title, told)

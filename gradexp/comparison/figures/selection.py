@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from gradexp.comparison import Sample
-from gradexp.comparison.sample import LR, Setting, having
-from gradexp.comparison.table import last_part, number
+from gradexp.comparison.sample import LR, Setting, rows_with
+from gradexp.comparison.table import distinct_labels, format_number, short_name
 from gradexp.config.build import recorded
 
 CONTENDERS = 6
@@ -21,12 +21,12 @@ CONTENDERS = 6
 
 def on_one_surface(sample: Sample) -> Sample:
     """Returns the runs on the best setting's surface, as losses on others are not comparable."""
-    if not sample.problem:
+    if not sample.surface_keys:
         return sample
     first = sample.settings[0][1].frame().iloc[0]
-    runs = having(sample.runs, {key: first[key] for key in sample.problem})
-    repeats = tuple(key for key in sample.repeats if key not in sample.problem)
-    return replace(sample, runs=runs, setting=sample.solver, repeats=repeats)
+    runs = rows_with(sample.runs, {key: first[key] for key in sample.surface_keys})
+    repeat_keys = tuple(key for key in sample.repeat_keys if key not in sample.surface_keys)
+    return replace(sample, runs=runs, setting_keys=sample.solver_keys, repeat_keys=repeat_keys)
 
 
 def contenders(sample: Sample) -> list[Setting]:
@@ -36,7 +36,7 @@ def contenders(sample: Sample) -> list[Setting]:
     rate; if settings differ in their learning rate only, every setting counts. If there are more
     than `CONTENDERS`, they are spread evenly over all for numeric keys, and the best otherwise.
     """
-    others = [key for key in sample.setting if key != LR] or list(sample.setting)
+    others = [key for key in sample.setting_keys if key != LR] or list(sample.setting_keys)
     best: dict[tuple[Any, ...], Setting] = {}
     for values, runs in sample.settings:
         best.setdefault(tuple(values[key] for key in others), (values, runs))
@@ -62,13 +62,13 @@ def names_of(settings: Sequence[dict[str, Any]]) -> list[str]:
     """
     keys = list(settings[0]) if settings else []
     differ = [key for key in keys if len({str(values[key]) for values in settings}) > 1] or keys
-    for digits in (3, 6, 17):
-        names = [
-            ", ".join(f"{last_part(key)} {number(values[key], digits)}" for key in differ)
-            for values in settings
-        ]
-        if len(set(names)) == len(names):
-            break
+
+    def name(values: dict[str, Any], digits: int) -> str:
+        return ", ".join(
+            f"{short_name(key)} {format_number(values[key], digits)}" for key in differ
+        )
+
+    names = distinct_labels(settings, name, digits=(3, 6, 17))
     return [name or "all runs" for name in names]
 
 

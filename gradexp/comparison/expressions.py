@@ -32,11 +32,11 @@ class UnknownName(Exception):
     """An expression contains a name that is not a column."""
 
 
-class Unreadable(Exception):
+class InvalidExpression(Exception):
     """An expression is not valid in the language."""
 
 
-def rows_where(runs: pd.DataFrame, expression: str, names: Mapping[str, str]) -> pd.Series:
+def select_rows(runs: pd.DataFrame, expression: str, names: Mapping[str, str]) -> pd.Series:
     """Evaluates an expression for each row.
 
     Args:
@@ -49,10 +49,10 @@ def rows_where(runs: pd.DataFrame, expression: str, names: Mapping[str, str]) ->
 
     Raises:
         UnknownName: If the expression contains a name that is not in `names`.
-        Unreadable: If the expression is not valid, or is not true or false for each row.
+        InvalidExpression: If the expression is not valid, or is not true or false for each row.
     """
     if len(expression) > _LONGEST:
-        raise Unreadable("is too long")
+        raise InvalidExpression("is too long")
     columns: list[str] = []
     known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     pattern = re.compile(rf"'[^']*'|\"[^\"]*\"|(?<![\w.])(?P<name>{known or '(?!)'})(?![\w.])")
@@ -65,7 +65,7 @@ def rows_where(runs: pd.DataFrame, expression: str, names: Mapping[str, str]) ->
 
     try:
         tree = ast.parse(pattern.sub(substituted, expression).strip(), mode="eval")
-        found = _Evaluation(runs, columns).of(tree.body)
+        found = _Evaluation(runs, columns).evaluate(tree.body)
     except (
         SyntaxError,
         TypeError,
@@ -74,9 +74,9 @@ def rows_where(runs: pd.DataFrame, expression: str, names: Mapping[str, str]) ->
         RecursionError,
         MemoryError,
     ) as error:
-        raise Unreadable("cannot be read") from error
+        raise InvalidExpression("cannot be read") from error
     if not isinstance(found, pd.Series) or not pd.api.types.is_bool_dtype(found):
-        raise Unreadable("is not true or false for each run")
+        raise InvalidExpression("is not true or false for each run")
     return found.fillna(False).astype(bool)
 
 
@@ -92,7 +92,7 @@ class _Evaluation:
         self._runs = runs
         self._columns = {f"_{number}_": name for number, name in enumerate(columns)}
 
-    def of(self, node: ast.expr) -> Any:
+    def evaluate(self, node: ast.expr) -> Any:
         """Returns the value of a part of the expression: a column or a constant."""
         match node:
             case ast.Constant(value=bool() | int() | float() | str() as value):
@@ -119,22 +119,22 @@ class _Evaluation:
         raise ValueError(type(node).__name__)
 
     def _truth(self, node: ast.expr) -> Any:
-        found = self.of(node)
+        found = self.evaluate(node)
         if not isinstance(found, pd.Series) or not pd.api.types.is_bool_dtype(found):
             raise ValueError("neither true nor false")
         return found
 
     def _comparison(self, left: ast.expr, kinds: list[ast.cmpop], rights: list[ast.expr]) -> Any:
         found: Any = True
-        value = self.of(left)
+        value = self.evaluate(left)
         for kind, right in zip(kinds, rights, strict=True):
             if isinstance(kind, ast.In | ast.NotIn):
                 if not isinstance(right, ast.List | ast.Tuple) or not isinstance(value, pd.Series):
                     raise ValueError("in takes a key and a list")
-                one = value.isin([self.of(item) for item in right.elts])
+                one = value.isin([self.evaluate(item) for item in right.elts])
                 found = found & (one if isinstance(kind, ast.In) else ~one)
                 continue
-            other = self.of(right)
+            other = self.evaluate(right)
             compare = _COMPARISONS.get(type(kind))
             if compare is None:
                 raise ValueError(type(kind).__name__)

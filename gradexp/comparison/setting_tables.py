@@ -16,9 +16,17 @@ from gradexp.comparison.hitting_times import (
     expected_running_time,
     quantiles,
 )
-from gradexp.comparison.ranking import arrived, told_quantile
+from gradexp.comparison.ranking import format_arrived, format_quantile
 from gradexp.comparison.sample import Sample
-from gradexp.comparison.table import Table, interval, number, percent, spread, steps, texts
+from gradexp.comparison.table import (
+    Table,
+    append_interval,
+    format_key_columns,
+    format_number,
+    format_percent,
+    format_steps,
+    format_with_interval,
+)
 
 OUTCOMES: tuple[str, ...] = get_args(Word)
 
@@ -36,7 +44,7 @@ def share_interval(successes: int, trials: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def outcomes(sample: Sample) -> Table:
+def outcomes_table(sample: Sample) -> Table:
     """Returns the share of each outcome among the runs of each setting."""
     words = [word for word in OUTCOMES if (sample.runs["outcome"] == word).any()]
     rows = []
@@ -48,23 +56,30 @@ def outcomes(sample: Sample) -> Table:
             row |= {word: count / len(runs), f"{word}.low": low, f"{word}.high": high}
         rows.append(row)
     frame = pd.DataFrame(rows)
-    shown: dict[str, Any] = {**texts(frame, sample.setting), "runs": frame["runs"].map(str)}
+    shown: dict[str, Any] = {
+        **format_key_columns(frame, sample.setting_keys),
+        "runs": frame["runs"].map(str),
+    }
     alone = bool((frame["runs"] == 1).all())
     for word in words:
         parts = zip(frame[word], frame[f"{word}.low"], frame[f"{word}.high"], strict=True)
         shown[word if alone else f"{word} %"] = [
-            "" if share == 0 else "1" if alone else spread(share, low, high, percent)
+            ""
+            if share == 0
+            else "1"
+            if alone
+            else format_with_interval(share, low, high, format_percent)
             for share, low, high in parts
         ]
     footer = "number of runs" if alone else "shares with exact intervals, of 95 % at least"
     return Table(
-        "outcomes", "How runs ended", frame, pd.DataFrame(shown), f"{sample.behind()}; {footer}"
+        "outcomes", "How runs ended", frame, pd.DataFrame(shown), f"{sample.summary()}; {footer}"
     )
 
 
-def speed(sample: Sample) -> Table:
+def speed_table(sample: Sample) -> Table:
     """Returns the speed of the runs of each setting, and how direct their paths were."""
-    metric, rank = sample.metric, sample.rank
+    metric, rank = sample.metric, sample.criterion
     rows, medians = [], []
     for values, runs in sample.settings:
         row: dict[str, Any] = {**values, "runs": len(runs)}
@@ -74,10 +89,10 @@ def speed(sample: Sample) -> Table:
             row |= {"arrived": some.arrived, "par10": rank.par10(some)}
             row |= {"ert": expected_running_time(some)}
             parts = ((half, 0.5), (low, 0.25), (high, 0.75))
-            medians.append(interval(*(told_quantile(some, *part) for part in parts)))
+            medians.append(append_interval(*(format_quantile(some, *part) for part in parts)))
         else:
             low, half, high = sample.quartiles(metric, runs)
-            medians.append(spread(half, low, high))
+            medians.append(format_with_interval(half, low, high))
         row |= {"median": half, "first_quartile": low, "third_quartile": high}
         known = not np.isnan(runs["metrics.loss_gap"]).all()
         row["loss_gap"] = sample.quartiles(Metric("loss_gap"), runs)[1] if known else math.nan
@@ -88,22 +103,22 @@ def speed(sample: Sample) -> Table:
         row["reversals"] = median(runs["metrics.reversals"])
         rows.append(row)
     frame = pd.DataFrame(rows)
-    shown: dict[str, Any] = texts(frame, sample.setting)
+    shown: dict[str, Any] = format_key_columns(frame, sample.setting_keys)
     if rank:
         counts = zip(frame["arrived"], frame["runs"], strict=True)
-        shown["arrived"] = [arrived(some, count) for some, count in counts]
+        shown["arrived"] = [format_arrived(some, count) for some, count in counts]
     shown[f"median {metric.unit if rank else metric.label}"] = medians
     if rank:
-        shown |= {"PAR10": frame["par10"].map(steps), "ERT": frame["ert"].map(steps)}
+        shown |= {"PAR10": frame["par10"].map(format_steps), "ERT": frame["ert"].map(format_steps)}
     if frame["loss_gap"].notna().any():
-        shown["loss gap"] = [number(value, 3) for value in frame["loss_gap"]]
-    shown["rate"] = [number(value, 5) for value in frame["rate"]]
-    shown["tortuosity"] = [number(value, 3) for value in frame["tortuosity"]]
-    shown["reversals"] = [number(value) for value in frame["reversals"]]
+        shown["loss gap"] = [format_number(value, 3) for value in frame["loss_gap"]]
+    shown["rate"] = [format_number(value, 5) for value in frame["rate"]]
+    shown["tortuosity"] = [format_number(value, 3) for value in frame["tortuosity"]]
+    shown["reversals"] = [format_number(value) for value in frame["reversals"]]
     how = "medians and quartiles"
     if rank:
         how += f", of {metric.unit} by Kaplan-Meier: runs cut off by their budget are censored, "
-        how += f"runs that ended elsewhere never arrive; {rank.told()}"
+        how += f"runs that ended elsewhere never arrive; {rank.table_legend()}"
     else:
         how += f"; in that of {metric.label} runs that diverged are worse than all others"
     how += "; loss gap: one that diverged is worse than all others; rate: of the gradient norm, a "
@@ -111,8 +126,8 @@ def speed(sample: Sample) -> Table:
     how += "moves at more than a right angle to the one before"
     return Table(
         "speed",
-        f"How fast: {metric.label}; the best first, by {sample.ranked_by()}",
+        f"How fast: {metric.label}; the best first, by {sample.ranking_label()}",
         frame,
         pd.DataFrame(shown),
-        f"{sample.behind()}; {how}",
+        f"{sample.summary()}; {how}",
     )

@@ -35,7 +35,7 @@ _SHEET = 17
 """Minimum number of runs for a contact sheet; with fewer, each run has a figure by default."""
 
 
-def write_overview(sweep: Path, started: float) -> Path:
+def write_tensorboard_summary(sweep: Path, started: float) -> Path:
     """Writes ``summary/`` in a sweep's folder: curves by setting, and the comparison's figures.
 
     Args:
@@ -66,7 +66,9 @@ def write_overview(sweep: Path, started: float) -> Path:
         "starts": lambda: starts(one),
         "profiles": lambda: profile(sample),
         # For numeric settings, the heat map shows the same.
-        "learning_rates": lambda: learning_rates(sample) if "optimizer" in sample.setting else None,
+        "learning_rates": lambda: (
+            learning_rates(sample) if "optimizer" in sample.setting_keys else None
+        ),
     }
 
     def made(name: str) -> bytes | dict[str, Band] | None:
@@ -84,7 +86,7 @@ def write_overview(sweep: Path, started: float) -> Path:
     return write_summary(sweep / FOLDER, started=started, curves=curves, images=images)
 
 
-def make_ready() -> None:
+def warm_up() -> None:
     """Draws an empty figure, since the first figure of a process takes 0.2 s longer."""
     figure = Figure()
     figure.subplots().set_title("")
