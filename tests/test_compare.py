@@ -110,20 +110,20 @@ def test_sweeps_are_joined_by_what_their_configs_say(gradexp: Gradexp, tmp_path:
     [
         (
             ["s", "--where", "optimizer.lr = 0.1"],
-            "such as: optimizer.lr < 0.01 and outcome == 'converged'",
+            "example: optimizer.lr < 0.01 and outcome == 'converged'",
         ),
         (["s", "--where", "seed"], "seed: no such key; known: because, best_loss"),
         (["--by", "optimizer.lr", "s"], "required: FOLDER; see gradexp compare --help"),
         (["nowhere"], "no such folder"),
         (["s", "--by", "optimizer.lrr"], "did you mean optimizer.lr?"),
         (["s", "--metric", "steps_to_gap"], "no such metric; did you mean"),
-        (["s", "--where", "lr <"], "cannot be read; such as: optimizer.lr < 0.01"),
+        (["s", "--where", "lr <"], "cannot be read; example: optimizer.lr < 0.01"),
         (["s", "--where", "lr"], "is not true or false for each run"),
         (["s", "--where", "lrr < 1"], "lrr: no such key; did you mean lr?"),
-        (["s", "--where", "outcome == converged"], "as 'converged'"),
+        (["s", "--where", "outcome == converged"], "quote strings: 'converged'"),
         (["s", "--formats", "png"], "needs --save FOLDER"),
-        (["s", "--where", "optimizer.lr > 9"], "no run is left"),
-        (["s", "--formats", "xls", "--save", "t"], "must be some of csv, parquet, latex"),
+        (["s", "--where", "optimizer.lr > 9"], "no run matches"),
+        (["s", "--formats", "xls", "--save", "t"], "must be one or more of csv, parquet, latex"),
         (["s", "--save", "s/multirun.yaml"], "cannot be written"),
     ],
 )
@@ -142,7 +142,13 @@ def test_the_command_prints_and_saves_its_tables(gradexp: Gradexp, tmp_path: Pat
         "compare", "s", "--save", "t", "--formats", "csv,parquet,latex"
     )  # fmt: skip
     assert (status, err) == (0, "")
-    for part in ("How runs ended", "How fast", "Beside the best", "What decides", "saved:  t"):
+    for part in (
+        "How runs ended",
+        "How fast",
+        "Differences from the best setting",
+        "Variance explained",
+        "saved:  t",
+    ):
         assert part in out
     assert "20 runs of 4 settings over seed" in out
     names = {path.name for path in (tmp_path / "t").iterdir()}
@@ -170,7 +176,7 @@ def test_a_run_in_two_folders_counts_once(gradexp: Gradexp, tmp_path: Path) -> N
     swept(gradexp, "t", "optimizer.lr=0.3,0.4,-1")
     both = gather([tmp_path / "s", tmp_path / "t"])
     assert sorted(both.runs["optimizer.lr"]) == [0.1, 0.2, 0.3, 0.4]
-    assert "; 1 job failed, left out; 1 run again the same as another, left out" in both.summary()
+    assert "; 1 job failed, left out; 1 duplicate run left out" in both.summary()
     alone = gather([tmp_path / "s" / "0", tmp_path / "s" / "1", tmp_path / "s" / "0"])
     assert (len(alone.runs), alone.duplicates) == (2, 0)
     shutil.copytree(tmp_path / "s" / "1", tmp_path / "copy")
@@ -205,7 +211,7 @@ def test_figures_that_cannot_be_drawn_are_named(gradexp: Gradexp, tmp_path: Path
     swept(gradexp, "s", "optimizer.lr=0.1,0.2", "record=loss")
     status, out, _ = gradexp("compare", "s", "--save", "t")
     assert status == 0
-    assert "not drawn, for no point was recorded: trajectories, relief\n" in out
+    assert "not drawn (no point was recorded): trajectories, relief\n" in out
     captions = Path("t/captions.txt").read_text()
     assert "curves: sphere: loss by setting. 2 of 2 runs; none failed." in captions
 

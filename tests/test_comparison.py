@@ -147,11 +147,11 @@ def test_factors_and_pairs_explain_what_two_way_analysis_of_variance_says() -> N
     cells = {(a, b): 3 + a + 2 * b + 0.5 * a * b for a in (-1, 1) for b in (-1, 1)}
     table = effects_table(grid(cells))
     assert table is not None
-    frame = table.frame.set_index("factor")
-    alone = frame[frame["and"].isna()]["speed"]
+    frame = table.frame.set_index("key")
+    alone = frame[frame["second_key"].isna()]["metric"]
     assert alone["a"] == pytest.approx(1 / 5.25)
     assert alone["b"] == pytest.approx(4 / 5.25)
-    assert frame[frame["and"].notna()]["speed"].tolist() == pytest.approx([0.25 / 5.25])
+    assert frame[frame["second_key"].notna()]["metric"].tolist() == pytest.approx([0.25 / 5.25])
     assert frame["outcome"].isna().all()  # all converged: nothing to explain
 
 
@@ -186,9 +186,9 @@ def test_what_explains_nothing_explains_as_much_as_is_said_by_chance() -> None:
         table = effects_table(sample(rows, ("a", "b")))
         assert table is not None
         for row in table.frame.to_dict("records"):
-            key = "pair" if isinstance(row["and"], str) else row["factor"]
-            shares[key].append(row["speed"])
-            assert row["speed_by_chance"] == pytest.approx(said[key])
+            key = "pair" if isinstance(row["second_key"], str) else row["key"]
+            shares[key].append(row["metric"])
+            assert row["metric_by_chance"] == pytest.approx(said[key])
     for key, found in shares.items():
         assert np.mean(found) == pytest.approx(said[key], abs=4 * np.std(found) / 60**0.5)
 
@@ -203,8 +203,8 @@ def test_in_an_uneven_design_a_pair_counts_beyond_the_sum_of_both() -> None:
     ]
     table = effects_table(sample(rows, ("a", "b")))
     assert table is not None
-    assert table.frame["speed"].tolist()[-1] == pytest.approx(0.0, abs=1e-9)
-    assert sum(table.frame["speed"].tolist()[:2]) != pytest.approx(1.0, abs=0.01)
+    assert table.frame["metric"].tolist()[-1] == pytest.approx(0.0, abs=1e-9)
+    assert sum(table.frame["metric"].tolist()[:2]) != pytest.approx(1.0, abs=0.01)
 
 
 def test_pairs_share_their_starts() -> None:
@@ -342,13 +342,18 @@ def test_theory_stands_beside_measurement() -> None:
     assert table is not None
     # The first shrinks twice as fast as predicted: it has no part in the slowest direction.
     found = table.frame.set_index("optimizer.lr")
-    assert found["not_excited"].to_dict() == {0.1: 1, 0.2: 0}
+    assert found["faster_than_predicted"].to_dict() == {0.1: 1, 0.2: 0}
     assert math.isnan(found["speed_ratio"][0.1])
     assert found["speed_ratio"][0.2] == pytest.approx(1.0)
     table = edges_table(some)
     assert table is not None
     (row,) = table.frame.to_dict("records")
-    assert (row["predicted"], row["converged"], row["lost"], row["runs"]) == (0.25, 0.2, 0.3, 2)
+    assert (row["predicted"], row["largest_converged"], row["smallest_unstable"], row["runs"]) == (
+        0.25,
+        0.2,
+        0.3,
+        2,
+    )
     assert escapes_table(some) is None
     rows[0] |= {"theory.escape_steps": 12.5, "metrics.escape_steps": 13.0}
     some = sample(rows, ("optimizer.lr",))

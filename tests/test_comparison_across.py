@@ -52,11 +52,9 @@ def test_across_surfaces_pairs_share_their_surface() -> None:
     assert table is not None
     best, *rivals = SURFACES  # in whose order the ratios of `test_performance_profiles` are
     best, rivals = rivals[0], [best, *rivals[1:]]
-    assert (
-        table.title
-        == f"Beside the best by mean relative speed, 0.875: optimizer={best} (4/4 arrived)"
-    )
-    assert table.footer.startswith("pairs share surface, and one of both arrived;")
+    title = "Differences from the best setting by mean relative speed, 0.875"
+    assert table.title == f"{title}: optimizer={best} (4/4 arrived)"
+    assert table.footer.startswith("pairs share surface; at least one run of each pair arrived;")
     assert table.frame["measure"].tolist() == [(1 + 1 / 2 + 1) / 4, (1 / 3 + 1 / 10) / 4]
     first, second = table.frame.to_dict("records")
     names = ("optimizer", "pairs", "slower", "faster", "median")
@@ -218,10 +216,10 @@ def test_what_decides_is_told_for_each_surface() -> None:
     some = sample(rows, ("surface", "optimizer.lr"), ("seed",))
     pooled, apart = effects_table(some), effects_by_surface_table(some)
     assert pooled is not None
-    alone = pooled.frame[pooled.frame["and"].isna()].set_index("factor")["speed"]
+    alone = pooled.frame[pooled.frame["second_key"].isna()].set_index("key")["metric"]
     assert alone["optimizer.lr"] == pytest.approx(0.0, abs=1e-9)
     assert apart is not None
-    found = apart.frame.set_index(["surface", "factor"])["speed"]
+    found = apart.frame.set_index(["surface", "key"])["metric"]
     for surface in ("s", "t"):
         assert found[surface, "optimizer.lr"] == pytest.approx(1.0)
         assert found[surface, "seed"] == pytest.approx(0.0, abs=1e-9)

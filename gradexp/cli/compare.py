@@ -35,7 +35,9 @@ def run(args: Namespace) -> int:
 
     if args.formats is not None and args.save is None:
         raise UserError("--formats", args.formats, "needs --save FOLDER")
-    formats = [] if args.save is None else report.checked(args.formats or report.USUAL)
+    formats = (
+        [] if args.save is None else report.parse_formats(args.formats or report.DEFAULT_FORMATS)
+    )
     sample = gather(args.folders, args.by, args.metric, args.where, args.rank)
     tables = make_tables(sample)
     undrawn: list[str] = []

@@ -14,8 +14,12 @@ from gradexp.analysis.metric import Metric
 from gradexp.comparison.sample import Sample
 from gradexp.comparison.table import Table, format_key_columns
 
-_FACTORS = 8
+_PAIRED_FACTORS = 8
 """Only this many factors, those with the largest effects, are paired."""
+
+_BY_CHANCE = "in parentheses: the average share of an unrelated key with as many values"
+
+_OVERLAP = "shares of keys that were not crossed with each other overlap"
 
 
 def effects_table(sample: Sample) -> Table | None:
@@ -34,30 +38,27 @@ def effects_table(sample: Sample) -> Table | None:
     factors = [*sample.setting_keys, *sample.repeat_keys]
     if len(factors) < 2:
         return None
-    rows, positive, there = _shares(sample.runs, factors, sample.metric)
-    metric = sample.metric
+    rows, is_positive, count = _factor_shares(sample.runs, factors, sample.metric)
     frame = pd.DataFrame(rows)
-    of = f"log {metric.label}" if positive else metric.label
-    pairs = zip(frame["factor"], frame["and"], strict=True)
+    target = f"log {sample.metric.label}" if is_positive else sample.metric.label
+    pairs = zip(frame["key"], frame["second_key"], strict=True)
     shown = {
-        "factor": [one if pd.isna(other) else f"{one} × {other}" for one, other in pairs],
-        f"% of {of}": _percents(frame, "speed"),
+        "key": [one if pd.isna(other) else f"{one} × {other}" for one, other in pairs],
+        f"% of {target}": _percents(frame, "metric"),
         "% of outcome": _percents(frame, "outcome"),
     }
-    told = (
-        f"{sample.summary()}; shares of variance, in brackets what is explained on average by as "
-    )
-    told += "many values that decide nothing; a pair's is beyond those of both alone; "
-    told += f"of {of} over the {there:,} runs that have it"
-    told += "; of keys that were not crossed with each other the shares overlap"
-    return Table("effects", "What decides", frame, pd.DataFrame(shown), told)
+    footer = f"{sample.summary()}; shares of variance; {_BY_CHANCE}; the share of a pair is what "
+    footer += "it explains beyond the effects of its two keys; "
+    footer += f"{target}: over the {count:,} runs that have it; {_OVERLAP}"
+    title = "Variance explained by each key and each pair of keys"
+    return Table("effects", title, frame, pd.DataFrame(shown), footer)
 
 
 def effects_by_surface_table(sample: Sample) -> Table | None:
     """Returns the share of the variance that each factor alone explains on each surface.
 
-    A factor that decides everything on each surface, but differently on each, explains little over
-    all surfaces together.
+    A factor that determines everything on each surface, but differently on each, explains little
+    over all surfaces together.
 
     Returns:
         The table, or None if there is only one surface, or no other key differs.
@@ -72,30 +73,28 @@ def effects_by_surface_table(sample: Sample) -> Table | None:
         return None
     rows: list[dict[str, Any]] = []
     for values, runs in groups:
-        place = dict(zip(sample.surface_keys, values, strict=True))
+        surface = dict(zip(sample.surface_keys, values, strict=True))
         differ = [key for key in factors if runs[key].nunique(dropna=False) > 1]
-        shares, _, there = _shares(runs, differ, sample.metric, pairs=False)
-        rows += [{**place, **share, "runs": there} for share in shares]
+        shares, _, count = _factor_shares(runs, differ, sample.metric, pairs=False)
+        rows += [{**surface, **share, "runs": count} for share in shares]
     if not rows:
         return None
-    frame = pd.DataFrame(rows).drop(columns=["and", "values"])
+    frame = pd.DataFrame(rows).drop(columns=["second_key", "values"])
     label = sample.metric.label
     shown = {
         **format_key_columns(frame, list(sample.surface_keys)),
-        "factor": list(frame["factor"]),
-        f"% of {label}": _percents(frame, "speed"),
+        "key": list(frame["key"]),
+        f"% of {label}": _percents(frame, "metric"),
         "% of outcome": _percents(frame, "outcome"),
         f"runs with {label}": frame["runs"].map(str),
     }
-    told = f"{sample.summary()}; shares of variance on each surface, of logarithms where all are "
-    told += "positive, in brackets what is explained on average by as many values that decide "
-    told += "nothing; of keys that were not crossed with each other they overlap"
-    return Table(
-        "effects_by_surface", "What decides on each surface", frame, pd.DataFrame(shown), told
-    )
+    footer = f"{sample.summary()}; shares of variance on each surface, of the logarithm where all "
+    footer += f"values are positive; {_BY_CHANCE}; {_OVERLAP}"
+    title = "Variance explained by each key on each surface"
+    return Table("effects_by_surface", title, frame, pd.DataFrame(shown), footer)
 
 
-def _shares(
+def _factor_shares(
     runs: pd.DataFrame, factors: Sequence[str], metric: Metric, pairs: bool = True
 ) -> tuple[list[dict[str, Any]], bool, int]:
     """Returns the shares of factors, those that explain most first, and then of their pairs.
@@ -111,44 +110,45 @@ def _shares(
         have the metric.
     """
     values = runs[metric.column].to_numpy(float, na_value=np.nan)
-    there = np.isfinite(values)
-    positive = bool((values[there] > 0).all())
-    targets = {"speed": (there, np.log10(values[there]) if positive else values[there])}
+    has_value = np.isfinite(values)
+    values = values[has_value]
+    is_positive = bool((values > 0).all())
+    targets = {"metric": (has_value, np.log10(values) if is_positive else values)}
     words = pd.get_dummies(runs["outcome"]).to_numpy(float)
     targets["outcome"] = (np.ones(len(runs), dtype=bool), words)
 
     levels = {key: pd.factorize(runs[key], use_na_sentinel=False)[0] for key in factors}
     rows: list[dict[str, Any]] = []
     for key in factors:
-        row: dict[str, Any] = {"factor": key, "and": None, "values": runs[key].nunique()}
-        for name, (kept, target) in targets.items():
-            level = levels[key][kept]
-            several = len(np.unique(level))
+        row: dict[str, Any] = {"key": key, "second_key": None, "values": runs[key].nunique()}
+        for name, (selected, target) in targets.items():
+            level = levels[key][selected]
+            count = len(np.unique(level))
             # One value explains nothing, and a different one for each run explains everything.
-            enough = several > 1 and len(level) >= 2 * several
-            row[name] = _share(target, [level]) if enough else math.nan
-            row[f"{name}_by_chance"] = _by_chance(len(np.unique(level)) - 1, len(level))
+            is_defined = count > 1 and len(level) >= 2 * count
+            row[name] = _explained_share(target, [level]) if is_defined else math.nan
+            row[f"{name}_by_chance"] = _expected_by_chance(count - 1, len(level))
         rows.append(row)
-    rows.sort(key=lambda row: -np.nan_to_num([row["speed"], row["outcome"]]).sum())
-    alone = {row["factor"]: row for row in rows}
-    for pair in combinations([row["factor"] for row in rows[:_FACTORS]] if pairs else [], 2):
+    rows.sort(key=lambda row: -np.nan_to_num([row["metric"], row["outcome"]]).sum())
+    alone = {row["key"]: row for row in rows}
+    for pair in combinations([row["key"] for row in rows[:_PAIRED_FACTORS]] if pairs else [], 2):
         one, other = pair
-        row = {"factor": one, "and": other, "values": None}
-        for name, (kept, target) in targets.items():
-            both = [levels[one][kept], levels[other][kept]]
+        row = {"key": one, "second_key": other, "values": None}
+        for name, (selected, target) in targets.items():
+            both = [levels[one][selected], levels[other][selected]]
             cells = both[0] * (both[1].max(initial=0) + 1) + both[1]
-            alike = len(np.unique(cells)) - sum(len(np.unique(level)) for level in both) + 1
-            row[f"{name}_by_chance"] = _by_chance(max(alike, 0), len(cells))
+            freedom = len(np.unique(cells)) - sum(len(np.unique(level)) for level in both) + 1
+            row[f"{name}_by_chance"] = _expected_by_chance(max(freedom, 0), len(cells))
             if any(math.isnan(alone[key][name]) for key in pair):
                 row[name] = math.nan
                 continue
-            beyond = _share(target, [cells]) - _share(target, both)
-            row[name] = beyond if math.isnan(beyond) else max(0.0, beyond)
+            share = _explained_share(target, [cells]) - _explained_share(target, both)
+            row[name] = share if math.isnan(share) else max(0.0, share)
         rows.append(row)
-    return rows, positive, int(there.sum())
+    return rows, is_positive, int(has_value.sum())
 
 
-def _by_chance(freedom: int, count: int) -> float:
+def _expected_by_chance(freedom: int, count: int) -> float:
     """Returns the share of the variance that an unrelated grouping explains on average.
 
     Args:
@@ -167,7 +167,7 @@ def _percents(frame: pd.DataFrame, name: str) -> list[str]:
     ]
 
 
-def _share(target: np.ndarray, groups: Sequence[np.ndarray]) -> float:
+def _explained_share(target: np.ndarray, groups: Sequence[np.ndarray]) -> float:
     """Returns the share of a target's variance that a sum of effects of groupings explains.
 
     Args:
@@ -181,8 +181,8 @@ def _share(target: np.ndarray, groups: Sequence[np.ndarray]) -> float:
     if not len(columns):
         return math.nan
     centered = columns - columns.mean(axis=0)
-    whole = float((centered**2).sum())
-    if whole <= 1e-20 * len(columns):
+    total = float((centered**2).sum())
+    if total <= 1e-20 * len(columns):
         return math.nan
     from scipy import sparse
 
@@ -190,8 +190,8 @@ def _share(target: np.ndarray, groups: Sequence[np.ndarray]) -> float:
     indicators = sparse.hstack(
         [sparse.csr_array((np.ones(len(rows)), (rows, group))) for group in groups], format="csr"
     )
-    rest = 0.0
+    residual = 0.0
     for column in centered.T:
         effects = sparse.linalg.lsmr(indicators, column, atol=1e-10, btol=1e-10)[0]
-        rest += float(((column - indicators @ effects) ** 2).sum())
-    return min(1.0, max(0.0, 1 - rest / whole))
+        residual += float(((column - indicators @ effects) ** 2).sum())
+    return min(1.0, max(0.0, 1 - residual / total))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-_LONGEST = 2_000
+_MAX_LENGTH = 2_000
 """Maximum length of an expression, in characters."""
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -51,8 +51,8 @@ def select_rows(runs: pd.DataFrame, expression: str, names: Mapping[str, str]) -
         UnknownName: If the expression contains a name that is not in `names`.
         InvalidExpression: If the expression is not valid, or is not true or false for each row.
     """
-    if len(expression) > _LONGEST:
-        raise InvalidExpression("is too long")
+    if len(expression) > _MAX_LENGTH:
+        raise InvalidExpression(f"is longer than {_MAX_LENGTH} characters")
     columns: list[str] = []
     known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     pattern = re.compile(rf"'[^']*'|\"[^\"]*\"|(?<![\w.])(?P<name>{known or '(?!)'})(?![\w.])")

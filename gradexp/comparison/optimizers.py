@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -23,54 +23,57 @@ from gradexp.comparison.table import (
 )
 
 
-class _Judged(NamedTuple):
+class _Score(NamedTuple):
     """How well some runs did."""
 
-    score: tuple[float, ...]
-    """less is better; the first item is infinite if runs have no value to rank by"""
-    numbers: dict[str, Any]
+    sort_key: tuple[float, ...]
+    """smaller is better; the first item is infinite if the runs have no value to rank by"""
+    columns: dict[str, Any]
     """values for the table"""
 
 
-class _BySteps:
+class _HittingTimeJudge:
     """Judges runs by their hitting times."""
 
-    def __init__(self, sample: Sample, rank: Criterion) -> None:
-        self._arrivals, self._unit, self._rank = sample.hitting_times, sample.metric.unit, rank
-        self.told = (
-            f"best lr: of the least {rank.label}, ≤ and ≥ where it is the last one tried; all lr: "
-            f"of the runs at all that were tried; ÷ best: of {rank.label}; {rank.table_legend()}"
+    def __init__(self, sample: Sample, criterion: Criterion) -> None:
+        self._hitting_times, self._unit = sample.hitting_times, sample.metric.unit
+        self._criterion = criterion
+        label = criterion.label
+        self.footer = (
+            f"best lr: the one with the smallest {label} (≤, ≥: at the end of the range tried); "
+            f"all lr: over all learning rates tried; ÷ best: {label} ÷ the smallest on the surface"
+            f"; {criterion.table_legend()}"
         )
 
-    def judged(self, runs: RunSubset) -> _Judged:
-        some = self._arrivals.take(runs.rows)
-        numbers = {
+    def score(self, runs: RunSubset) -> _Score:
+        hits = self._hitting_times.take(runs.rows)
+        columns = {
             "runs": len(runs),
-            "arrived": some.arrived,
-            "median": quantiles(some, (0.5,))[0],
-            "median_at_least": quantile_lower_bound(some, 0.5),
-            "par10": self._rank.par10(some),
-            "ert": expected_running_time(some),
+            "arrived": hits.arrived,
+            "median": quantiles(hits, (0.5,))[0],
+            "median_at_least": quantile_lower_bound(hits, 0.5),
+            "par10": self._criterion.par10(hits),
+            "ert": expected_running_time(hits),
         }
-        first, *others = self._rank.sort_key(some)
-        return _Judged((first if some.arrived else math.inf, *others), numbers)
+        value, *ties = self._criterion.sort_key(hits)
+        return _Score((value if hits.arrived else math.inf, *ties), columns)
 
-    def beside(self, best: float, own: float) -> dict[str, float]:
-        """Returns the comparison of an optimizer with the best one on the same surface."""
-        known = math.isfinite(best) and best > 0
-        return {"times_best": own / best if known else math.nan}
+    def relative_to_best(self, best: float, own: float) -> dict[str, float]:
+        """Returns the ratio of an optimizer's value to that of the best one on its surface."""
+        is_defined = math.isfinite(best) and best > 0
+        return {"times_best": own / best if is_defined else math.nan}
 
-    def format_key_columns(self, frame: pd.DataFrame) -> dict[str, list[str]]:
+    def format_columns(self, frame: pd.DataFrame) -> dict[str, list[str]]:
         """Returns the columns of the table as strings."""
         counts = zip(frame["arrived"], frame["runs"], strict=True)
         shares = frame["arrived_of_all"] / frame["runs_of_all"]
         return {
-            "arrived": [format_arrived(some, count) for some, count in counts],
+            "arrived": [format_arrived(arrived, count) for arrived, count in counts],
             f"median {self._unit}": [
                 format_steps(half)
-                if math.isfinite(half) or math.isinf(least)
-                else f"> {format_steps(least)}"
-                for half, least in zip(frame["median"], frame["median_at_least"], strict=True)
+                if math.isfinite(half) or math.isinf(bound)
+                else f"> {format_steps(bound)}"
+                for half, bound in zip(frame["median"], frame["median_at_least"], strict=True)
             ],
             "PAR10": list(frame["par10"].map(format_steps)),
             "ERT": list(frame["ert"].map(format_steps)),
@@ -80,48 +83,51 @@ class _BySteps:
         }
 
 
-class _ByMetric:
+class _MetricJudge:
     """Judges runs by the median of a metric that is not a hitting time.
 
     Runs that diverged, or do not have the metric, count as worse than all others.
     """
 
-    told = (
-        "medians and quartiles, in which runs that diverged, or have none, are worse than all "
-        "others; best lr: of the least median, ≤ and ≥ where it is the last one tried; all lr: of "
-        "the runs at all that were tried"
+    footer = (
+        "medians and quartiles, where runs that diverged or have no value count as worse than all "
+        "others; best lr: the one with the smallest median (≤, ≥: at the end of the range tried); "
+        "all lr: over all learning rates tried"
     )
 
     def __init__(self, sample: Sample) -> None:
         self._sample, self._label = sample, sample.metric.label
 
-    def judged(self, runs: RunSubset) -> _Judged:
+    def score(self, runs: RunSubset) -> _Score:
         diverged = int(np.count_nonzero(runs["outcome"] == "diverged"))
         low, half, high = self._sample.quartiles(self._sample.metric, runs)
-        numbers = {
+        columns = {
             "runs": len(runs),
             "diverged": diverged,
             "median": half,
             "first_quartile": low,
             "third_quartile": high,
         }
-        score = (math.inf if math.isnan(value) else value for value in (half, low, high))
-        return _Judged(tuple(score), numbers)
+        sort_key = (math.inf if math.isnan(value) else value for value in (half, low, high))
+        return _Score(tuple(sort_key), columns)
 
-    def beside(self, best: float, own: float) -> dict[str, float]:
+    def relative_to_best(self, best: float, own: float) -> dict[str, float]:
         """Returns nothing, since ratios of values that may be negative have no meaning."""
         return {}
 
-    def format_key_columns(self, frame: pd.DataFrame) -> dict[str, list[str]]:
+    def format_columns(self, frame: pd.DataFrame) -> dict[str, list[str]]:
         """Returns the columns of the table as strings."""
-        found = {}
-        for of, head in (("", ""), ("_of_all", "all lr: ")):
-            ends = (f"{part}{of}" for part in ("median", "first_quartile", "third_quartile"))
-            parts = zip(*(frame[end] for end in ends), strict=True)
-            found[f"{head}median {self._label}"] = [format_with_interval(*part) for part in parts]
-            shares = frame[f"diverged{of}"] / frame[f"runs{of}"]
-            found[f"{head}diverged %"] = list(shares.map(format_percent))
-        return found
+        shown = {}
+        for suffix, head in (("", ""), ("_of_all", "all lr: ")):
+            names = (f"{name}{suffix}" for name in ("median", "first_quartile", "third_quartile"))
+            parts = zip(*(frame[name] for name in names), strict=True)
+            shown[f"{head}median {self._label}"] = [format_with_interval(*part) for part in parts]
+            shares = frame[f"diverged{suffix}"] / frame[f"runs{suffix}"]
+            shown[f"{head}diverged %"] = list(shares.map(format_percent))
+        return shown
+
+
+_Judge: TypeAlias = _HittingTimeJudge | _MetricJudge
 
 
 def optimizers_table(sample: Sample) -> Table | None:
@@ -135,90 +141,101 @@ def optimizers_table(sample: Sample) -> Table | None:
     """
     if not {"optimizer", LR} <= set(sample.setting_keys):
         return None
-    solver = [key for key in sample.solver_keys if key not in (LR, BUDGET)]
-    problem = list(sample.surface_keys)
-    if BUDGET in sample.setting_keys and not _differ(sample, problem, solver, [BUDGET]):
-        problem.append(BUDGET)
-    judge = _BySteps(sample, sample.criterion) if sample.criterion else _ByMetric(sample)
+    solver_keys = [key for key in sample.solver_keys if key not in (LR, BUDGET)]
+    problem_keys = list(sample.surface_keys)
+    if BUDGET in sample.setting_keys and not _differ(sample, problem_keys, solver_keys, [BUDGET]):
+        problem_keys.append(BUDGET)
+    judge: _Judge = (
+        _HittingTimeJudge(sample, sample.criterion) if sample.criterion else _MetricJudge(sample)
+    )
     rows: list[dict[str, Any]] = []
-    for place, there in sample.groups(problem):
-        some = [_row(sample, judge, setting) for setting in sample.groups(solver, there)]
-        some.sort(key=lambda judged: judged.score)
-        best = some[0].score[0]
-        rows += [{**place, **one.numbers, **judge.beside(best, one.score[0])} for one in some]
+    for problem, runs in sample.groups(problem_keys):
+        scores = [_score(sample, judge, setting) for setting in sample.groups(solver_keys, runs)]
+        scores.sort(key=lambda score: score.sort_key)
+        best = scores[0].sort_key[0]
+        rows += [
+            {**problem, **score.columns, **judge.relative_to_best(best, score.sort_key[0])}
+            for score in scores
+        ]
     frame = pd.DataFrame(rows)
     edges = zip(frame["edge"], frame["best"], strict=True)
     shown: dict[str, Any] = {
-        **format_key_columns(frame, [*problem, *solver]),
+        **format_key_columns(frame, [*problem_keys, *solver_keys]),
         "best lr": [f"{edge}{format_number(rate)}" for edge, rate in edges],
-        **judge.format_key_columns(frame),
+        **judge.format_columns(frame),
     }
-    told = (
-        f"{sample.summary()}; {_conditions(sample, problem, solver)}; {_cost(sample)}{judge.told}"
-    )
-    title = f"Optimizers, each at its best learning rate by {sample.ranking_label()}, and at all"
+    footer = f"{sample.summary()}; {_conditions(sample, problem_keys, solver_keys)}; "
+    footer += f"{_evaluations_per_step(sample)}{judge.footer}"
+    title = f"Optimizers, each at its best learning rate by {sample.ranking_label()}, "
+    title += "and over all learning rates"
     title += f": {sample.metric.label}" if sample.criterion else ""
-    return Table("optimizers", title, frame, pd.DataFrame(shown), told)
+    return Table("optimizers", title, frame, pd.DataFrame(shown), footer)
 
 
-def _row(sample: Sample, judge: _BySteps | _ByMetric, setting: Setting) -> _Judged:
-    """Judges one optimizer on one surface."""
+def _score(sample: Sample, judge: _Judge, setting: Setting) -> _Score:
+    """Returns the score of one optimizer on one surface, that at its best learning rate."""
     values, runs = setting
-    tried = [(float(value[LR]), judge.judged(part)) for value, part in sample.groups([LR], runs)]
-    best, at_best = min(tried, key=lambda one: one[1].score)
-    known, edge = math.isfinite(at_best.score[0]), ""
-    if len(tried) > 1 and known:
+    tried = [(float(value[LR]), judge.score(part)) for value, part in sample.groups([LR], runs)]
+    best, score = min(tried, key=lambda item: item[1].sort_key)
+    has_best, edge = math.isfinite(score.sort_key[0]), ""
+    if len(tried) > 1 and has_best:
         edge = "≤ " if best == tried[0][0] else "≥ " if best == tried[-1][0] else ""
-    numbers = {
+    columns = {
         **values,
-        "best": best if known else math.nan,
+        "best": best if has_best else math.nan,
         "edge": edge,
-        **at_best.numbers,
+        **score.columns,
         "rates": len(tried),
-        **{f"{name}_of_all": value for name, value in judge.judged(runs).numbers.items()},
+        **{f"{name}_of_all": value for name, value in judge.score(runs).columns.items()},
     }
-    return _Judged(at_best.score, numbers)
+    return _Score(score.sort_key, columns)
 
 
-def _conditions(sample: Sample, problem: list[str], solver: list[str]) -> str:
+def _conditions(sample: Sample, problem_keys: list[str], solver_keys: list[str]) -> str:
     """Says whether all optimizers had the same learning rates, starts and budgets."""
-    if all(len(sample.groups(solver, there)) < 2 for _, there in sample.groups(problem)):
-        return "no two of them were run on one surface, so that none is compared with another"
-    what = {"learning rates": [LR], ", ".join(sample.repeat_keys): list(sample.repeat_keys)}
-    what["budgets"] = [BUDGET] if BUDGET in sample.runs else []
-    unlike = [name for name, keys in what.items() if _differ(sample, problem, solver, keys)]
-    if unlike:
-        return f"not a fair comparison: they were not given the same {' and '.join(unlike)}"
+    if all(len(sample.groups(solver_keys, runs)) < 2 for _, runs in sample.groups(problem_keys)):
+        return "no two of them were run on the same surface, so they are not compared"
+    conditions = {"learning rates": [LR], ", ".join(sample.repeat_keys): list(sample.repeat_keys)}
+    conditions["budgets"] = [BUDGET] if BUDGET in sample.runs else []
+    different = [
+        name
+        for name, keys in conditions.items()
+        if _differ(sample, problem_keys, solver_keys, keys)
+    ]
+    if different:
+        return f"not a fair comparison: they were not given the same {' and '.join(different)}"
     rates = len(np.unique(sample.all_runs[LR].astype(float)))
-    alike = [pluralize(rates, "learning rate")]
-    alike += [
+    same = [pluralize(rates, "learning rate")]
+    same += [
         pluralize(sample.runs[key].nunique(dropna=False), short_name(key))
         for key in sample.repeat_keys
     ]
     if BUDGET in sample.runs:
-        alike.append(f"at most {int(sample.runs[BUDGET].max()):,} steps")
-    return f"all had the same: {', '.join(alike)}"
+        same.append(f"at most {int(sample.runs[BUDGET].max()):,} steps")
+    return f"all had the same: {', '.join(same)}"
 
 
-def _cost(sample: Sample) -> str:
+def _evaluations_per_step(sample: Sample) -> str:
     """Says how many gradient evaluations a step took at most, if that is not one."""
     if not sample.counts_evaluations:
         return ""
-    made = sample.runs[sample.runs["metrics.steps"] > 0]
-    most = (made["metrics.evaluations"] / made["metrics.steps"]).max()
-    return f"a step took up to {format_number(most, 3)} evaluations of the gradient, on average; "
+    moved = sample.runs[sample.runs["metrics.steps"] > 0]
+    most = (moved["metrics.evaluations"] / moved["metrics.steps"]).max()
+    return (
+        f"a step took up to {format_number(most, 3)} gradient evaluations, on average over a run; "
+    )
 
 
 def _differ(
-    sample: Sample, problem: Sequence[str], solver: Sequence[str], keys: Sequence[str]
+    sample: Sample, problem_keys: Sequence[str], solver_keys: Sequence[str], keys: Sequence[str]
 ) -> bool:
     """Returns whether the solvers had different values of keys on some problem."""
 
-    def given(runs: RunSubset) -> set[tuple[str, ...]]:
+    def values(runs: RunSubset) -> set[tuple[str, ...]]:
         return set(zip(*(map(str, runs[key]) for key in keys), strict=True))
 
-    def differ(there: RunSubset) -> bool:
-        first, *others = (given(runs) for _, runs in sample.groups(solver, there))
-        return any(one != first for one in others)
+    def differ(runs: RunSubset) -> bool:
+        first, *others = (values(part) for _, part in sample.groups(solver_keys, runs))
+        return any(other != first for other in others)
 
-    return any(differ(there) for _, there in sample.groups(problem))
+    return any(differ(runs) for _, runs in sample.groups(problem_keys))

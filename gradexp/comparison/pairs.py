@@ -51,70 +51,64 @@ def differences_table(sample: Sample) -> Table | None:
     metric, keys = sample.metric, problem_keys(sample) if across else list(sample.repeat_keys)
     if len(ordered) < 2 or not keys:
         return None
-    measure, measured = _measured(sample, ordered, across)
-    first = sample.hitting_times.take(ordered[0][1].rows) if sample.criterion else None
-    if (first is not None and not first.arrived) or not math.isfinite(measured[0]):
+    measure, measured = _ordering_measure(sample, ordered, across)
+    best_hits = sample.hitting_times.take(ordered[0][1].rows) if sample.criterion else None
+    if (best_hits is not None and not best_hits.arrived) or not math.isfinite(measured[0]):
         return None
-    series = []
+    tables = []
     for _, runs in ordered[: _RIVALS + 1]:
         index = pd.MultiIndex.from_frame(runs.frame()[keys].astype(str))
         values = sample.comparable_values(metric)[runs.rows]
-        known = sample.hitting_times.lower_bounds[runs.rows] if sample.criterion else values
-        both = pd.DataFrame({"value": values, "known": known}, index=index)
-        series.append(both.groupby(level=keys).first())
+        bounds = sample.hitting_times.lower_bounds[runs.rows] if sample.criterion else values
+        table = pd.DataFrame({"value": values, "lower_bound": bounds}, index=index)
+        tables.append(table.groupby(level=keys).first())
     rows = []
-    rivals = zip(ordered[1:], series[1:], measured[1:], strict=False)
-    for (setting, _), other, figure in rivals:
-        together = pd.concat([series[0], other], axis=1, join="inner").to_numpy(float)
-        if len(together):
-            compared = (_ratios if sample.criterion else _differences)(*together.T)
-            rows.append(
-                {
-                    **setting,
-                    "measure": figure,
-                    **_compared(*compared, 1.0 if sample.criterion else 0.0),
-                }
-            )
+    rivals = zip(ordered[1:], tables[1:], measured[1:], strict=False)
+    for (setting, _), table, value in rivals:
+        pairs = pd.concat([tables[0], table], axis=1, join="inner").to_numpy(float)
+        if len(pairs):
+            bounds_of = _ratio_bounds if sample.criterion else _difference_bounds
+            summary = _summary(*bounds_of(*pairs.T), 1.0 if sample.criterion else 0.0)
+            rows.append({**setting, "measure": value, **summary})
     if not rows:
         return None
     frame = pd.DataFrame(rows)
-    of = f"{metric.unit} ÷ best's" if metric.is_hitting_time else f"{metric.label} - best's"
+    compared = f"{metric.unit} ÷ best's" if metric.is_hitting_time else f"{metric.label} - best's"
     columns = ("least", "most", "low", "high")
     parts = zip(*(frame[column] for column in columns), strict=True)
     shown: dict[str, Any] = {
         **format_key_columns(frame, list(ordered[0][0])),
-        measure: [format_number(figure, 3 if across else 6) for figure in frame["measure"]],
+        measure: [format_number(value, 3 if across else 6) for value in frame["measure"]],
         "pairs": frame["pairs"].map(str),
         "worse in": frame["slower"].map(str),
         "better in": frame["faster"].map(str),
-        of: [_between(*part) for part in parts],
-        "covered with": [
+        compared: [_median_text(*part) for part in parts],
+        "coverage %": [
             "" if math.isnan(share) else f"{100 * share:.1f}" for share in frame["coverage"]
         ],
     }
     best_values = ", ".join(f"{key}={format_number(value)}" for key, value in ordered[0][0].items())
-    title = f"Beside the best by {measure}, {format_number(measured[0], 6)}: {best_values}"
-    if first is not None:
-        title += f" ({format_arrived(first.arrived, len(first.times))} arrived)"
-    told = f"pairs share {', '.join(keys)}"
-    told += ", and one of both arrived" if sample.criterion else ""
-    told += "; median over the pairs with its exact interval, and how many per cent of such "
-    told += f"intervals cover it (at least {100 * CONFIDENCE:.0f}; none of fewer than 6 pairs) "
-    told += (
-        "of two settings that were chosen before; the best was chosen by these runs, so that it "
-    )
-    told += "looks better here than it is"
+    title = "Differences from the best setting by "
+    title += f"{measure}, {format_number(measured[0], 6)}: {best_values}"
+    if best_hits is not None:
+        title += f" ({format_arrived(best_hits.arrived, len(best_hits.times))} arrived)"
+    footer = f"pairs share {', '.join(keys)}"
+    footer += "; at least one run of each pair arrived" if sample.criterion else ""
+    footer += "; median over the pairs, with its exact interval and the interval's coverage for "
+    footer += f"two settings fixed in advance (at least {100 * CONFIDENCE:.0f} %; no interval for "
+    footer += "fewer than 6 pairs); the best was selected from these runs, so its advantage is "
+    footer += "overestimated"
     if len(ordered) > _RIVALS + 1:
-        told += f"; the next {_RIVALS} of {len(ordered) - 1:,} settings"
+        footer += f"; the next {_RIVALS} of {len(ordered) - 1:,} settings"
     if across:
-        told += f"; relative speed: the fastest's {metric.unit} on a problem ÷ its own"
+        footer += f"; relative speed: {metric.unit} of the fastest on a problem ÷ its own"
     elif sample.criterion:
-        told += f"; {sample.criterion.definition()}"
-    return Table("differences", title, frame, pd.DataFrame(shown), told)
+        footer += f"; {sample.criterion.definition()}"
+    return Table("differences", title, frame, pd.DataFrame(shown), footer)
 
 
-def _ratios(
-    best: np.ndarray, best_known: np.ndarray, rival: np.ndarray, rival_known: np.ndarray
+def _ratio_bounds(
+    best: np.ndarray, best_bound: np.ndarray, rival: np.ndarray, rival_bound: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns bounds of the ratio of the rival's steps to the best setting's, pair by pair.
 
@@ -123,53 +117,53 @@ def _ratios(
 
     Args:
         best: ``(N,)``, the hitting times of the best setting; infinite where it did not arrive.
-        best_known: ``(N,)``, when it arrived or was cut off (`HittingTimes.lower_bounds`).
+        best_bound: ``(N,)``, when it arrived or was cut off (`HittingTimes.lower_bounds`).
         rival: the same as `best` for the rival.
-        rival_known: the same as `best_known` for the rival.
+        rival_bound: the same as `best_bound` for the rival.
 
     Returns:
         The least and the greatest value that each ratio may have.
     """
-    some = np.isfinite(best) | np.isfinite(rival)
-    best, best_known, rival, rival_known = (
-        part[some] for part in (best, best_known, rival, rival_known)
+    decided = np.isfinite(best) | np.isfinite(rival)
+    best, best_bound, rival, rival_bound = (
+        part[decided] for part in (best, best_bound, rival, rival_bound)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         exact = np.where((best == 0) & (rival == 0), 1.0, rival / best)
-        at_least, at_most = rival_known / best, rival / best_known
+        at_least, at_most = rival_bound / best, rival / best_bound
     both = np.isfinite(best) & np.isfinite(rival)
     least = np.where(both, exact, np.where(np.isfinite(best), at_least, 0.0))
     most = np.where(both, exact, np.where(np.isfinite(best), np.inf, at_most))
     return least, most
 
 
-def _differences(
-    best: np.ndarray, best_known: np.ndarray, rival: np.ndarray, rival_known: np.ndarray
+def _difference_bounds(
+    best: np.ndarray, best_bound: np.ndarray, rival: np.ndarray, rival_bound: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rival's values minus the best setting's, in the form that `_ratios` has.
+    """Returns the rival's values minus the best setting's, in the form of `_ratio_bounds`.
 
     Pairs in which neither value is finite are left out. The bounds are equal.
     """
-    some = np.isfinite(best) | np.isfinite(rival)
-    apart = rival[some] - best[some]
-    return apart, apart
+    decided = np.isfinite(best) | np.isfinite(rival)
+    differences = rival[decided] - best[decided]
+    return differences, differences
 
 
-def _compared(least: np.ndarray, most: np.ndarray, alike: float) -> dict[str, Any]:
+def _summary(least: np.ndarray, most: np.ndarray, neutral: float) -> dict[str, Any]:
     """Returns the columns of the table for the pairs of one rival.
 
     Args:
         least: ``(N,)``, lower bounds of the ratios or differences.
         most: ``(N,)``, their upper bounds.
-        alike: the value for two equal runs: 1 for ratios, 0 for differences.
+        neutral: the value for two equal runs: 1 for ratios, 0 for differences.
     """
     low, _, coverage = median_interval(least)
     high = median_interval(most)[1]
-    at_least, at_most = _middle(least, alike), _middle(most, alike)
+    at_least, at_most = _bounded_median(least, neutral), _bounded_median(most, neutral)
     return {
         "pairs": len(least),
-        "slower": int((least > alike).sum()),
-        "faster": int((most < alike).sum()),
+        "slower": int((least > neutral).sum()),
+        "faster": int((most < neutral).sum()),
         "median": at_least if at_least == at_most else math.nan,
         "least": at_least,
         "most": at_most,
@@ -179,19 +173,19 @@ def _compared(least: np.ndarray, most: np.ndarray, alike: float) -> dict[str, An
     }
 
 
-def _middle(values: np.ndarray, alike: float) -> float:
+def _bounded_median(values: np.ndarray, neutral: float) -> float:
     """Returns the median of ratios or differences; NaN if it lies between the two extremes.
 
     These are 0 and infinity for ratios, and the two infinities for differences.
     """
     middle = median(values)
-    if math.isinf(middle) and alike == 1:
+    if math.isinf(middle) and neutral == 1:
         with np.errstate(divide="ignore"):
             return math.nan if math.isinf(median(1 / values)) else middle
     return middle
 
 
-def _between(least: float, most: float, low: float, high: float) -> str:
+def _median_text(least: float, most: float, low: float, high: float) -> str:
     """Returns a median as a string, from its bounds and the ends of its interval."""
 
     def text(value: float) -> str:
@@ -201,13 +195,13 @@ def _between(least: float, most: float, low: float, high: float) -> str:
         return ""
     if least == most:
         return format_with_interval(least, low, high, text)
-    told = f"≤ {text(most)}" if least == 0 else f"≥ {text(least)}"
+    middle = f"≤ {text(most)}" if least == 0 else f"≥ {text(least)}"
     if least > 0 and most < math.inf:
-        told = f"{text(least)} to {text(most)}"
-    return told if math.isnan(low) else append_interval(told, text(low), text(high))
+        middle = f"{text(least)} to {text(most)}"
+    return middle if math.isnan(low) else append_interval(middle, text(low), text(high))
 
 
-def _measured(
+def _ordering_measure(
     sample: Sample, ordered: Sequence[Setting], across: bool
 ) -> tuple[str, Sequence[float]]:
     """Returns the name of the measure that orders settings, and its values for the first."""

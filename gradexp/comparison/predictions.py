@@ -18,7 +18,7 @@ from gradexp.comparison.table import (
     format_with_interval,
 )
 
-EXCITED = 1.2
+FASTER_THAN_PREDICTED = 1.2
 """Runs at least this many times as fast as predicted are counted separately."""
 
 
@@ -26,8 +26,8 @@ def rates_table(sample: Sample) -> Table | None:
     """Returns the convergence rates, the factor by which the distance shrinks in a step.
 
     In the long run, no run near a minimum is slower than predicted. A run is faster only if its
-    start has no component in the slowest direction: those that converge `EXCITED` times as fast as
-    predicted, or faster, are counted separately.
+    start has no component in the slowest direction: those that converge
+    `FASTER_THAN_PREDICTED` times as fast as predicted, or faster, are counted separately.
 
     Returns:
         The table, or None if no run has both a predicted and a fitted rate.
@@ -40,8 +40,8 @@ def rates_table(sample: Sample) -> Table | None:
         low, half, high = quartiles(known["metrics.rate"])
         predicted = median(known["theory.rate"])
         with np.errstate(divide="ignore", invalid="ignore"):
-            apart = np.log(known["metrics.rate"]) / np.log(known["theory.rate"])
-        excited = ~(apart >= EXCITED)
+            ratio = np.log(known["metrics.rate"]) / np.log(known["theory.rate"])
+        is_faster = ratio >= FASTER_THAN_PREDICTED
         fits = known["metrics.rate_r2"] if "metrics.rate_r2" in sample.runs else np.array([])
         rows.append(
             {
@@ -52,8 +52,8 @@ def rates_table(sample: Sample) -> Table | None:
                 "first_quartile": low,
                 "third_quartile": high,
                 "r2": median(fits),
-                "speed_ratio": median(apart[excited]),
-                "not_excited": int((~excited).sum()),
+                "speed_ratio": median(ratio[~is_faster]),
+                "faster_than_predicted": int(is_faster.sum()),
             }
         )
     if not rows:
@@ -71,16 +71,17 @@ def rates_table(sample: Sample) -> Table | None:
         "fitted ÷ predicted speed": [
             "" if math.isnan(value) else format_number(value, 3) for value in frame["speed_ratio"]
         ],
-        "slowest not excited": [str(count or "") for count in frame["not_excited"]],
+        "faster than predicted": [str(count or "") for count in frame["faster_than_predicted"]],
     }
-    told = (
-        "runs that came to rest at a minimum; predicted: the spectral radius of the step at the "
-        "Hessian there; fitted: to the gradient norms of the second half of the steps, medians and "
-        "quartiles, R² how well; speed: the rate's logarithm, of the runs but for those that are "
-        f"{EXCITED:g} times as fast as predicted, and more: their starts have no part in the "
-        "slowest direction"
+    footer = (
+        "runs that came to rest at a minimum; predicted: the spectral radius of the iteration at "
+        "the Hessian there; fitted: to the gradient norms of the second half of the steps, median "
+        "and quartiles; R²: of that fit, median; speed: the logarithm of the rate; faster than "
+        f"predicted: the number of runs at least {FASTER_THAN_PREDICTED:g} times as fast, which "
+        "the ratio of speeds leaves out: their starts have no component in the slowest direction"
     )
-    return Table("rates", "Theory beside measurement: rates", frame, pd.DataFrame(shown), told)
+    title = "Theory and measurement: convergence rates"
+    return Table("rates", title, frame, pd.DataFrame(shown), footer)
 
 
 def edges_table(sample: Sample) -> Table | None:
@@ -94,47 +95,50 @@ def edges_table(sample: Sample) -> Table | None:
     others = [key for key in sample.setting_keys if key != LR]
     rows = []
     for values, runs in sample.groups(others):
-        known = runs["theory.edge"]
-        has = ~np.isnan(known)
-        known = known[has]
-        if not len(known):
+        edges = runs["theory.edge"]
+        has_edge = ~np.isnan(edges)
+        edges = edges[has_edge]
+        if not len(edges):
             continue
         if OPTIMIZER in sample.runs:  # keep only the optimizers that have a prediction
             optimizers = runs[OPTIMIZER]
-            runs = runs.where(np.isin(optimizers.astype(str), optimizers[has].astype(str)))
+            runs = runs.where(np.isin(optimizers.astype(str), optimizers[has_edge].astype(str)))
         rate, outcome = runs[LR], runs["outcome"]
-        settled = rate[(outcome == "converged") | (outcome == "noise_floor")]
-        unsettled = rate[(outcome == "diverged") | (outcome == "cycling")]
+        stable = rate[(outcome == "converged") | (outcome == "noise_floor")]
+        unstable = rate[(outcome == "diverged") | (outcome == "cycling")]
         rows.append(
             {
                 **values,
-                "runs": len(known),
-                "predicted": median(known),
-                "least": float(known.min()),
-                "greatest": float(known.max()),
-                "converged": float(settled.max()) if len(settled) else math.nan,
-                "lost": float(unsettled.min()) if len(unsettled) else math.nan,
+                "runs": len(edges),
+                "predicted": median(edges),
+                "smallest": float(edges.min()),
+                "largest": float(edges.max()),
+                "largest_converged": float(stable.max()) if len(stable) else math.nan,
+                "smallest_unstable": float(unstable.min()) if len(unstable) else math.nan,
             }
         )
     if not rows:
         return None
     frame = pd.DataFrame(rows)
-    parts = zip(frame["predicted"], frame["least"], frame["greatest"], strict=True)
+    parts = zip(frame["predicted"], frame["smallest"], frame["largest"], strict=True)
     shown = {
         **format_key_columns(frame, others),
         "runs": frame["runs"].map(str),
         "stable below": [
             format_with_interval(*part, lambda value: format_number(value, 4)) for part in parts
         ],
-        "largest lr that stayed": [format_number(value) for value in frame["converged"]],
-        "least lr that diverged or cycled": [format_number(value) for value in frame["lost"]],
+        "largest lr that converged": [format_number(value) for value in frame["largest_converged"]],
+        "smallest lr that diverged or cycled": [
+            format_number(value) for value in frame["smallest_unstable"]
+        ],
     }
-    told = (
-        "stable below: from the Hessian at the minimizers reached, median and range; stayed: "
-        "converged, or at its noise floor; a run may be "
-        "lost on its way at a smaller learning rate, and one that jumps may settle elsewhere"
+    footer = (
+        "stable below: predicted from the Hessian at the minimizers reached, median and range; "
+        "converged: or at its noise floor; a run may diverge before it reaches the minimum at a "
+        "smaller learning rate, or settle at another minimum at a larger one"
     )
-    return Table("edges", "Theory beside measurement: stability", frame, pd.DataFrame(shown), told)
+    title = "Theory and measurement: stability"
+    return Table("edges", title, frame, pd.DataFrame(shown), footer)
 
 
 def escapes_table(sample: Sample) -> Table | None:
@@ -148,14 +152,14 @@ def escapes_table(sample: Sample) -> Table | None:
         known = runs.where(~np.isnan(runs["theory.escape_steps"]))
         if not len(known):
             continue
-        some = hitting_times(known, "metrics.escape_steps")
-        low, half, high = quantiles(some)
+        hits = hitting_times(known, "metrics.escape_steps")
+        low, half, high = quantiles(hits)
         predicted = median(known["theory.escape_steps"])
         rows.append(
             {
                 **values,
                 "runs": len(known),
-                "left": some.arrived,
+                "left": hits.arrived,
                 "predicted": predicted,
                 "measured": half,
                 "first_quartile": low,
@@ -173,9 +177,11 @@ def escapes_table(sample: Sample) -> Table | None:
         "predicted steps": [format_number(value, 4) for value in frame["predicted"]],
         "measured": [format_with_interval(*part, format_steps) for part in parts],
     }
-    told = (
-        "runs that started at a saddle; predicted: log(r/ε)/log σ, from the offset ε along the "
-        "ways down to the radius r, a twentieth of the domain's shortest side; measured: the first "
-        "recorded step beyond, medians and quartiles by Kaplan-Meier"
+    footer = (
+        "runs that started at a saddle; left: they went farther than r from it, 1/20 of the "
+        "domain's shortest side; predicted: log(r/ε)/log σ, where ε is the start's offset along "
+        "the descent directions, which grows by a factor of σ in a step; measured: the first "
+        "recorded step farther than r, median and quartiles by Kaplan-Meier"
     )
-    return Table("escapes", "Theory beside measurement: saddles", frame, pd.DataFrame(shown), told)
+    title = "Theory and measurement: escape from saddles"
+    return Table("escapes", title, frame, pd.DataFrame(shown), footer)

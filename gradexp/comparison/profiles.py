@@ -32,7 +32,7 @@ class SolverTimes(NamedTuple):
 
     solvers: list[dict[str, Any]]
     problems: pd.DataFrame
-    steps: np.ndarray
+    times: np.ndarray
     """``(problems, solvers)``, infinite where the solver did not arrive"""
     dims: np.ndarray
     """``(problems,)``, the dimension of the surface; NaN where it is not known"""
@@ -49,31 +49,29 @@ def solver_times(sample: Sample, metric: Metric) -> SolverTimes:
     """Returns the hitting times by problem (a surface with a start and a seed) and by solver."""
     keys = problem_keys(sample)
     runs = sample.runs
-    number_of = runs.groupby(keys, dropna=False).ngroup().to_numpy()
-    count = int(number_of.max()) + 1
-    first = pd.Series(number_of).drop_duplicates().sort_values().index
+    problem_of = runs.groupby(keys, dropna=False).ngroup().to_numpy()
+    count = int(problem_of.max()) + 1
+    first = pd.Series(problem_of).drop_duplicates().sort_values().index
     solvers, columns = [], []
-    for values, some in sample.groups(sample.solver_keys):
+    for values, solver_runs in sample.groups(sample.solver_keys):
         column = np.full(count, np.nan)
-        column[number_of[some.rows]] = hitting_times(some, metric.column).times
+        column[problem_of[solver_runs.rows]] = hitting_times(solver_runs, metric.column).times
         solvers.append(values)
         columns.append(column)
     problems = runs.iloc[first][keys].reset_index(drop=True)
     dims = runs.iloc[first]["run.dim"].to_numpy(float) if "run.dim" in runs else None
     dims = np.full(count, np.nan) if dims is None else dims
-    taken = np.column_stack(columns)
-    common = ~np.isnan(taken).any(axis=1)
+    times = np.column_stack(columns)
+    common = ~np.isnan(times).any(axis=1)
     problems = problems[common].reset_index(drop=True)
-    return SolverTimes(solvers, problems, taken[common], dims[common], int((~common).sum()))
+    return SolverTimes(solvers, problems, times[common], dims[common], int((~common).sum()))
 
 
 def solvers_by_speed(sample: Sample) -> list[Setting]:
     """Returns the solvers of a sample with their runs, the best first (`order_by_speed`)."""
     groups = sample.groups(sample.solver_keys)
-    return [
-        groups[index]
-        for index in order_by_speed(performance_ratios(solver_times(sample, sample.metric)))
-    ]
+    ratios = performance_ratios(solver_times(sample, sample.metric))
+    return [groups[index] for index in order_by_speed(ratios)]
 
 
 def mean_relative_speeds(sample: Sample) -> list[float]:
@@ -83,41 +81,40 @@ def mean_relative_speeds(sample: Sample) -> list[float]:
     own. The mean is 1 for a solver that is the fastest on all problems, and 0 for one that never
     arrives.
     """
-    found: list[float] = np.sort(_speed(performance_ratios(solver_times(sample, sample.metric))))[
-        ::-1
-    ].tolist()
-    return found
+    ratios = performance_ratios(solver_times(sample, sample.metric))
+    speeds: list[float] = np.sort(_mean_relative_speeds(ratios))[::-1].tolist()
+    return speeds
 
 
-def order_by_speed(found: np.ndarray) -> np.ndarray:
+def order_by_speed(ratios: np.ndarray) -> np.ndarray:
     """Returns the indices of solvers ordered by their mean relative speed (`mean_relative_speeds`).
 
     Args:
-        found: ``(problems, solvers)``, as `ratios` returns it.
+        ratios: ``(problems, solvers)``, as `performance_ratios` returns it.
     """
-    return np.argsort(-_speed(found), kind="stable")
+    return np.argsort(-_mean_relative_speeds(ratios), kind="stable")
 
 
-def _speed(found: np.ndarray) -> np.ndarray:
-    if not len(found):
-        return np.zeros(found.shape[1])
-    speed: np.ndarray = (1 / found).mean(axis=0)
-    return speed
+def _mean_relative_speeds(ratios: np.ndarray) -> np.ndarray:
+    if not len(ratios):
+        return np.zeros(ratios.shape[1])
+    speeds: np.ndarray = (1 / ratios).mean(axis=0)
+    return speeds
 
 
-def performance_ratios(some: SolverTimes) -> np.ndarray:
+def performance_ratios(solved: SolverTimes) -> np.ndarray:
     """Returns the performance ratios of Dolan and Moré: steps divided by those of the best solver.
 
     Returns:
         ``(problems, solvers)``, infinite where a solver did not arrive, which includes all solvers
         where none did.
     """
-    taken = np.where(np.isnan(some.steps), np.inf, some.steps)
-    best = taken.min(axis=1, keepdims=True)
+    times = np.where(np.isnan(solved.times), np.inf, solved.times)
+    best = times.min(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Where the best solver starts at its goal, it takes no step: the ratio would be 0/0.
-        found = np.where(best == 0, np.where(taken == 0, 1.0, np.inf), taken / best)
-    return np.where(np.isfinite(best), found, np.inf)
+        ratios = np.where(best == 0, np.where(times == 0, 1.0, np.inf), times / best)
+    return np.where(np.isfinite(best), ratios, np.inf)
 
 
 def profiles_table(sample: Sample) -> Table | None:
@@ -132,15 +129,15 @@ def profiles_table(sample: Sample) -> Table | None:
     """
     if not sample.spans_surfaces:
         return None
-    some = solver_times(sample, sample.metric)
-    if not len(some.problems):
+    solved = solver_times(sample, sample.metric)
+    if not len(solved.problems):
         return None
-    found = performance_ratios(some)
-    frame = pd.DataFrame(some.solvers)
+    ratios = performance_ratios(solved)
+    frame = pd.DataFrame(solved.solvers)
     for ratio in _RATIOS:
-        frame[f"within_{ratio}"] = (found <= ratio * _TIES).mean(axis=0)
-    frame["solved"] = np.isfinite(some.steps).mean(axis=0)
-    frame["runs"] = (~np.isnan(some.steps)).sum(axis=0)
+        frame[f"within_{ratio}"] = (ratios <= ratio * _TIES).mean(axis=0)
+    frame["solved"] = np.isfinite(solved.times).mean(axis=0)
+    frame["runs"] = (~np.isnan(solved.times)).sum(axis=0)
     order = [*(f"within_{ratio}" for ratio in _RATIOS), "solved"]
     frame = frame.iloc[np.argsort(-frame[order].sum(axis=1), kind="stable")].reset_index(drop=True)
     shown: dict[str, Any] = format_key_columns(frame, sample.solver_keys)
@@ -149,12 +146,11 @@ def profiles_table(sample: Sample) -> Table | None:
         shown[head] = frame[f"within_{ratio}"].map(format_percent)
     shown["solved %"] = frame["solved"].map(format_percent)
     keys = ", ".join(problem_keys(sample))
-    told = f"{sample.summary()}; {len(some.problems):,} problems ({keys}); {_left_out(some)}"
-    told += f"solved: {sample.metric.label}; "
-    told += f"≤ 2×: share solved within twice the {sample.metric.unit} of the best"
-    return Table(
-        "profiles", "Across surfaces: performance profiles", frame, pd.DataFrame(shown), told
-    )
+    footer = f"{sample.summary()}; {pluralize(len(solved.problems), 'problem')} ({keys}); "
+    footer += f"{_left_out(solved)}solved: {sample.metric.label}; "
+    footer += f"≤ 2×: % solved within twice the {sample.metric.unit} of the fastest"
+    title = "Across surfaces: performance profiles"
+    return Table("profiles", title, frame, pd.DataFrame(shown), footer)
 
 
 def targets_table(sample: Sample) -> Table | None:
@@ -163,11 +159,12 @@ def targets_table(sample: Sample) -> Table | None:
     This is the empirical distribution of Hansen et al. (2009) over all recorded tolerances.
 
     Returns:
-        The table, or None in the cases in which `profiles` returns None.
+        The table, or None in the cases in which `profiles_table` returns None.
     """
     if not sample.spans_surfaces:
         return None
-    (prefix,) = (start for start in HITTING_TIME_PREFIXES if sample.metric.name.startswith(start))
+    name = sample.metric.name
+    (prefix,) = (prefix for prefix in HITTING_TIME_PREFIXES if name.startswith(prefix))
     unit, columns = sample.metric.unit, map(str, sample.runs)
     names = [
         column.removeprefix(COLUMN_PREFIX)
@@ -182,30 +179,33 @@ def targets_table(sample: Sample) -> Table | None:
     budgets += [most] if budgets[-1:] != [most] else []
     frame = pd.DataFrame(reached[0].solvers)
     for budget in budgets:
-        shares = [(some.steps <= budget).mean(axis=0) for some in reached]
+        shares = [(solved.times <= budget).mean(axis=0) for solved in reached]
         frame[f"by_{budget}"] = np.mean(shares, axis=0)
-    per_dim = [some.steps / (some.dims[:, None] + 1) for some in reached]
-    if not np.isnan(reached[0].dims).any():
+    per_dim = [solved.times / (solved.dims[:, None] + 1) for solved in reached]
+    has_dims = not np.isnan(reached[0].dims).any()
+    if has_dims:
         for budget in budgets:
-            frame[f"by_{budget}_per_dim"] = np.mean(
-                [(s <= budget).mean(axis=0) for s in per_dim], axis=0
-            )
+            shares = [(times <= budget).mean(axis=0) for times in per_dim]
+            frame[f"by_{budget}_per_dim"] = np.mean(shares, axis=0)
     order = [f"by_{budget}" for budget in budgets]
     frame = frame.iloc[np.argsort(-frame[order].sum(axis=1), kind="stable")].reset_index(drop=True)
     shown: dict[str, Any] = format_key_columns(frame, sample.solver_keys)
     for budget in budgets:
         shown[f"by {unit.removesuffix('s')} {budget:,}"] = frame[f"by_{budget}"].map(format_percent)
     tolerances = ", ".join(name.removeprefix(prefix) for name in names)
-    told = f"{sample.summary()}; {_left_out(reached[0])}"
-    told += f"% of problems × tolerances ({tolerances}) reached; saved besides: the "
-    told += f"same by {unit} ÷ (dim + 1), the data profile of Moré and Wild (2009)"
-    return Table("targets", "Across surfaces: targets reached", frame, pd.DataFrame(shown), told)
+    footer = f"{sample.summary()}; {_left_out(reached[0])}"
+    footer += f"% of all pairs of a problem and a tolerance ({tolerances}) that were reached"
+    if has_dims:
+        footer += f"; the saved table also counts {unit} ÷ (dim + 1): the data profiles of Moré "
+        footer += "and Wild (2009)"
+    return Table("targets", "Across surfaces: targets reached", frame, pd.DataFrame(shown), footer)
 
 
-def _left_out(some: SolverTimes) -> str:
+def _left_out(solved: SolverTimes) -> str:
     """Returns the part of a footer that says how many problems are left out, if any are."""
-    what = pluralize(some.left_out, "problem")
-    return f"{what} that not all were run on left out; " if some.left_out else ""
+    if not solved.left_out:
+        return ""
+    return f"{pluralize(solved.left_out, 'problem')} not run by all solvers left out; "
 
 
 def by_surface_table(sample: Sample) -> Table | None:
@@ -218,29 +218,30 @@ def by_surface_table(sample: Sample) -> Table | None:
     if not sample.spans_surfaces or sample.criterion is None:
         return None
     rows = [values for values, _ in sample.groups(sample.solver_keys)]
-    places = [values for values, _ in sample.groups(sample.surface_keys)]
-    ranked = np.full((len(rows), len(places)), np.nan)
-    arrived = np.zeros(ranked.shape, dtype=bool)
-    for row, (_, runs) in enumerate(sample.groups(sample.solver_keys)):
-        for surface, there in sample.groups(sample.surface_keys, runs):
-            some = sample.hitting_times.take(there.rows)
-            at = row, next(n for n, place in enumerate(places) if str(place) == str(surface))
-            ranked[at], arrived[at] = sample.criterion.value(some), some.arrived > 0
-    finite = np.where(arrived & np.isfinite(ranked), np.maximum(ranked, 1.0), np.inf)
+    surfaces = [values for values, _ in sample.groups(sample.surface_keys)]
+    columns = {str(surface): column for column, surface in enumerate(surfaces)}
+    values = np.full((len(rows), len(surfaces)), np.nan)
+    arrived = np.zeros(values.shape, dtype=bool)
+    for row, (_, solver_runs) in enumerate(sample.groups(sample.solver_keys)):
+        for surface, runs in sample.groups(sample.surface_keys, solver_runs):
+            hits = sample.hitting_times.take(runs.rows)
+            cell = row, columns[str(surface)]
+            values[cell], arrived[cell] = sample.criterion.value(hits), hits.arrived > 0
+    finite = np.where(arrived & np.isfinite(values), np.maximum(values, 1.0), np.inf)
     with np.errstate(invalid="ignore"):
         speed = np.nan_to_num(finite.min(axis=0) / finite).mean(axis=1)
     order = np.argsort(-speed, kind="stable")
-    names = distinct_labels(places, _surface_name)
+    names = distinct_labels(surfaces, _surface_name)
     frame = pd.DataFrame([rows[row] for row in order])
-    frame = pd.concat([frame, pd.DataFrame(ranked[order], columns=names)], axis=1)
+    frame = pd.concat([frame, pd.DataFrame(values[order], columns=names)], axis=1)
     shown: dict[str, Any] = format_key_columns(frame, sample.solver_keys)
     for name in names:
         shown[name] = ["" if math.isnan(v) else format_steps(v) for v in frame[name]]
-    label, of = sample.criterion.label, sample.metric.label
-    told = f"{sample.summary()}; {of}; the best first, by the mean over surfaces "
-    told += f"of the least {label} ÷ its own; {sample.criterion.definition()}"
-    title = f"Across surfaces: {label} on each"
-    return Table("by_surface", title, frame, pd.DataFrame(shown), told)
+    label = sample.criterion.label
+    footer = f"{sample.summary()}; {sample.metric.label}; the best first, by the mean over "
+    footer += f"surfaces of the smallest {label} ÷ its own; {sample.criterion.definition()}"
+    title = f"Across surfaces: {label} on each surface"
+    return Table("by_surface", title, frame, pd.DataFrame(shown), footer)
 
 
 def _surface_name(values: dict[str, Any], digits: int) -> str:

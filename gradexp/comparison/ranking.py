@@ -83,14 +83,14 @@ class Criterion:
         """Returns a definition of the criterion for footers and captions."""
         match self.name:
             case "ert":
-                return f"ERT: the expected running time, all {self.unit} made ÷ runs that arrived"
+                return f"ERT: expected running time, all {self.unit} made ÷ runs that arrived"
             case "median":
                 return f"median {self.unit} by Kaplan-Meier"
             case _:
                 most = "was given" if self.unit == "steps" else "made"
                 return (
-                    f"PAR{PENALTY}: mean {self.unit}, a run that does not arrive counting "
-                    f"{PENALTY} × {self.budget:,.0f}, the most that any {most}"
+                    f"PAR{PENALTY}: mean {self.unit}, where a run that does not arrive counts "
+                    f"{PENALTY} × {self.budget:,.0f} ({self.budget:,.0f}: the most any run {most})"
                 )
 
     def table_legend(self) -> str:

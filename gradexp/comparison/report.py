@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 TABLES = {"csv": ".csv", "parquet": ".parquet", "latex": ".tex"}
 ANIMATION = "gif"
 
-USUAL = "csv,png"
+DEFAULT_FORMATS = "csv,png"
 
 _CAPTIONS = "captions.txt"
 
 
-def checked(formats: str) -> list[str]:
+def parse_formats(formats: str) -> list[str]:
     """Splits a comma-separated list of formats and checks that each is known.
 
     Raises:
@@ -33,7 +33,7 @@ def checked(formats: str) -> list[str]:
     wanted = [name.strip() for name in formats.split(",") if name.strip()]
     for name in wanted:
         if name not in known:
-            reason = f"must be some of {', '.join(known)}, separated by commas"
+            reason = f"must be one or more of {', '.join(known)}, separated by commas"
             raise UserError("--formats", name, reason)
     return wanted
 
@@ -72,12 +72,12 @@ def _save(
     for table in tables:
         _save_table(folder / table.name, formats, table)
     kinds = [kind for kind in formats if kind not in (*TABLES, ANIMATION)]
-    undrawn: dict[str, list[str]] = {}
+    not_drawn: dict[str, list[str]] = {}
     if kinds:
         from gradexp.comparison.figures import figures, unrecorded
         from gradexp.plots import save
 
-        undrawn = unrecorded(sample)
+        not_drawn = unrecorded(sample)
         for name, figure in figures(sample):
             for kind in kinds:
                 save(figure, folder / f"{name}.{kind}")
@@ -85,12 +85,12 @@ def _save(
     if ANIMATION in formats:
         from gradexp.comparison.figures import animate
 
-        told = animate(sample, folder / f"race.{ANIMATION}")
-        captions += [f"race: {told}.\n"] if told else []
+        caption = animate(sample, folder / f"race.{ANIMATION}")
+        captions += [f"race: {caption}.\n"] if caption else []
     (folder / _CAPTIONS).write_text("".join(captions))
     return [
-        f"not drawn, for no {what} was recorded: {', '.join(names)}"
-        for what, names in undrawn.items()
+        f"not drawn (no {array} was recorded): {', '.join(names)}"
+        for array, names in not_drawn.items()
     ]
 
 
@@ -99,8 +99,8 @@ def _caption(figure: Figure) -> str:
     from gradexp.plots.style import CAPTION
 
     titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
-    behind = [text.get_text() for text in figure.texts if text.get_gid() == CAPTION]
-    return ". ".join([next(filter(None, titles), ""), *filter(None, behind)])
+    captions = [text.get_text() for text in figure.texts if text.get_gid() == CAPTION]
+    return ". ".join([next(filter(None, titles), ""), *filter(None, captions)])
 
 
 def _save_table(path: Path, formats: Sequence[str], table: Table) -> None:
@@ -114,7 +114,7 @@ def _save_table(path: Path, formats: Sequence[str], table: Table) -> None:
 
 def _latex(table: Table) -> str:
     """Returns the table as LaTeX source, which needs the package booktabs."""
-    caption = "".join(_ESCAPED.get(sign, sign) for sign in f"{table.title}. {table.footer}.")
+    caption = "".join(_LATEX_ESCAPES.get(sign, sign) for sign in f"{table.title}. {table.footer}.")
     shown = table.shown.style.hide(axis="index")
     shown = shown.format(escape="latex").format_index(escape="latex", axis="columns")
     text = shown.to_latex(
@@ -126,17 +126,17 @@ def _latex(table: Table) -> str:
         hrules=True,
         position_float="centering",
     )
-    return str(text).translate(_SIGNS)
+    return str(text).translate(_LATEX_COMMANDS)
 
 
-_ESCAPED = {
+_LATEX_ESCAPES = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
 }
 
-_SIGNS = str.maketrans(
+_LATEX_COMMANDS = str.maketrans(
     {
         "\N{NO-BREAK SPACE}": "~",
         "<": "$<$",

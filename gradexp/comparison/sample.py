@@ -224,8 +224,8 @@ class Sample:
         left_out = (
             (self.failed, "job", "failed, left out"),
             (self.unfinished, "job", "not ended yet"),
-            (self.duplicates, "run", "again the same as another, left out"),
-            (self.older_format, "run", "made by an older gradexp, which ended runs by other rules"),
+            (self.duplicates, "duplicate run", "left out"),
+            (self.older_format, "run", "from an older gradexp version with other stopping rules"),
             (self.without_minimum, "run", "of surfaces without a known minimum, left out"),
         )
         others = (f"{pluralize(count, noun)} {what}" for count, noun, what in left_out if count)

@@ -60,74 +60,73 @@ def outcomes_table(sample: Sample) -> Table:
         **format_key_columns(frame, sample.setting_keys),
         "runs": frame["runs"].map(str),
     }
-    alone = bool((frame["runs"] == 1).all())
+    one_run_each = bool((frame["runs"] == 1).all())
+
+    def text(share: float, low: float, high: float) -> str:
+        if share == 0:
+            return ""
+        return "1" if one_run_each else format_with_interval(share, low, high, format_percent)
+
     for word in words:
         parts = zip(frame[word], frame[f"{word}.low"], frame[f"{word}.high"], strict=True)
-        shown[word if alone else f"{word} %"] = [
-            ""
-            if share == 0
-            else "1"
-            if alone
-            else format_with_interval(share, low, high, format_percent)
-            for share, low, high in parts
-        ]
-    footer = "number of runs" if alone else "shares with exact intervals, of 95 % at least"
-    return Table(
-        "outcomes", "How runs ended", frame, pd.DataFrame(shown), f"{sample.summary()}; {footer}"
+        shown[word if one_run_each else f"{word} %"] = [text(*part) for part in parts]
+    footer = f"{sample.summary()}; "
+    footer += (
+        "number of runs"
+        if one_run_each
+        else "% of runs, with exact intervals (coverage at least 95 %)"
     )
+    return Table("outcomes", "How runs ended", frame, pd.DataFrame(shown), footer)
 
 
 def speed_table(sample: Sample) -> Table:
     """Returns the speed of the runs of each setting, and how direct their paths were."""
-    metric, rank = sample.metric, sample.criterion
+    metric, criterion = sample.metric, sample.criterion
     rows, medians = [], []
     for values, runs in sample.settings:
         row: dict[str, Any] = {**values, "runs": len(runs)}
-        if rank:
-            some = sample.hitting_times.take(runs.rows)
-            low, half, high = quantiles(some)
-            row |= {"arrived": some.arrived, "par10": rank.par10(some)}
-            row |= {"ert": expected_running_time(some)}
+        if criterion:
+            hits = sample.hitting_times.take(runs.rows)
+            low, half, high = quantiles(hits)
+            row |= {"arrived": hits.arrived, "par10": criterion.par10(hits)}
+            row |= {"ert": expected_running_time(hits)}
             parts = ((half, 0.5), (low, 0.25), (high, 0.75))
-            medians.append(append_interval(*(format_quantile(some, *part) for part in parts)))
+            medians.append(append_interval(*(format_quantile(hits, *part) for part in parts)))
         else:
             low, half, high = sample.quartiles(metric, runs)
             medians.append(format_with_interval(half, low, high))
         row |= {"median": half, "first_quartile": low, "third_quartile": high}
-        known = not np.isnan(runs["metrics.loss_gap"]).all()
-        row["loss_gap"] = sample.quartiles(Metric("loss_gap"), runs)[1] if known else math.nan
+        has_gap = not np.isnan(runs["metrics.loss_gap"]).all()
+        row["loss_gap"] = sample.quartiles(Metric("loss_gap"), runs)[1] if has_gap else math.nan
         row["rate"] = median(runs["metrics.rate"])
         with np.errstate(divide="ignore", invalid="ignore"):
-            ways = runs["metrics.path_length"] / runs["metrics.displacement"]
-        row["tortuosity"] = median(ways[np.isfinite(ways)])
+            tortuosity = runs["metrics.path_length"] / runs["metrics.displacement"]
+        row["tortuosity"] = median(tortuosity[np.isfinite(tortuosity)])
         row["reversals"] = median(runs["metrics.reversals"])
         rows.append(row)
     frame = pd.DataFrame(rows)
     shown: dict[str, Any] = format_key_columns(frame, sample.setting_keys)
-    if rank:
+    if criterion:
         counts = zip(frame["arrived"], frame["runs"], strict=True)
-        shown["arrived"] = [format_arrived(some, count) for some, count in counts]
-    shown[f"median {metric.unit if rank else metric.label}"] = medians
-    if rank:
+        shown["arrived"] = [format_arrived(arrived, count) for arrived, count in counts]
+    shown[f"median {metric.unit if criterion else metric.label}"] = medians
+    if criterion:
         shown |= {"PAR10": frame["par10"].map(format_steps), "ERT": frame["ert"].map(format_steps)}
     if frame["loss_gap"].notna().any():
         shown["loss gap"] = [format_number(value, 3) for value in frame["loss_gap"]]
     shown["rate"] = [format_number(value, 5) for value in frame["rate"]]
     shown["tortuosity"] = [format_number(value, 3) for value in frame["tortuosity"]]
     shown["reversals"] = [format_number(value) for value in frame["reversals"]]
-    how = "medians and quartiles"
-    if rank:
-        how += f", of {metric.unit} by Kaplan-Meier: runs cut off by their budget are censored, "
-        how += f"runs that ended elsewhere never arrive; {rank.table_legend()}"
+    footer = f"{sample.summary()}; medians, "
+    if criterion:
+        footer += f"those of {metric.unit} with quartiles and by Kaplan-Meier: runs that used all "
+        footer += "their steps are censored, runs that ended elsewhere never arrive; "
+        footer += f"{criterion.table_legend()}; in the median loss gap, "
     else:
-        how += f"; in that of {metric.label} runs that diverged are worse than all others"
-    how += "; loss gap: one that diverged is worse than all others; rate: of the gradient norm, a "
-    how += "step, of the runs that have one; tortuosity: path length ÷ displacement; reversals: "
-    how += "moves at more than a right angle to the one before"
-    return Table(
-        "speed",
-        f"How fast: {metric.label}; the best first, by {sample.ranking_label()}",
-        frame,
-        pd.DataFrame(shown),
-        f"{sample.summary()}; {how}",
-    )
+        footer += f"that of {metric.label} with quartiles; in it and in the median loss gap, "
+    footer += "runs that diverged count as worse than all others; rate: the factor by which the "
+    footer += "gradient norm shrinks in a step, in runs to which it could be fitted; tortuosity: "
+    footer += "path length ÷ displacement; reversals: moves at more than a right angle to the one "
+    footer += "before"
+    title = f"How fast: {metric.label}; the best first, by {sample.ranking_label()}"
+    return Table("speed", title, frame, pd.DataFrame(shown), footer)

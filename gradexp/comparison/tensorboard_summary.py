@@ -28,10 +28,10 @@ from gradexp.results.tensorboard import Curve, write_summary
 
 FOLDER = "summary"
 
-_SETTINGS = 32
+_MAX_CURVES = 32
 """Maximum number of settings that have a curve; if there are more, the best ones do."""
 
-_SHEET = 17
+_MIN_SHEET_RUNS = 17
 """Minimum number of runs for a contact sheet; with fewer, each run has a figure by default."""
 
 
@@ -52,16 +52,17 @@ def write_tensorboard_summary(sweep: Path, started: float) -> Path:
     if is_whole(sweep / FOLDER):
         raise UserError("hydra.sweep.subdir", FOLDER, "is the folder of a run")
     if (sweep / FOLDER).is_symlink():
-        raise UserError("", sweep, f"{sweep / FOLDER} is a link: nothing is written through it")
+        reason = f"{sweep / FOLDER} is a symbolic link; gradexp does not write through it"
+        raise UserError("", sweep, reason)
     sample = gather([sweep])
     one = on_one_surface(sample)
     ordered = contenders(one)
-    large = len(one.runs) >= _SHEET
+    is_large = len(one.runs) >= _MIN_SHEET_RUNS
     # The slowest first, so that no process is left with a slow one at the end.
     makers: dict[str, Callable[[], Figure | dict[str, Band] | None]] = {
         "trajectories": lambda: trajectories(one, ordered),
-        "contact_sheet": lambda: contact_sheet(one) if large else None,
-        "curves": lambda: bands_of(sample.settings[:_SETTINGS]),
+        "contact_sheet": lambda: contact_sheet(one) if is_large else None,
+        "curves": lambda: bands_of(sample.settings[:_MAX_CURVES]),
         "heat_map": lambda: heat_map(one),
         "starts": lambda: starts(one),
         "profiles": lambda: profile(sample),
@@ -71,12 +72,12 @@ def write_tensorboard_summary(sweep: Path, started: float) -> Path:
         ),
     }
 
-    def made(name: str) -> bytes | dict[str, Band] | None:
-        found = makers[name]()
-        return png(found) if isinstance(found, Figure) else found
+    def make(name: str) -> bytes | dict[str, Band] | None:
+        part = makers[name]()
+        return png(part) if isinstance(part, Figure) else part
 
     names = list(makers)
-    parts = dict(zip(names, done_by(worthwhile(len(names)), names, made), strict=True))
+    parts = dict(zip(names, done_by(worthwhile(len(names)), names, make), strict=True))
     bands = parts.pop("curves")
     assert isinstance(bands, dict)
     curves = {
