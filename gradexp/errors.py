@@ -1,4 +1,4 @@
-"""What a person got wrong, said in one line: the key, the value, and what is allowed."""
+"""Errors with messages of one line, and the formatting of values in messages."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 _LONGEST = 200
-"""Characters of a value that are shown."""
+"""The most characters of a value that are shown."""
 
 
 class UserError(ValueError):
-    """A setting that cannot be used, found before any work was done.
+    """A user error: a setting or an input that cannot be used.
 
     Args:
-        key: where the value stands: a field's name, or its path in the config.
-        value: what stands there.
-        reason: what is wrong with it and what is allowed.
+        key: the name of a field, or its path in the config; empty if there is none.
+        value: the value that cannot be used.
+        reason: what is wrong with the value and what is allowed.
     """
 
     def __init__(self, key: str, value: object, reason: str) -> None:
@@ -30,15 +30,15 @@ class UserError(ValueError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, object, str]]:
-        return UserError, (self.key, self.value, self.reason)  # another process may raise it
+        return UserError, (self.key, self.value, self.reason)  # for errors from other processes
 
     def under(self, prefix: str) -> UserError:
-        """The same mistake with its key below `prefix`: ``lr`` becomes ``optimizer.lr``."""
+        """Returns the error with its key below `prefix`: ``lr`` becomes ``optimizer.lr``."""
         return UserError(f"{prefix}.{self.key}" if self.key else prefix, self.value, self.reason)
 
 
 def one_line(error: Exception) -> str:
-    """What went wrong in one line."""
+    """Returns the message of an exception in one line, with its type unless it is a `UserError`."""
     kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
     return " ".join(f"{kind}{error}".split())
 
@@ -56,10 +56,10 @@ _OUT_OF = re.compile(
 
 
 def machine_failure(error: BaseException) -> str | None:
-    """What the machine lacks, in one line; None where it is not that.
+    """Returns which resource the machine lacks, in one line; None for any other exception.
 
-    A full or read-only disk, no more file descriptors, no more memory, an output that is closed:
-    whatever is tried next would fail of it, too.
+    Such failures are a full or read-only disk, no free file descriptors, a lack of memory, or a
+    closed output. Further work would fail for the same reason.
     """
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         where = f": {error.filename}" if error.filename else ""
@@ -68,7 +68,7 @@ def machine_failure(error: BaseException) -> str | None:
         return "there is not enough memory"
     if isinstance(error, RuntimeError | ImportError | OSError) and _OUT_OF.search(str(error)):
         return " ".join(str(error).splitlines()[0].split())
-    if isinstance(error, SystemError) and "exception" in str(error):  # Python itself lacks memory
+    if isinstance(error, SystemError) and "exception" in str(error):  # Python ran out of memory
         return f"there is not enough memory, as it seems ({error})"
     return None
 
@@ -77,12 +77,15 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]
 
 
 def printable(text: str) -> str:
-    """A text for a terminal: what would command it, or turn its letters around, is written out."""
+    """Returns a string that is safe to print to a terminal.
+
+    Control characters, and those that change the direction of text, are escaped.
+    """
     return _CONTROLS.sub(lambda sign: ascii(sign[0])[1:-1], text)
 
 
 def as_text(value: object) -> str:
-    """A value in one line, as a config has it; of many numbers only how they are arranged."""
+    """Returns a value in one line, written as in a config; for an array only its type and shape."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     shape: Any = getattr(value, "shape", ())
@@ -93,13 +96,18 @@ def as_text(value: object) -> str:
 
 
 def coordinates(point: Sequence[float]) -> str:
-    """A point as people write it, shortened."""
+    """Returns a point as ``(x, y, …)``: up to four coordinates, to four significant digits."""
     shown = ", ".join(f"{float(x):.4g}" for x in point[:4])
     return f"({shown}, …)" if len(point) > 4 else f"({shown})"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to try instead of `name`: the nearest known name if one is near, then all of them."""
+    """Returns a hint for an unknown name: the most similar known name, if any, and all known names.
+
+    Args:
+        name: the unknown name.
+        known: the known names.
+    """
     known = sorted(known)
     lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1)

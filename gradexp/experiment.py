@@ -1,4 +1,4 @@
-"""What one run is: the config, as components, and what identifies it."""
+"""The experiment that describes one run: its config as components, and what identifies it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from gradexp.surfaces.own import Formula
 
 @dataclass(frozen=True)
 class Log(Component):
-    """What is written for a person to look at.
+    """Which logs and figures of a run are written.
 
     Args:
-        tensorboard: the event file.
-        trajectory: the figure over the contours: ``always``, ``never``, or ``auto``: always but
-            in a sweep of more than sixteen jobs.
+        tensorboard: whether to write a TensorBoard event file.
+        trajectory: when to draw the trajectory over the contours of the surface: ``always``,
+            ``never``, or ``auto``, which means unless the run is part of a sweep of more than 16
+            jobs.
     """
 
     tensorboard: bool = True
@@ -34,11 +35,12 @@ class Log(Component):
 
 @dataclass(frozen=True)
 class Sweep(Component):
-    """How a sweep goes.
+    """Settings of a sweep.
 
     Args:
-        fail_fast: whether it stops at the first job that fails.
-        summary: whether a TensorBoard run sums it up, where its jobs have one.
+        fail_fast: whether to stop at the first job that fails.
+        summary: whether to write a TensorBoard run that summarizes the sweep, if its jobs log to
+            TensorBoard.
     """
 
     fail_fast: bool = False
@@ -47,7 +49,7 @@ class Sweep(Component):
 
 @dataclass(frozen=True)
 class Experiment(Component):
-    """One run's setting: the config, as components."""
+    """All settings of one run: its config as components."""
 
     surface: Surface
     init: Initialization
@@ -66,7 +68,7 @@ class Experiment(Component):
     sweep: Sweep
 
     def labels(self) -> dict[str, str]:
-        """What was chosen in each config group, by the name of its class."""
+        """Returns the label of the component chosen in each config group, made from its class."""
         parts = {group: getattr(self, group) for group in GROUPS}
         return {
             group: snake_case(part.factory.__name__) if isinstance(part, External) else part.label()
@@ -74,7 +76,7 @@ class Experiment(Component):
         }
 
     def in_words(self) -> str:
-        """What is run, as far as a figure's title says it."""
+        """Describes the run in one line, for the title of a figure."""
         labels = self.labels()
         numbers = self.optimizer.hyperparameters()
         told = [
@@ -90,9 +92,12 @@ class Experiment(Component):
         return ", ".join(words)
 
     def decisive(self) -> dict[str, Any]:
-        """What decides the run's numbers but for the engine and the device that made them: classes
-        and their fields, as plain values. What is recorded, and how, does not; nor does the seed,
-        but through the components that it has reached."""
+        """Returns the settings that determine the run's numbers, as plain values.
+
+        The engine and the device are left out, as are the settings of logs, recording and sweeps,
+        which do not affect the numbers. So is the seed, because the components that use it already
+        contain it.
+        """
         chosen = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: plain_values(part)
@@ -113,12 +118,15 @@ GROUPS: dict[str, Any] = {
     "stop": Stop,
     "log": Log,
 }
-"""The config groups, and what their choices make."""
+"""the config groups and the types of their components"""
 
 
 def plain_values(value: Any) -> Any:
-    """What decides a run's numbers, as plain values: components as mappings with their class, so
-    that 0 and 0.0 in a config are the same."""
+    """Converts settings to plain values, with each component as a mapping that names its class.
+
+    The values come from the components and not from the config, in which the same number may be
+    written as 0 or as 0.0.
+    """
     if isinstance(value, Component):
         inside = {field.name: plain_values(getattr(value, field.name)) for field in fields(value)}
         return {"_target_": _name_of(type(value)), **inside}
@@ -130,8 +138,11 @@ def plain_values(value: Any) -> Any:
 
 
 def _name_of(kind: type) -> str:
-    """A class as an identity has it: gradexp's and torch's by the package that they are of, in
-    whatever module; a person's own with a digest of their module's source, which may change."""
+    """Returns the name of a class that identifies it in a run's settings.
+
+    For a class of gradexp or ``torch.optim``, the name has the package but not the module. For a
+    user-defined class, it also has a digest of the module's source, which may change.
+    """
     made_of: Any = kind.function if issubclass(kind, Formula) else kind
     packages, name = made_of.__module__.split("."), made_of.__qualname__
     if packages[0] == "gradexp" or packages[:2] == ["torch", "optim"]:
@@ -140,12 +151,15 @@ def _name_of(kind: type) -> str:
 
 
 def _source_digest(made_of: Any) -> str:
-    """SHA-256 of the source that a class or a function stands in."""
+    """Returns the SHA-256 of the source of the module that defines a class or a function.
+
+    If that source is not available, the source of the object itself is used, and else its bytecode.
+    """
     sources: list[Any] = [inspect.getmodule(made_of), made_of]
     for whole in sources:
         try:
             return hashlib.sha256(inspect.getsource(whole).encode()).hexdigest()
-        except (OSError, TypeError):  # typed at a prompt, say
+        except (OSError, TypeError):  # for example, if it was defined at a prompt
             continue
     code = getattr(made_of, "__code__", None)
     return hashlib.sha256(

@@ -1,7 +1,7 @@
-"""Where Hydra finds gradexp's launcher and sweeper.
+"""gradexp's launcher and sweepers, in the package in which Hydra looks for plugins.
 
-Every Hydra program of the environment imports this module when it starts: what the plugins do is
-in `gradexp.sweeps`, imported when they are used.
+Every Hydra program in the environment imports this module when it starts. The plugins are therefore
+implemented in `gradexp.sweeps`, which is imported when they are used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class VectorizedLauncher(Launcher):
-    """Runs the jobs here, one after the other, their numbers computed as batches."""
+    """Runs jobs on this machine and computes their numbers in batches."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -31,7 +31,7 @@ class VectorizedLauncher(Launcher):
         self.task_function = task_function
         self.config = config
         self.composer: Composer | None = None
-        """of the sweep, where it has one already"""
+        """the composer of the sweep, if it has one already"""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -47,7 +47,7 @@ class VectorizedLauncher(Launcher):
 
 
 class _Sweeper(Sweeper):
-    """What the sweepers have in common."""
+    """Base class of the sweepers."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -61,7 +61,7 @@ class _Sweeper(Sweeper):
 
 
 class GridSweeper(_Sweeper):
-    """Runs all combinations of the axes; paired axes move together."""
+    """Runs all combinations of the axes; axes with a common tag vary together."""
 
     def __init__(
         self, max_batch_size: int | None = None, params: dict[str, str] | None = None
@@ -76,7 +76,7 @@ class GridSweeper(_Sweeper):
 
 
 class OptunaSweeper(_Sweeper):
-    """Lets Optuna choose values by the results of the jobs before."""
+    """Lets Optuna choose the values of jobs from the results of earlier jobs."""
 
     def __init__(
         self,
@@ -106,8 +106,8 @@ _LAUNCHER = {"_target_": f"{__name__}.VectorizedLauncher"}
 _SWEEPER = {"_target_": f"{__name__}.GridSweeper", "max_batch_size": None, "params": None}
 _SEARCH = {
     "_target_": f"{__name__}.OptunaSweeper",
-    "n_trials": 100,  # how many jobs
-    "n_jobs": 10,  # how many of them together: the next ones are chosen by what these come to
+    "n_trials": 100,  # number of jobs
+    "n_jobs": 10,  # jobs per batch; the next batch is chosen from the results so far
     "sampler": "tpe",
     "seed": 0,
     "metric": "final_loss",

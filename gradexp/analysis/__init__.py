@@ -1,4 +1,4 @@
-"""What runs mean: how they ended, and the figures that sum them up."""
+"""Analyzes runs: how they ended, the metrics that summarize them, and what theory predicts."""
 
 from gradexp.analysis.outcome import Outcome, judge
 from gradexp.analysis.run_metrics import distance_to_minimizer, metrics

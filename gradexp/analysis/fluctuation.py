@@ -1,20 +1,22 @@
-"""Runs that noise goes on moving about a minimizer: the noise floor.
+"""Detects runs at their noise floor, where noise keeps moving them around a minimizer.
 
-A run is at its noise floor where, over the second half of its steps,
+A run is at its noise floor if all of these hold over the second half of its steps:
 
-1. its loss has no trend left: the Mann-Kendall test of the losses of `engine.recording.looks`, its
-   variance corrected for their correlation by Hamed and Rao, does not reject that at
-   `SIGNIFICANCE`;
-2. it moves about a minimizer: Newton's method comes to one from the mean of its points, which lies
-   within `CENTERED` times their root mean squared distance from the mean;
-3. it does not fill the surface: that distance is below `engine.second_passes.calm.WIDEST` times the
-   diameter of the domain;
-4. it is noise that moves it: without noise it comes from its last point, in as many steps as that
-   half has, to within `engine.second_passes.calm.CALM` times that distance of the minimizer, and
-   stays there. (One beyond the edge of stability does not, nor one that drifts through a valley.)
+1. Its loss has no trend. The Mann-Kendall test of the losses sampled by `engine.recording.looks`,
+   with its variance corrected for correlation as by Hamed and Rao, does not reject this at the
+   level `SIGNIFICANCE`.
+2. It moves around a minimizer. Newton's method, started at the mean of its sampled points,
+   converges to a minimizer whose distance from the mean is at most `CENTERED` times the spread of
+   the points, which is their root mean square distance from the mean.
+3. It stays in a small part of the domain. The spread is at most `engine.second_passes.calm.WIDEST`
+   times the diameter of the domain.
+4. Noise is what moves it. If it continues from its last point without noise, for about half as many
+   steps as it made, it comes to within `engine.second_passes.calm.CALM` times the spread of the
+   minimizer, and stays there. A run beyond the edge of stability does not, nor does one that drifts
+   along a valley.
 
-A run whose learning rate is scheduled, or whose noise cannot be silenced, is not said to be at its
-noise floor.
+A run is never said to be at its noise floor if its learning rate is scheduled or its noise cannot
+be switched off.
 
 Sources: Mann, "Nonparametric tests against trend" (1945); Kendall, "Rank correlation methods"
 (1948); Hamed and Rao, "A modified Mann-Kendall trend test for autocorrelated data" (1998).
@@ -39,7 +41,7 @@ from gradexp.surfaces.derivatives import LARGEST
 from gradexp.surfaces.scale import diameter
 
 SIGNIFICANCE = 0.01
-"""How often a run without a trend is said to have one."""
+"""Significance level of the test: how often it finds a trend in a run that has none."""
 
 CENTERED = 2.0
 
@@ -48,27 +50,28 @@ class Floor(NamedTuple):
     """The noise floor of a run."""
 
     minimizer: Tensor
-    """``(dim,)``: what it moves about"""
+    """``(dim,)``: the minimizer that the run moves around"""
     eigenvalues: Tensor | None
-    """``(dim,)``, ascending, of the Hessian there; None where there are too many"""
+    """``(dim,)``: the eigenvalues of the Hessian there, ascending; None if the dimension is above
+    `LARGEST`"""
     median_gap: float
-    """the median of the losses less that at the minimizer"""
+    """the median of the sampled losses minus the loss at the minimizer"""
     looks: int
-    """how many losses that are: of 32 that are independent, about a minimizer of two dimensions,
-    the median is off by a quarter, in one of three runs by more"""
+    """the number of sampled losses. With 32 independent losses around a minimizer in two
+    dimensions, the relative error of their median is above a quarter in one of three runs"""
     spread: float
-    """the root of the mean squared distance of its points from their mean"""
+    """the root mean square distance of the sampled points from their mean"""
     no_trend: float
-    """the p-value of the test"""
+    """the p-value of the test that the losses have no trend"""
 
 
 def noise_floor(surface: Surface, trace: Trace, index: int) -> Floor | None:
-    """The noise floor that a run is at, or None.
+    """Returns the noise floor of a run, or None if the run is not at its noise floor.
 
     Args:
-        surface: of that run.
-        trace: of its batch.
-        index: of a run that used all its steps.
+        surface: the surface, with the numbers of that run.
+        trace: the trace of the batch.
+        index: the index of a run that made all its steps.
     """
     late = trace.late
     if late is None:
@@ -89,8 +92,9 @@ def noise_floor(surface: Surface, trace: Trace, index: int) -> Floor | None:
 
 
 def trend(values: np.ndarray) -> float:
-    """The p-value of the Mann-Kendall test that a sequence has no trend, two-sided, its variance
-    corrected as Hamed and Rao do.
+    """Returns the p-value of the two-sided Mann-Kendall test that a sequence has no trend.
+
+    The variance is corrected for correlation as by Hamed and Rao.
 
     Args:
         values: ``(K,)``, in order.
@@ -102,16 +106,18 @@ def trend(values: np.ndarray) -> float:
     terms = (n * (n - 1) * (2 * n + 5) for n in (count, *ties))
     variance = (next(terms) - sum(terms)) / 18
     if variance <= 0:
-        return 1.0  # all the same
+        return 1.0  # all values are equal
     corrected = variance * _correction(values)
     size = max(abs(score) - 1, 0) / math.sqrt(corrected)
     return float(2 * stats.norm.sf(size))
 
 
 def _correction(values: np.ndarray) -> float:
-    """How much larger than of independent values the variance of the score is: from the
-    correlations of the ranks of what is left of the values without their slope, those that are
-    significant."""
+    """Returns the factor by which correlation increases the variance of the score, at least 1.
+
+    It is computed from the autocorrelations that are significant at 5 % (two-sided) among the ranks
+    of the values after their Theil-Sen slope was subtracted.
+    """
     count = len(values)
     steps = np.arange(count)
     slope = stats.theilslopes(values, steps).slope
@@ -130,7 +136,18 @@ def _correction(values: np.ndarray) -> float:
 def _minimizer(
     surface: Surface, mean: Tensor, spread: float
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The minimizer about which points lie, and the eigenvalues of the Hessian there."""
+    """Finds the minimizer around which points lie.
+
+    Args:
+        surface: the surface, with the numbers of one run.
+        mean: ``(dim,)``, the mean of the points.
+        spread: their root mean square distance from the mean.
+
+    Returns:
+        The minimizer, ``(dim,)``, and the ascending eigenvalues of the Hessian there. Both are None
+        if there is no such minimizer. Above `LARGEST` dimensions, only declared minimizers are
+        considered and the eigenvalues are None.
+    """
     if len(mean) > LARGEST:
         places = [columns(place).double() for place in surface.minimizers]
         near = min(places, key=lambda place: float((place - mean).norm()), default=None)

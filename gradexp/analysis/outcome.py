@@ -1,44 +1,45 @@
-"""How a run ended, and the evidence for it.
+"""Determines how a run ended, with the evidence for it.
 
-The engine says why a run made no further step (`gradexp.engine.End`), and, of one that used all its
-steps, whether its state recurs (`engine.second_passes.recurrence`). None of that depends on what
-was recorded, nor on how the run was computed.
+The engine reports why a run made no further step (`gradexp.engine.End`) and whether the state of a
+run that made all its steps recurs (`engine.second_passes.recurrence`). Neither depends on what was
+recorded or on how the run was computed.
 
-A run ends before its last step where it *rests* or has *diverged* (`gradexp.engine.limits`); it
-does not rest where it would have moved on (`engine.second_passes.resting`), nor where noise goes on
-moving it. What the place is where a run rests is decided in this order, where D is the diameter of
-the surface's domain and S how high the loss is there (`gradexp.surfaces.scale`):
+A run ends before its last step if it is *at rest* or has *diverged* (`gradexp.engine.limits`). It
+is not at rest if it would have moved on (`engine.second_passes.resting`) or if noise keeps moving
+it. The outcome of a run at rest is decided by the first of the following rules that applies, where
+D is the diameter of the surface's domain and S the height of its loss (`gradexp.surfaces.scale`):
 
-1. A declared stationary point is within `AT_REST` · D and the losses differ by no more than
-   `LEVEL` · S: ``converged`` if it is a minimum, ``saddle`` if it is a saddle or a maximum (which
-   is where going uphill ends, too).
-2. Newton's method comes to a stationary point (`gradexp.analysis.stationary`) within `AT_REST` · D,
-   and the losses differ by no more than `LEVEL` · S: a minimum, ``converged``, if only one of a
-   valley of them; a saddle, ``saddle``.
-3. The surface's minimum is known, and gradient and curvature are so small that even across the
-   whole domain, and as far as the run is from its middle, they would change the loss by less than
-   `FLAT` times what it has still to fall,
-   ‖∇f‖ D + ½ |λ| D² with the eigenvalue λ of the Hessian that is largest in size: ``plateau``.
-4. Newton's method comes to a stationary point within `NEAR` · D: as 2. Where it comes to one that
-   is farther away, or to none, or the loss does not change around it, the gradient is too small to
-   lead anywhere: ``plateau``.
+1. A declared stationary point is within `AT_REST` · D, and the losses differ by at most
+   `LEVEL` · S. The outcome is ``converged`` if it is a minimum, and ``saddle`` if it is a saddle or
+   a maximum, at which a run that goes uphill ends.
+2. Newton's method converges to a stationary point (`gradexp.analysis.stationary`) within
+   `AT_REST` · D, and the losses differ by at most `LEVEL` · S. The outcome is ``converged`` if it
+   is a minimum, which may belong to a valley of minima, and ``saddle`` if it is a saddle.
+3. The surface's minimum is known, and gradient and curvature are almost zero: even across the whole
+   domain they would change the loss by at most `FLAT` times its height above the minimum. The
+   change is estimated as ‖∇f‖ D + ½ |λ| D², where λ is the eigenvalue of the Hessian with the
+   largest absolute value; if the run is farther than D from the middle of the domain, that distance
+   replaces D. The outcome is ``plateau``.
+4. Newton's method converges to a stationary point within `NEAR` · D. The outcome is as in rule 2.
+   If the stationary point is farther away, there is none, or the loss does not change around it,
+   the gradient is too small to lead anywhere, and the outcome is ``plateau``.
 
-Of more than `gradexp.surfaces.derivatives.LARGEST` dimensions there is no Hessian: instead of 2
-to 4, a run is ``converged`` whose loss is within `AT_MINIMUM` · S of the surface's minimum, and
-otherwise on a ``plateau``.
+Without a Hessian, rules 2 to 4 are replaced: the outcome is ``converged`` if the loss is within
+`AT_MINIMUM` · S of the surface's minimum, and otherwise ``plateau``. There is none above
+`gradexp.surfaces.derivatives.LARGEST` dimensions, nor where it is not finite; in the latter case
+the outcome is also ``converged`` if the loss rises and nowhere falls around the point.
 
-A run that used all its steps is
+The outcome of a run that made all its steps is
 
-- ``cycling`` where its state, velocity and all, came back after every round, throughout the second
-  half of its steps;
-- what 1 and 2 say, where it stood still throughout that half, as far as its precision goes, no
-  gradient is left that could lead on, and the stationary point is within `AT_REST` · D and
-  `LEVEL` · S;
-- at its ``noise_floor`` where noise goes on moving it about a minimizer, without a trend
+- ``cycling`` if its whole state, including any velocity, returned after every cycle throughout the
+  second half of its steps;
+- that of rules 1 and 2 if it stood still throughout that half, to within its precision, no gradient
+  is left that could move it on, and the stationary point is within `AT_REST` · D and `LEVEL` · S;
+- ``noise_floor`` if noise keeps moving it around a minimizer, without a trend
   (`gradexp.analysis.fluctuation`);
-- on a ``plateau`` by 3, where its gradient is above the limit but so small that it leads nowhere;
-- otherwise ``budget``: it was still on its way, or it stands still where no stationary point is,
-  as where weight decay balances the gradient.
+- ``plateau`` by rule 3 if its gradient is above the limit for rest, but too small to lead anywhere;
+- otherwise ``budget``: it was still moving, or it stands still at a point that is not stationary,
+  for example where weight decay balances the gradient.
 """
 
 from __future__ import annotations
@@ -78,14 +79,14 @@ class Outcome:
 
     Attributes:
         word: one of the seven outcomes.
-        because: the sentence that a person sees.
-        evidence: the figures behind it: ``gradient_norm``, ``hessian_eigenvalues`` (ascending, or
-            None where there are none to be had), ``nearest`` (the nearest declared stationary
-            point with its ``kind`` and ``distance``, or None), ``reached`` (whether the run came
-            to rest there), ``cycle`` (its ``period`` and its ``points``; or None),
-            ``noise_floor`` (the ``minimizer`` that it moves about, the ``hessian_eigenvalues``
-            there, the ``median_gap`` of the loss at ``looks`` steps of the second half, the
-            ``spread`` of the points, and ``no_trend``, the p-value of the test; or None).
+        because: the reason, as it is shown to the user.
+        evidence: the data behind it: ``gradient_norm``, ``hessian_eigenvalues`` (ascending, or
+            None if there is no Hessian), ``nearest`` (the nearest declared stationary point with
+            its ``kind`` and ``distance``, or None), ``reached`` (whether the run came to rest
+            there), ``cycle`` (its ``period`` and ``points``, or None), and ``noise_floor`` (the
+            ``minimizer`` that the run moves around, the ``hessian_eigenvalues`` there, the
+            ``median_gap`` of the losses at ``looks`` steps of the second half, the ``spread`` of
+            the points, and ``no_trend``, the p-value of the trend test; or None).
     """
 
     word: Word
@@ -94,13 +95,13 @@ class Outcome:
 
 
 def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome:
-    """The outcome of one run.
+    """Returns the outcome of one run.
 
     Args:
-        surface: of that run.
-        stop: when it was to end.
-        trace: of its batch.
-        index: which run of the batch.
+        surface: the surface, with the numbers of that run.
+        stop: the settings of when runs end early, for that run or for the whole batch.
+        trace: the trace of the batch.
+        index: the index of the run in the batch.
     """
     end, steps = End(int(trace.end[index])), int(trace.steps[index])
     point = trace.final_point[:, index].double().cpu()
@@ -159,8 +160,16 @@ def judge(surface: Surface, stop: Stop, trace: Trace, index: int = 0) -> Outcome
 
 
 def _gradient_norm(surface: Surface, point: Tensor, found: float) -> float:
-    """The gradient norm at a point; computed again where the squares that it was found by are 0 or
-    infinite, and it is not."""
+    """Returns the gradient norm at a point.
+
+    The engine's value is used unless it is 0 or infinite, which may be due to underflow or overflow
+    of the squares. It is then computed again.
+
+    Args:
+        surface: the surface, with the numbers of one run.
+        point: ``(dim,)``, float64.
+        found: the engine's value.
+    """
     if found != 0 and not math.isinf(found):
         return found
     _, gradient = value_and_gradient(surface, point)
@@ -168,14 +177,16 @@ def _gradient_norm(surface: Surface, point: Tensor, found: float) -> float:
 
 
 def _has_come_down(surface: Surface, point: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a run that stands still has no way to go that its precision would let it see: its
-    gradient is what `gradexp.engine.limits` calls all but zero, or what rounding of the point makes
-    of one, and no part of it leads down from a saddle.
+    """Whether a run that stands still could not descend further at its precision.
+
+    That is the case if its gradient is almost zero (see `gradexp.engine.limits`), or no larger than
+    rounding of the point would make it, and has no component along directions of negative
+    curvature.
 
     Args:
-        surface: of that run.
-        point: ``(dim,)``, float64: its last one.
-        dtype: of its numbers.
+        surface: the surface, with the numbers of that run.
+        point: ``(dim,)``, float64: the last point of the run.
+        dtype: the dtype in which the run was computed.
     """
     _, gradient = value_and_gradient(surface, point)
     far = diameter(surface)
@@ -191,7 +202,7 @@ def _has_come_down(surface: Surface, point: Tensor, dtype: torch.dtype) -> bool:
 
 
 def _nearest(surface: Surface, point: Tensor) -> tuple[StationaryPoint, float] | None:
-    """The nearest declared stationary point and its distance."""
+    """Returns the nearest declared stationary point and its distance, or None if there is none."""
     if not bool(point.isfinite().all()):
         return None
     known = [StationaryPoint(place, "minimum") for place in surface.minimizers]
@@ -203,7 +214,7 @@ def _nearest(surface: Surface, point: Tensor) -> tuple[StationaryPoint, float] |
 
 
 def _eigenvalues(surface: Surface, point: Tensor) -> list[float] | None:
-    """The eigenvalues of the Hessian, ascending; None where it is too large or not finite."""
+    """Returns the ascending eigenvalues of the Hessian; None if it is too large or not finite."""
     if len(point) > LARGEST:
         return None
     matrix = hessian(surface, point)
@@ -226,7 +237,14 @@ def _how_diverged(surface: Surface, point: Tensor, value: float, steps: int, sto
 
 
 def _is_at(surface: Surface, value: float, stationary: StationaryPoint, distance: float) -> bool:
-    """Whether a run that rests at this distance rests there."""
+    """Whether a run that rests at a distance from a stationary point counts as being there.
+
+    Args:
+        surface: the surface, with the numbers of that run.
+        value: the loss of the run.
+        stationary: the stationary point.
+        distance: the distance of the run from it.
+    """
     place = torch.tensor(stationary.point, dtype=torch.float64)
     there = float(surface.value(place))
     close = distance <= AT_REST * diameter(surface)
@@ -252,7 +270,7 @@ def _how_noisy(floor: Floor, steps: int) -> str:
 
 
 def _figures(floor: Floor) -> dict[str, Any]:
-    """The evidence for a noise floor."""
+    """Returns the evidence for a noise floor, as plain values."""
     eigenvalues = None if floor.eigenvalues is None else floor.eigenvalues.tolist()
     return {
         "minimizer": floor.minimizer.tolist(),
@@ -271,7 +289,7 @@ def _how_cycling(cycle: Tensor, steps: int) -> str:
 
 
 def _distance_from_middle(surface: Surface, point: Tensor) -> float:
-    """How far a point is from the middle of the domain."""
+    """Returns the distance of a point from the middle of the domain."""
     middle = [(low + high) / 2 for low, high in surface.domain]
     return math.dist(middle, point.tolist())
 
@@ -283,7 +301,7 @@ def _is_flat(
     gradient_norm: float,
     eigenvalues: list[float] | None,
 ) -> bool:
-    """3 of the above, where the minimum is known."""
+    """Whether rule 3 of this module applies: gradient and curvature are almost zero."""
     if surface.minimum is None or eigenvalues is None:
         return False
     far = max(diameter(surface), _distance_from_middle(surface, point))
@@ -294,7 +312,7 @@ def _is_flat(
 def _at_rest(
     surface: Surface, point: Tensor, gradient_norm: float, eigenvalues: list[float] | None
 ) -> tuple[Word, str]:
-    """What a point is that is not declared and has all but no gradient: 2 to 4 of the above."""
+    """Returns the outcome of a run at rest away from declared points: rules 2 to 4."""
     value = float(surface.value(point))
     if eigenvalues is None:
         least = None if surface.minimum is None else float(surface.minimum)
@@ -323,7 +341,7 @@ def _at_rest(
 def _near_rest(
     surface: Surface, point: Tensor, eigenvalues: list[float] | None
 ) -> tuple[Word, str] | None:
-    """What the stationary point is beside which a run stands still; None where there is none."""
+    """Returns the outcome by rule 2 for a run that stands still; None if it does not apply."""
     if eigenvalues is None:
         if len(point) <= LARGEST and rises_around(surface, point):
             return "converged", "around it the loss falls on no side; it has no Hessian there"
@@ -337,7 +355,7 @@ def _near_rest(
 
 
 def _as_found(found: Stationary) -> tuple[Word, str]:
-    """The outcome of a run that rests beside a stationary point."""
+    """Returns the outcome of a run that rests close to a stationary point."""
     where, low = coordinates(found.point.tolist()), float(found.eigenvalues[0])
     clear = abs(low) > DEGENERATE * float(found.eigenvalues.abs().max())
     sentences: dict[Kind, tuple[Word, str]] = {

@@ -1,4 +1,4 @@
-"""The median and the quartiles of a sample, wherever gradexp states them."""
+"""The median and the quartiles of a sample, as used throughout gradexp."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ SHARES = (0.25, 0.5, 0.75)
 
 
 def quartiles(values: np.ndarray) -> np.ndarray:
-    """The first quartile, the median and the third of samples of numbers.
+    """Returns the first quartile, the median and the third quartile of samples.
 
-    A quantile is the least value that a share of the sample does not exceed; where exactly that
-    share does not exceed it, the mean of it and the next one, as the usual median of an even number
-    is (definition 2 of Hyndman and Fan, "Sample quantiles in statistical packages", 1996).
+    The p-quantile is the smallest value such that at least a fraction p of the sample does not
+    exceed it. If that fraction is exactly p, it is the mean of this value and the next larger one,
+    like the usual median of an even number of values (definition 2 of Hyndman and Fan, "Sample
+    quantiles in statistical packages", 1996).
 
     Args:
-        values: ``(N, ...)``, samples along the first axis, N at least 1; they may be infinite, and
-            none is NaN.
+        values: ``(N, ...)``, samples along the first axis, with N at least 1. Values may be
+            infinite but not NaN.
 
     Returns:
-        ``(3, ...)``; NaN halfway between two infinite ones of different sign.
+        ``(3, ...)``. The mean of two infinite values of different sign is NaN.
     """
     ordered = np.sort(np.asarray(values, float), axis=0)
     count, found = len(ordered), []
@@ -34,13 +35,10 @@ def quartiles(values: np.ndarray) -> np.ndarray:
 
 
 def median(values: np.ndarray) -> float:
-    """The median of those of some numbers that are known.
+    """Returns the median of the values that are not NaN; NaN if there are none.
 
     Args:
-        values: ``(N,)``; NaN is unknown, and they may be infinite.
-
-    Returns:
-        NaN where none is known.
+        values: ``(N,)``. Values may be infinite.
     """
     known = values[~np.isnan(values)]
     return float(quartiles(known)[1]) if len(known) else math.nan

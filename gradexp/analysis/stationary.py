@@ -1,19 +1,21 @@
-"""What kind of stationary point is near: a minimum, a saddle, nothing but flat land, or none.
+"""Finds the stationary point near a point, and its kind: minimum, saddle, flat, or none.
 
-Newton's method goes from where a run rests to the stationary point itself, until its steps vanish:
-near a degenerate one, as that of x³, every step goes a part of the way only. There,
+Newton's method goes from the point where a run rests to the stationary point, until its steps
+vanish. Near a degenerate stationary point, such as that of x³, each step covers only a part of the
+remaining distance. The kind is decided as follows:
 
-1. an eigenvalue of the Hessian that is clearly negative makes it a saddle (or a maximum);
-2. along directions that are all but flat the loss itself is looked at, on either side, as near as
-   a difference can be seen, each time at the bottom of what is curved across: where it falls, it is
-   a saddle (x³ + y² at 0, or the monkey saddle);
-3. where it falls nowhere and rises somewhere, it is a minimum, if only one of a whole valley of
-   them;
-4. otherwise nothing can be told from flat land;
-5. but where it changes as much as the slope there alone makes it, the point is not stationary
-   (x² + 10⁻¹⁰ y).
+1. If an eigenvalue of the Hessian is clearly negative, it is a saddle (or a maximum).
+2. Along almost flat directions, the loss itself is evaluated on both sides, at the shortest of
+   several distances at which a difference is visible. Across these directions, the curved ones are
+   minimized over. If the loss falls, it is a saddle (x³ + y² at 0, or the monkey saddle).
+3. If the loss falls nowhere, and rises in some direction or is curved in some, it is a minimum,
+   which may belong to a valley of minima.
+4. Otherwise it is flat: no difference is visible. It is also flat if an eigenvalue is reliably
+   negative, but the loss does not fall visibly.
+5. If a fall found in 2 is at least half due to the remaining gradient at the point, the point is
+   not stationary (x² + 10⁻¹⁰ y), and the kind is none.
 
-Differences of the loss count that are larger than its rounding (`rounding`).
+A difference of losses is visible if it is larger than their rounding errors (`rounding`).
 """
 
 from __future__ import annotations
@@ -31,33 +33,34 @@ from gradexp.surfaces.scale import diameter
 Kind: TypeAlias = Literal["minimum", "saddle", "flat", "none"]
 
 REACH = 0.1
-"""Newton's method goes no farther than this times the diameter of the domain."""
+"""The greatest distance that Newton's method may go, as a fraction of the domain's diameter."""
 
 DISTANCES = (1e-4, 1e-3, 1e-2)
-"""Where the loss is looked at, as parts of that diameter."""
+"""The distances at which the loss is evaluated, as fractions of the domain's diameter."""
 
 _MOST_STEPS = 600
 _VANISHED = 1e-12
 _MIXED = 16
-"""Directions that combine several flat ones."""
+"""How many random combinations of the given directions are examined in addition to these."""
 
 
 class Stationary(NamedTuple):
-    """The stationary point that is near."""
+    """The stationary point near a point."""
 
     kind: Kind
     point: Tensor
-    """``(dim,)``, where Newton's method has come to"""
+    """``(dim,)``: the point to which Newton's method converged"""
     eigenvalues: Tensor
-    """``(dim,)``, ascending, of the Hessian there"""
+    """``(dim,)``: the eigenvalues of the Hessian there, ascending"""
 
 
 def rounding(surface: Surface, point: Tensor) -> float:
-    """How far values of a surface are off by rounding: how much they differ between points that
-    are all but the same.
+    """Returns an estimate of the rounding error of a surface's values near a point.
+
+    It is how much the values differ between points that are almost the same.
 
     Args:
-        surface: its numbers of one run.
+        surface: the surface, with the numbers of one run.
         point: ``(dim,)``, stationary.
     """
     signs = torch.randint(0, 2, (len(point), 16), generator=torch.Generator().manual_seed(0))
@@ -69,11 +72,11 @@ def rounding(surface: Surface, point: Tensor) -> float:
 
 
 def stationary_near(surface: Surface, start: Tensor) -> Stationary:
-    """The stationary point near a point with a small gradient, and its kind.
+    """Returns the stationary point near a point with a small gradient, and its kind.
 
     Args:
-        surface: its numbers of one run.
-        start: ``(dim,)``, float64, of no more than `LARGEST` dimensions.
+        surface: the surface, with the numbers of one run.
+        start: ``(dim,)``, float64, with at most `LARGEST` dimensions.
     """
     point, values, vectors, found = _by_newton(surface, start)
     if not found:
@@ -82,11 +85,13 @@ def stationary_near(surface: Surface, start: Tensor) -> Stationary:
 
 
 def rises_around(surface: Surface, point: Tensor) -> bool:
-    """Whether the loss falls on no side of a point, and rises on some: looked at along the axes and
-    between them, as near as a difference can be seen. For a point without a Hessian.
+    """Whether the loss falls in no direction from a point and rises in some.
+
+    The loss is evaluated along the axes and along random directions between them, at the shortest
+    of `DISTANCES` at which a difference is visible. This serves points without a Hessian.
 
     Args:
-        surface: its numbers of one run.
+        surface: the surface, with the numbers of one run.
         point: ``(dim,)``, float64.
     """
     sides = _directions(torch.eye(len(point), dtype=point.dtype))
@@ -98,8 +103,12 @@ def rises_around(surface: Surface, point: Tensor) -> bool:
 
 
 def _by_newton(surface: Surface, start: Tensor) -> tuple[Tensor, Tensor, Tensor, bool]:
-    """The point that Newton's method comes to from a start, with the eigenvalues and eigenvectors
-    of the Hessian there, and whether it comes to one."""
+    """Runs Newton's method from a start.
+
+    Returns:
+        The last point, ``(dim,)``, the eigenvalues and eigenvectors of the Hessian there, and
+        whether the method converged. If it went too far, the point is the start.
+    """
     point, far = start, diameter(surface)
     values, vectors = _curvature(surface, point)
     for _ in range(_MOST_STEPS):
@@ -119,7 +128,10 @@ def _by_newton(surface: Surface, start: Tensor) -> tuple[Tensor, Tensor, Tensor,
 
 
 def _curvature(surface: Surface, point: Tensor) -> tuple[Tensor, Tensor]:
-    """The eigenvalues of the Hessian, ascending, and its eigenvectors as columns."""
+    """Returns the ascending eigenvalues of the Hessian, and its eigenvectors as columns.
+
+    The eigenvalues are NaN if the Hessian is not finite.
+    """
     matrix = hessian(surface, point)
     if not bool(matrix.isfinite().all()):
         return torch.full_like(point, math.nan), torch.eye(len(point), dtype=point.dtype)
@@ -128,7 +140,14 @@ def _curvature(surface: Surface, point: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _kind(surface: Surface, point: Tensor, values: Tensor, vectors: Tensor) -> Kind:
-    """The kind of a stationary point, 1 to 4 of the above."""
+    """Returns the kind of a point to which Newton's method converged, by the rules of this module.
+
+    Args:
+        surface: the surface, with the numbers of one run.
+        point: ``(dim,)``.
+        values: the ascending eigenvalues of the Hessian.
+        vectors: its eigenvectors, as columns.
+    """
     largest = values.abs().max()
     if bool(values[0] < -DEGENERATE * largest):
         return "saddle"
@@ -144,17 +163,28 @@ def _kind(surface: Surface, point: Tensor, values: Tensor, vectors: Tensor) -> K
     if bool((change < 0).any()):
         return "saddle"
     if bool((values < -CURVED * largest).any()):
-        return "flat"  # downhill, by less than the loss can show
+        return "flat"  # the curvature is negative, but too small for a visible fall of the loss
     return "minimum" if bool((change > 0).any()) or not bool(flat.all()) else "flat"
 
 
 def _changes(
     surface: Surface, point: Tensor, values: Tensor, vectors: Tensor, flat: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """How much the loss changes along the flat directions, on either side and at each of
-    `DISTANCES`, ascending; and how much of that the slope at the point makes: ``(N, 3)`` each.
+    """Returns how much the loss changes along the flat directions.
 
-    Each time a few steps go to the bottom of what is curved across: the valley may be curved.
+    At each place, a few Newton steps minimize the loss over the directions that are not flat,
+    because the valley may bend.
+
+    Args:
+        surface: the surface, with the numbers of one run.
+        point: ``(dim,)``.
+        values: the ascending eigenvalues of the Hessian.
+        vectors: its eigenvectors, as columns.
+        flat: ``(dim,)``, bool: which eigenvectors are flat directions.
+
+    Returns:
+        The changes in N directions, which include opposite ones, at each of `DISTANCES`; and the
+        part of each change that is due to the gradient at the point: ``(N, 3)`` each.
     """
     across, along = vectors[:, ~flat], vectors[:, flat]
     sides = _directions(along)
@@ -175,8 +205,14 @@ def _changes(
 
 
 def _directions(along: Tensor) -> Tensor:
-    """Directions ``(dim, N)`` along orthogonal ones ``(dim, n)`` and between them, each with its
-    opposite."""
+    """Returns orthogonal directions, random combinations of them, and the opposites of all.
+
+    Args:
+        along: ``(dim, n)``, the orthogonal directions as columns.
+
+    Returns:
+        ``(dim, N)``.
+    """
     directions = along
     if along.shape[1] > 1:
         mixed = torch.randn(
@@ -187,12 +223,14 @@ def _directions(along: Tensor) -> Tensor:
 
 
 def _nearest_change(change: Tensor, error: float) -> tuple[Tensor, Tensor]:
-    """The change at the least distance at which it is larger than an error, 0 where it nowhere is;
-    and which distance that is: ``(N,)`` each.
+    """Returns the change at the shortest distance at which it is visible, in each direction.
 
     Args:
-        change: ``(N, distances)``.
-        error: of each.
+        change: ``(N, K)``, the changes at K ascending distances.
+        error: the size above which a change is visible.
+
+    Returns:
+        The changes, 0 where none is visible, and the indices of the distances: ``(N,)`` each.
     """
     seen = change.abs() > error
     first = seen.to(torch.int8).argmax(dim=1)

@@ -1,12 +1,12 @@
-"""What theory says of a run near a stationary point, where the surface is its quadratic.
+"""Predicts runs near a stationary point, where the surface is close to its quadratic approximation.
 
-Along an eigenvector of the Hessian with eigenvalue λ a linear rule maps (x, state) to M(λ) (x,
-state). For heavy ball in torch's convention, v ← βv + λx, x ← x - αv, with state v::
+Along an eigenvector of the Hessian with eigenvalue λ, a linear update rule maps (x, state) to
+M(λ) (x, state). For heavy ball in torch's convention, v ← βv + λx, x ← x - αv, with state v::
 
     M(λ) = [[1 - αλ, -αβ], [λ, β]]
 
-The largest spectral radius over all λ is the rate: the factor that the distance shrinks by in a
-step. M comes from the rule's own `update`, so that it holds for every rule with
+The largest spectral radius over all λ is the rate, the factor by which the distance shrinks per
+step. M is computed with the rule's own `update`, and is therefore available for every rule with
 `gradexp.optimizers.Optimizer.linear`.
 
 Sources: Polyak, "Some methods of speeding up the convergence of iteration methods" (1964); Lessard,
@@ -29,25 +29,26 @@ from gradexp.optimizers import Optimizer
 from gradexp.surfaces import StationaryPoint, Surface, hessian
 
 UNCURVED = 1e-10
-"""Eigenvalues smaller than this times the largest in size are zero: along a curve of minimizers
-nothing moves."""
+"""An eigenvalue counts as zero if its absolute value is at most this times the largest one. Runs do
+not move in such directions, such as along a curve of minimizers."""
 
 MOST_DIMENSIONS = 64
-"""Dimensions up to which escapes are predicted: the Hessian of more takes longer than the run."""
+"""The largest dimension for which escapes are predicted. Above it, computing the Hessian takes
+longer than the run."""
 
 ESCAPE = 0.05
-"""A saddle is left where the distance from it is this times the shortest side of the domain."""
+"""The distance at which a run has left a saddle, as a fraction of the domain's shortest side."""
 
 
 def iteration_matrix(optimizer: Optimizer, eigenvalues: Tensor) -> Tensor:
-    """M(λ) of a linear rule with the numbers of one run, after its first step.
+    """Returns M(λ) of a linear update rule for eigenvalues λ, as it is after the first step.
 
     Args:
-        optimizer: linear.
-        eigenvalues: ``(N,)``, of the Hessian.
+        optimizer: a linear optimizer, with the numbers of one run.
+        eigenvalues: ``(N,)``, eigenvalues of the Hessian.
 
     Returns:
-        ``(N, K, K)``: rows and columns are the point, then the parts of the state.
+        ``(N, K, K)``. The rows and columns are the point, followed by the parts of the state.
     """
     size = 1 + len(optimizer.init(torch.zeros(1, 1, dtype=torch.float64)))
     basis = torch.eye(size, dtype=torch.float64)[:, None, :].expand(size, len(eigenvalues), size)
@@ -58,26 +59,27 @@ def iteration_matrix(optimizer: Optimizer, eigenvalues: Tensor) -> Tensor:
 
 
 def draws_to_the_origin(optimizer: Optimizer) -> bool:
-    """Whether a linear rule moves a point without a gradient, as weight decay does: then it rests
-    elsewhere than at the surface's stationary points.
+    """Whether a linear rule moves a point at which the gradient is zero, as weight decay does.
+
+    If so, its runs do not rest at the surface's stationary points.
 
     Args:
-        optimizer: linear, of one run.
+        optimizer: a linear optimizer, with the numbers of one run.
     """
     flat = iteration_matrix(optimizer, torch.zeros(1, dtype=torch.float64))[0, :, 0]
     return bool(flat[0] != 1) or bool(flat[1:].any())
 
 
 def rate(optimizer: Optimizer, eigenvalues: Sequence[float]) -> float | None:
-    """The factor by which the distance to a minimum shrinks in a step, in the long run.
+    """Returns the factor by which the distance to a minimum shrinks per step in the long run.
 
     Args:
-        optimizer: of one run.
-        eigenvalues: of the Hessian there, ascending.
+        optimizer: the optimizer, with the numbers of one run.
+        eigenvalues: the eigenvalues of the Hessian at the minimum, ascending.
 
     Returns:
-        The largest spectral radius of M(λ) over all λ that are not zero; above 1 where the minimum
-        repels. None where the rule is not linear, or nothing is curved.
+        The largest spectral radius of M(λ) over all λ that are not zero. It is above 1 if the
+        minimum repels. None if the rule is not linear or all eigenvalues are zero.
     """
     largest = max(map(abs, eigenvalues), default=0.0)
     curved = [value for value in eigenvalues if abs(value) > UNCURVED * largest]
@@ -88,18 +90,19 @@ def rate(optimizer: Optimizer, eigenvalues: Sequence[float]) -> float | None:
 
 
 def stability_edge(optimizer: Optimizer, sharpness: float) -> float | None:
-    """The learning rate above which a minimum repels, with all else as it is.
+    """Returns the learning rate above which a minimum repels, with all other settings unchanged.
 
-    An eigenvalue of M leaves the unit circle through -1. Where M, and det(I + M), are linear in the
-    learning rate α, the edge is where that determinant is 0. For heavy ball it is 2(1 + β)/λ, for
-    Nesterov's momentum 2(1 + β)/(λ(1 + 2β)).
+    At this learning rate, an eigenvalue of M leaves the unit circle through -1. If det(I + M) is
+    linear in the learning rate α, the edge is the α for which that determinant is 0. For heavy ball
+    it is 2(1 + β)/λ, for Nesterov momentum 2(1 + β)/(λ(1 + 2β)).
 
     Args:
-        optimizer: of one run.
+        optimizer: the optimizer, with the numbers of one run.
         sharpness: λ, the largest eigenvalue of the Hessian.
 
     Returns:
-        None where the rule, or M in α, is not linear, or nothing is curved.
+        The learning rate; None if the rule is not linear, det(I + M) is not linear in α, or λ is
+        not positive.
     """
     if not optimizer.linear or not sharpness > 0:
         return None
@@ -116,12 +119,14 @@ def stability_edge(optimizer: Optimizer, sharpness: float) -> float | None:
 
 
 def saddle_left(surface: Surface, start: Tensor) -> StationaryPoint | None:
-    """The declared saddle or maximum that a run starts at so near that it must be left: the
-    nearest.
+    """Returns the nearest declared saddle or maximum, if a run starts within its escape radius.
 
     Args:
-        surface: of the run.
-        start: ``(dim,)``.
+        surface: the surface, with the numbers of that run.
+        start: ``(dim,)``, the start of the run.
+
+    Returns:
+        None if the run starts outside the escape radius of all of them.
     """
     near = [
         (float(norm(start - columns(stationary.point))), index, stationary)
@@ -133,29 +138,31 @@ def saddle_left(surface: Surface, start: Tensor) -> StationaryPoint | None:
 
 
 def escape_radius(surface: Surface) -> float:
-    """How far from a saddle it is left."""
+    """Returns the distance from a saddle at which a run has left it."""
     return ESCAPE * min(high - low for low, high in surface.domain)
 
 
 def escape_steps(
     optimizer: Optimizer, surface: Surface, saddle: StationaryPoint, start: Tensor
 ) -> float | None:
-    """The steps from a start near a saddle to `escape_radius`, r.
+    """Returns the number of steps from a start near a saddle to the escape radius r.
 
-    Along the eigenvector of an eigenvalue λ < 0 the distance grows as c ε σᵗ from the start's
-    offset ε along it, σ > 1 the largest eigenvalue of M(λ): where there is one way down, r is
-    reached after log(r/(c ε))/log σ steps; where there are several, when their squares add up to
-    r². c, which is 1 for gradient descent, is what of ε goes into σ's eigenvector.
+    Along the eigenvector of an eigenvalue λ < 0, the distance after t steps is c ε σᵗ. Here ε is
+    the start's offset along the eigenvector, σ > 1 is the largest absolute eigenvalue of M(λ), and
+    c is the fraction of ε that goes into the eigenvector of σ, which is 1 for gradient descent. If
+    one direction goes down, r is reached after log(r/(c ε))/log σ steps. If several do, it is
+    reached when the squares of their distances add up to r².
 
     Args:
-        optimizer: of one run.
-        surface: of it.
-        saddle: declared.
-        start: ``(dim,)``.
+        optimizer: the optimizer, with the numbers of one run.
+        surface: the surface, with the numbers of that run.
+        saddle: a declared saddle or maximum.
+        start: ``(dim,)``, the start of the run.
 
     Returns:
-        None where the rule is not linear, or `draws_to_the_origin`, there is no way down, the start
-        has no part of one, or there are more than `MOST_DIMENSIONS` dimensions.
+        The number of steps, not rounded. None if the rule is not linear or `draws_to_the_origin`,
+        no direction goes down, the start has no offset along one, or there are more than
+        `MOST_DIMENSIONS` dimensions.
     """
     if not optimizer.linear or surface.dim > MOST_DIMENSIONS or draws_to_the_origin(optimizer):
         return None
@@ -169,10 +176,10 @@ def escape_steps(
     down = (curvatures < 0) & (growth > 1) & (shares * offsets > 0)
     if not bool(down.any()):
         return None
-    # In units of r, by logarithms: the least t at which the squares add up to 1.
+    # Find the least t at which the squares add up to 1, in units of r and with logarithms.
     begun = (shares * offsets)[down].log() - math.log(escape_radius(surface))
     speed = growth[down].log()
-    low, high = 0.0, float((-begun / speed).min())  # one alone has come to r there
+    low, high = 0.0, float((-begun / speed).min())  # here one direction alone has reached r
     if high <= 0 or float(torch.logsumexp(2 * begun, 0)) >= 0:
         return 0.0
     for _ in range(60):
@@ -185,20 +192,20 @@ def escape_steps(
 def stationary_variance(
     optimizer: Optimizer, eigenvalues: Sequence[float], std: float
 ) -> Tensor | None:
-    """How far noise keeps a run from a minimum: the variance of the point along each eigenvector.
+    """Returns the variance that noise gives the point around a minimum, along each eigenvector.
 
-    The state, (x, velocity), follows z ← M(λ) z + s ξ b, where b is what a gradient of 1 adds to
-    it and ξ is standard normal, so that its covariance P solves the discrete Lyapunov equation
-    P = M P Mᵀ + s² b bᵀ. For heavy ball that is α s² (1 + β) / (λ (1 - β) (2 (1 + β) - αλ)).
+    The vector z of the point and the state follows z ← M(λ) z + s ξ b, where b is the change of z
+    due to a gradient of 1, and ξ is standard normal. The covariance P of z therefore solves the
+    discrete Lyapunov equation P = M P Mᵀ + s² b bᵀ. For heavy ball, the variance of the point is
+    α s² (1 + β) / (λ (1 - β) (2 (1 + β) - αλ)).
 
     Args:
-        optimizer: of one run.
-        eigenvalues: of the Hessian at the minimum, all positive.
-        std: s, the standard deviation of the noise in every coordinate.
+        optimizer: the optimizer, with the numbers of one run.
+        eigenvalues: the N eigenvalues of the Hessian at the minimum, all positive.
+        std: s, the standard deviation of the noise in each coordinate.
 
     Returns:
-        ``(N,)``; None where the rule is not linear, or `draws_to_the_origin`, or the minimum
-        repels.
+        ``(N,)``. None if the rule is not linear or `draws_to_the_origin`, or the minimum repels.
     """
     growth = rate(optimizer, eigenvalues)
     if growth is None or growth >= 1 or draws_to_the_origin(optimizer):
@@ -218,20 +225,22 @@ def stationary_variance(
 
 
 def noise_floor(optimizer: Optimizer, eigenvalues: Sequence[float], std: float) -> float | None:
-    """The median gap of the loss of a run at its noise floor, where the surface is its quadratic.
+    """Returns the median loss gap of a run at its noise floor on a quadratic surface.
 
-    The gap is Σ ½ λ x² with x normal (`stationary_variance`): a sum of χ² of one degree of freedom,
-    with weights. Its median is that of a gamma distribution with the same mean, variance and
-    skewness, which is exact where the weights are the same, and off by some per cent at most.
+    The gap is Σ ½ λ x² with x normal (`stationary_variance`), a weighted sum of χ² variables with
+    one degree of freedom. Its median is approximated by that of a gamma distribution with the same
+    mean, variance and skewness. This is exact if all weights are equal, and otherwise wrong by a
+    few percent at most.
 
     Args:
-        optimizer: of one run.
-        eigenvalues: of the Hessian at the minimum; those that are all but zero do not count.
-        std: the standard deviation of the noise in every coordinate.
+        optimizer: the optimizer, with the numbers of one run.
+        eigenvalues: the eigenvalues of the Hessian at the minimum. Those that are almost zero are
+            ignored.
+        std: the standard deviation of the noise in each coordinate.
 
     Returns:
-        None where the rule is not linear, or `draws_to_the_origin`, or the minimum repels, or is
-        none.
+        The median gap. None if the rule is not linear or `draws_to_the_origin`, the minimum repels,
+        or the eigenvalues are not those of a minimum.
 
     Source: Buckley and Eagleson, "An approximation to the distribution of quadratic forms in normal
     random variables" (1988).
@@ -251,7 +260,7 @@ def noise_floor(optimizer: Optimizer, eigenvalues: Sequence[float], std: float) 
 
 
 PREDICTIONS = ("rate", "edge", "escape_steps", "noise_floor")
-"""What is predicted of a run; None where there is no theory of it."""
+"""the names of the predictions; a prediction is None if there is no theory for it"""
 
 
 def predictions(
@@ -261,20 +270,22 @@ def predictions(
     curvatures: Sequence[float] | None,
     std: float = 0.0,
 ) -> dict[str, float | None]:
-    """What theory says of one run, with a constant learning rate.
+    """Returns what theory predicts for one run with a constant learning rate.
 
     Args:
-        optimizer: of the run.
-        surface: of it.
-        start: ``(dim,)``; None where its way was not recorded, and no escape can be seen.
-        curvatures: eigenvalues of the Hessian at the minimum that it came to rest at, or moves
-            about, ascending; None where it does neither.
-        std: the standard deviation of the noise in every coordinate.
+        optimizer: the optimizer, with the numbers of that run.
+        surface: the surface, with the numbers of that run.
+        start: ``(dim,)``, the start of the run; None if its path was not recorded, so that an
+            escape could not be observed.
+        curvatures: the ascending eigenvalues of the Hessian at the minimum at which the run came to
+            rest or around which it moves; None if there is no such minimum.
+        std: the standard deviation of the noise in each coordinate; 0 without noise.
 
     Returns:
-        ``edge`` (`stability_edge`) at that minimum; without noise ``rate`` there, and
-        ``escape_steps`` from the saddle it started at; with noise `noise_floor`; what does not
-        apply is None.
+        The predictions, by the names in `PREDICTIONS`; None for those that do not apply. ``edge``
+        (`stability_edge`) is for that minimum. Without noise, there are also ``rate`` at that
+        minimum, and ``escape_steps`` from the saddle at which the run started. With noise, there is
+        ``noise_floor``.
     """
     if std > 0:
         floor = edge = None

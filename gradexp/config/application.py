@@ -1,7 +1,7 @@
-"""Hydra's application: it composes configs, which a gate checks before anything in one is used.
+"""Sets up Hydra for a command line, with a loader that checks each config before it is used.
 
-``hydra.main`` makes a run's folder before the task sees the config, and prints mistakes its own
-way. This does what ``hydra.main`` does, with the same parts of Hydra, but for that.
+This replaces ``hydra.main``, which creates the output folder before the task sees the config, and
+prints errors in its own way. Otherwise it does the same, with the same parts of Hydra.
 """
 
 from __future__ import annotations
@@ -31,21 +31,25 @@ class Application(NamedTuple):
 
     hydra: Hydra
     name: str
-    """of the primary config"""
+    """name of the primary config"""
     overrides: list[str]
 
     def compose(self, mode: RunMode) -> DictConfig:
-        """The config of one job, or of a sweep."""
+        """Composes the config of one job or of a sweep.
+
+        Args:
+            mode: ``RunMode.RUN`` for one job, ``RunMode.MULTIRUN`` for a sweep.
+        """
         overrides = list(self.overrides)
         if mode is RunMode.MULTIRUN:
             overrides.append("hydra.mode=MULTIRUN")
         return self.hydra.compose_config(self.name, overrides, mode)
 
     def check_one(self) -> None:
-        """Checks that the overrides are those of one job.
+        """Checks that the overrides describe a single job.
 
         Raises:
-            UserError: one of them is an axis.
+            UserError: if one of them has several values.
         """
         for override in OverridesParser.create().parse_overrides(self.overrides):
             if override.is_sweep_override():
@@ -55,10 +59,10 @@ class Application(NamedTuple):
 
 
 def arguments_parser(program: str) -> ArgumentParser:
-    """Hydra's parser of a command line's arguments.
+    """Returns Hydra's parser of command-line arguments.
 
     Args:
-        program: what a person calls it.
+        program: the name of the program in its help and error messages.
     """
     parser = hydra_parser()
     parser.prog = program
@@ -67,14 +71,15 @@ def arguments_parser(program: str) -> ArgumentParser:
 
 @contextmanager
 def application(args: Namespace, typed: bool = True) -> Iterator[Application]:
-    """Hydra's application for the arguments of a command line.
+    """Sets up Hydra for the arguments of a command line, for as long as the context lasts.
 
     Args:
-        args: parsed.
-        typed: whether a person typed them; a sweep that is gone on with has them from its file.
+        args: the parsed arguments.
+        typed: whether the user typed them. When a sweep is resumed, they come from its file.
 
     Raises:
-        UserError: a config that they name is not there; and what Hydra raises inside is one, too.
+        UserError: if a config that the arguments name does not exist, or Hydra raises an exception
+            inside the context.
     """
     set_version_base()
     axes.register()
@@ -94,13 +99,13 @@ def application(args: Namespace, typed: bool = True) -> Iterator[Application]:
 
 
 def compose(args: Namespace) -> DictConfig:
-    """The config of one run, without ``hydra``, that nothing is run of.
+    """Returns the config of one run, without ``hydra``, and runs nothing.
 
     Args:
-        args: as those of ``gradexp run``.
+        args: arguments like those of ``gradexp run``, parsed.
 
     Raises:
-        UserError: a person's mistake.
+        UserError: if the user made an error.
     """
     with application(args) as app:
         app.check_one()
@@ -108,7 +113,7 @@ def compose(args: Namespace) -> DictConfig:
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
-    """A copy of a job's config as a task function gets it."""
+    """Returns a copy of a job's config without ``hydra``, as a task function gets it."""
     task = copy.deepcopy(config)
     with read_write(task), open_dict(task):
         del task["hydra"]

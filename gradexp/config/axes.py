@@ -1,7 +1,8 @@
-"""Axes that Hydra's grammar does not have: spaced numbers, and axes that move together.
+"""Sweep axes that Hydra lacks: evenly spaced numbers, and axes that vary together.
 
-Functions of Hydra's override grammar, beside its own ``choice``, ``range`` and ``glob``. Hydra
-checks arguments against the annotations, so that these must be objects here.
+They are functions in Hydra's override grammar, in addition to its own ``choice``, ``range`` and
+``glob``. Hydra checks arguments against the annotations, so these must not be strings: this module
+must not import ``annotations`` from ``__future__``.
 """
 
 import math
@@ -16,14 +17,15 @@ from gradexp.config.internals import extend_grammar
 from gradexp.errors import UserError
 
 MOST_JOBS = 100_000
-"""Of a sweep: each has a folder, and takes some milliseconds to compose before the first runs."""
+"""The most jobs of a sweep: each has a folder, and takes some milliseconds to compose before the
+first one runs."""
 
-Real = Union[int, float]  # noqa: UP007 - Hydra's check knows no other unions
+Real = Union[int, float]  # noqa: UP007 - Hydra's check supports no other unions
 Value = Union[str, int, float, bool, dict[Any, Any], list[Any], ChoiceSweep, RangeSweep]  # noqa: UP007
 
 
 def linspace(start: Real, stop: Real, num: int = 50) -> ChoiceSweep:
-    """``num`` evenly spaced numbers from `start` to `stop`, as NumPy's.
+    """Returns an axis of ``num`` evenly spaced numbers from `start` to `stop`, as in NumPy.
 
     >>> linspace(0, 1, 5).list
     [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -32,7 +34,7 @@ def linspace(start: Real, stop: Real, num: int = 50) -> ChoiceSweep:
 
 
 def logspace(start: Real, stop: Real, num: int = 50) -> ChoiceSweep:
-    """``num`` numbers from 10^start to 10^stop, each the same factor from the next, as NumPy's.
+    """Returns an axis of ``num`` numbers from 10^start to 10^stop with equal ratios, as in NumPy.
 
     >>> logspace(-4, 0, 5).list
     [0.0001, 0.001, 0.01, 0.1, 1.0]
@@ -47,14 +49,14 @@ def _spaced(space: Any, start: Real, stop: Real, num: int) -> ChoiceSweep:
 
 
 def check_axes(overrides: Sequence[Override], crossed: bool) -> None:
-    """Checks that no axis has more values than a sweep can have jobs, before it is listed.
+    """Checks that axes do not make more jobs than a sweep may have, before they are expanded.
 
     Args:
-        overrides: parsed.
+        overrides: the parsed overrides.
         crossed: whether every combination of the axes is a job.
 
     Raises:
-        UserError: an axis, or all of them together, are too long.
+        UserError: if an axis has too many values, or all of them together make too many jobs.
     """
     lengths: dict[str, int] = {}
     for override in overrides:
@@ -65,7 +67,7 @@ def check_axes(overrides: Sequence[Override], crossed: bool) -> None:
         if lengths[key] > MOST_JOBS:
             reason = f"has {lengths[key]:,} values; a sweep has at most {MOST_JOBS:,} jobs"
             raise UserError(key, override.get_value_string(), reason)
-        if axis.tags:  # it moves together with others
+        if axis.tags:  # it may vary together with other axes, so it need not multiply the jobs
             lengths[key] = 1
     jobs = math.prod(lengths.values())
     if crossed and jobs > MOST_JOBS:
@@ -85,8 +87,10 @@ def _length(key: str, text: str, axis: RangeSweep | ChoiceSweep) -> int:
 
 
 def paired(*args: Value) -> ChoiceSweep | RangeSweep:
-    """Values that move together with those of every other axis so written: the first with the
-    first, the second with the second. ``tag(name,…)`` does so for the axes of that name.
+    """Returns an axis that varies together with all other axes written with ``zip``.
+
+    The first values of these axes are combined, then the second values, and so on. ``tag(name,…)``
+    does the same for the axes with that name.
 
     >>> paired(0.1, 0.2).tags
     {'zip'}
@@ -102,5 +106,5 @@ def paired(*args: Value) -> ChoiceSweep | RangeSweep:
 
 
 def register() -> None:
-    """Adds the functions to the override grammar of every parser that this process makes later."""
+    """Adds the functions to the grammar of all override parsers that this process makes later."""
     extend_grammar({"linspace": linspace, "logspace": logspace, "zip": paired})

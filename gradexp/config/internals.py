@@ -1,8 +1,9 @@
-"""Everything of Hydra and OmegaConf that gradexp uses beyond their public interfaces.
+"""The private parts of Hydra and OmegaConf that gradexp uses.
 
-Each name says why the public interface does not do. ``tests/test_internals.py`` has a test for
-each, which names what moved. What only saves time (`node_at` and what follows it) is given up in
-`gradexp.sweeps.shortcuts` where it behaves otherwise than the public interface.
+Each name is documented with the reason why the public interface is not enough.
+``tests/test_internals.py`` tests each of them, and a failure names the part that has changed. The
+functions from `node_at` on only save time. `gradexp.sweeps.shortcuts` stops using them if they
+behave differently from the public interface.
 """
 
 from __future__ import annotations
@@ -51,47 +52,47 @@ __all__ = [
     "view",
 ]
 
-# Hydra: what composing and running take.
+# Hydra: needed to compose configs and to run jobs.
 #
-# `Hydra` composes configs with a given loader; the public `hydra.compose` makes its own loader.
-# `ConfigLoaderImpl` is that loader: `gradexp.config.loader` checks what passes through it.
-# `ConfigRepository` reads the loader's files: `gradexp.config.loader` keeps them parsed.
-# `Callbacks` is a required part of the public `HydraContext`, and has no public name.
+# `Hydra` composes configs with a given loader; the public `hydra.compose` creates its own loader.
+# `ConfigLoaderImpl` is the loader; `gradexp.config.loader` extends it to check the configs.
+# `ConfigRepository` reads the loader's files; `gradexp.config.loader` extends it to cache them.
+# `Callbacks` is a required argument of the public `HydraContext`, but has no public name.
 
 NOT_IN_DEFAULTS = re.compile(r"Could not override '([^']+)'\. No match in the defaults list")
-"""the message about a group that the primary config does not choose from: the exception has no
-field for the group's name"""
+"""pattern of the message about a group that is not in the defaults list; the exception itself has
+no field for the group's name"""
 
 
 def set_version_base() -> None:
-    """Asks for the behavior of Hydra 1.3; left alone, Hydra 1.3 behaves as 1.1 did, with warnings.
+    """Requests the behavior of Hydra 1.3, which by default behaves like 1.1, with warnings.
 
-    Later versions behave as themselves, and are about to lose the setting.
+    Later versions do not need this setting, and will remove it.
     """
     if __version__.startswith("1.3."):
         version.setbase("1.3")
 
 
 def hydra_parser() -> ArgumentParser:
-    """Returns Hydra's parser of command-line arguments; ``hydra.main`` keeps it to itself."""
+    """Returns Hydra's parser of command-line arguments, which ``hydra.main`` does not expose."""
     parser: ArgumentParser = get_args_parser()
     return parser
 
 
 def search_path_from(main: Path) -> ConfigSearchPath:
-    """Returns the search path for configs that begins with a folder.
+    """Returns Hydra's search path for configs, with a given folder for the primary config.
 
-    ``hydra.initialize_config_dir`` makes one too, but together with a loader of its own.
+    ``hydra.initialize_config_dir`` also makes one, but creates its own loader as well.
     """
     return create_config_search_path(f"file://{main}")
 
 
 def config_place(repository: ConfigRepository, config_path: str) -> tuple[str, ...]:
-    """Finds where a repository would read a config from, which it tells nobody.
+    """Finds where a repository would read a config from, which has no public interface.
 
     Returns:
-        The scheme, the path and the provider of the source, and the name of the file in it; nothing
-        where no source has the config.
+        The scheme, the path and the provider of the source, and the name of the file in it; an
+        empty tuple if no source has the config.
     """
     source = repository._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
     if source is None:
@@ -101,9 +102,9 @@ def config_place(repository: ConfigRepository, config_path: str) -> tuple[str, .
 
 
 def extend_grammar(functions: dict[str, Any]) -> None:
-    """Adds functions to the override grammar of every parser that this process makes later.
+    """Adds functions to the grammar of all override parsers that this process makes later.
 
-    Hydra's parsers take their functions from ``create_functions``, and from nowhere else.
+    Hydra's parsers get their functions only from ``create_functions``, which is therefore replaced.
     """
     if not isinstance(overrides_parser.create_functions, _ExtendedFunctions):
         extended: Any = _ExtendedFunctions(overrides_parser.create_functions, functions)
@@ -111,7 +112,7 @@ def extend_grammar(functions: dict[str, Any]) -> None:
 
 
 class _ExtendedFunctions:
-    """Makes Hydra's functions of the override grammar, and others beside them."""
+    """A replacement for Hydra's ``create_functions`` that adds further functions."""
 
     def __init__(self, hydras: Any, functions: dict[str, Any]) -> None:
         self._hydras = hydras
@@ -125,38 +126,41 @@ class _ExtendedFunctions:
 
 
 def returned(job: JobReturn) -> Any:
-    """Returns what a job returned or raised; ``return_value`` prints lines when it raises."""
+    """Returns what a job returned or raised, without raising it.
+
+    The public ``return_value`` raises the exception, and prints lines before it does.
+    """
     return job._return_value
 
 
-# OmegaConf: what a gate asks.
+# OmegaConf: needed to check configs.
 
 
 def full_key(node: Node) -> str:
-    """Returns the dotted key of a node; a resolver is given the node, but not where it stands."""
+    """Returns the dotted key of a node. A resolver gets the node, but not its key."""
     return str(node._get_full_key(""))
 
 
 def set_resolver(name: str, resolver: Callable[..., Any]) -> None:
-    """Sets what interpolations of a name give: OmegaConf 2.4 has another name for it than 2.3."""
+    """Registers a resolver, with a function that OmegaConf 2.4 calls by another name than 2.3."""
     of_2_3 = omegaconf.__version__.startswith("2.3.")
     register: Any = OmegaConf.register_new_resolver if of_2_3 else OmegaConf.register_resolver
     register(name, resolver, replace=True)
 
 
-# OmegaConf: what saves time in a sweep of many jobs.
+# OmegaConf: needed only to save time in a sweep of many jobs.
 
 
 def node_at(holder: DictConfig | ListConfig, key: Any) -> Any:
-    """Returns the node at a key; the public access unwraps values and resolves interpolations."""
+    """Returns the node at a key. Public access returns the value and resolves interpolations."""
     return holder._get_node(key)
 
 
 def node_with(like: Any, value: Any) -> Node:
-    """Returns a copy of a node that holds another value.
+    """Returns a copy of a node with another value.
 
-    The public assignment makes a node from the value's type each time: for a list that takes a
-    millisecond.
+    The public assignment creates a node from the value's type each time, which takes a millisecond
+    for a list.
     """
     node = copy.deepcopy(like)
     assert isinstance(node, Node)
@@ -165,24 +169,27 @@ def node_with(like: Any, value: Any) -> Node:
 
 
 def put_node(holder: DictConfig, name: str, node: Any) -> None:
-    """Puts a node into a mapping; the public assignment copies it first."""
+    """Puts a node into a mapping without copying it, as the public assignment would."""
     holder._content[name] = node  # type: ignore[index]
 
 
 def put_nodes(holder: ListConfig, nodes: Sequence[Node]) -> None:
-    """Puts nodes in the place of a list's items; the public assignment copies each first."""
+    """Replaces the items of a list by nodes without copying them, as public assignment would."""
     holder.__dict__["_content"] = list(nodes)
 
 
 def view(config: DictConfig, key: str) -> DictConfig:
-    """Returns a config that holds one key of another, shared; ``masked_copy`` would copy it."""
+    """Returns a config with one key of another config, which it shares.
+
+    The public ``masked_copy`` would copy the value.
+    """
     holder = OmegaConf.create({key: None})
     put_node(holder, key, node_at(config, key))
     return holder
 
 
 def to_yaml(node: Any) -> str:
-    """Returns plain data as YAML, as ``OmegaConf.to_yaml`` writes it for configs alone."""
+    """Returns plain data as YAML, like ``OmegaConf.to_yaml``, which accepts only configs."""
     text: str = yaml.dump(
         node,
         default_flow_style=False,

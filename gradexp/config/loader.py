@@ -1,4 +1,4 @@
-"""Hydra's loader of configs, with a gate before anything in one is used; and where it looks."""
+"""Loads configs like Hydra and checks them before they are used; defines the search path."""
 
 from __future__ import annotations
 
@@ -32,20 +32,24 @@ from gradexp.errors import UserError
 from gradexp.files.yaml import check_interpolations, check_small
 
 _REMEMBERED = 512
-"""Config files that are kept parsed."""
+"""The most parsed config files that are kept in memory."""
 
 _parsed: dict[tuple[object, ...], ConfigResult] = {}
-"""Of this process, by where each file lies and when it was written."""
+"""cache of this process, keyed by the location of each config and, for files, also by inode, size
+and modification time"""
 
 
 class RememberingRepository(ConfigRepository):
-    """Parses each config file once a process: YAML takes most of the time of composing."""
+    """A repository that parses each config file once per process.
+
+    Parsing YAML takes most of the time for composing a config.
+    """
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """A copy of a config; None where there is no such file.
+        """Returns a copy of a config, or None if it does not exist.
 
         Raises:
-            UserError: it is too large.
+            UserError: if its file is too large.
         """
         place = config_place(self, config_path)
         if not place or place[0] == "structured":
@@ -61,7 +65,7 @@ class RememberingRepository(ConfigRepository):
             result = super().load_config(config_path)
             assert result is not None
             if PurePosixPath(config_path).stem in OPEN:
-                OmegaConf.set_struct(result.config, False)  # any key may be set, without a +
+                OmegaConf.set_struct(result.config, False)  # keys may be added without a +
             if len(_parsed) >= _REMEMBERED:
                 _parsed.clear()
             _parsed[key] = result
@@ -69,7 +73,7 @@ class RememberingRepository(ConfigRepository):
 
 
 class GatedLoader(ConfigLoaderImpl):
-    """Composes configs, and passes only what may be used."""
+    """Composes configs, and raises `UserError` for those that are not allowed."""
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
@@ -82,7 +86,7 @@ class GatedLoader(ConfigLoaderImpl):
         run_mode: RunMode,
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
-        **later: Any,  # what Hydra 1.4 asks for besides
+        **later: Any,  # further arguments of Hydra 1.4
     ) -> DictConfig:
         with _others_explained(overrides):
             self._check_search_path(config_name, overrides)
@@ -105,8 +109,12 @@ class GatedLoader(ConfigLoaderImpl):
             return super().load_sweep_config(master_config, sweep_overrides)
 
     def _of_all_jobs(self, overrides: list[str]) -> list[str]:
-        """The overrides without those of keys in a group whose choices are an axis: the config of a
-        sweep has its default choice, which may have no such key; the jobs' have."""
+        """Returns the overrides that can be applied to the config of the sweep itself.
+
+        If the choices of a config group are swept, the sweep's config has the default choice. An
+        override of a key in that group is left out, because the default choice may not have the
+        key. It is applied to the configs of the jobs.
+        """
         parsed = OverridesParser.create().parse_overrides(overrides)
         swept = tuple(
             f"{one.key_or_group}."
@@ -122,11 +130,11 @@ class GatedLoader(ConfigLoaderImpl):
         ]
 
     def _check_search_path(self, config_name: str | None, overrides: list[str]) -> None:
-        """Checks the search path before it is used: a package there would be imported."""
+        """Checks the search path before it is used, because Hydra would import packages in it."""
         primary = self.repository.load_config(config_name) if config_name else None
         lists = [OmegaConf.select(primary.config, "hydra.searchpath")] if primary else []
         for override in OverridesParser.create().parse_overrides(overrides):
-            if override.key_or_group == "hydra.searchpath":  # Hydra takes the first of several
+            if override.key_or_group == "hydra.searchpath":  # check all: Hydra uses the first one
                 lists.append(override.value())
         for entries in lists:
             for entry in entries if isinstance(entries, list | ListConfig) else ():
@@ -135,8 +143,9 @@ class GatedLoader(ConfigLoaderImpl):
 
 @contextmanager
 def _others_explained(overrides: Sequence[str]) -> Iterator[None]:
-    """Turns exceptions that are not Hydra's own into user errors: of broken YAML, and of values
-    that Hydra's code does not expect.
+    """Turns exceptions that neither Hydra nor OmegaConf define into user errors.
+
+    They occur for invalid YAML, and for values that Hydra's code does not expect.
 
     Raises:
         UserError: instead of such an exception.
@@ -150,7 +159,7 @@ def _others_explained(overrides: Sequence[str]) -> Iterator[None]:
 
 
 def _note_overrides(config: DictConfig, overrides: list[str]) -> None:
-    """Writes down in a sweep's config all that its jobs are told."""
+    """Records in a sweep's config all the overrides that its jobs get."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     task = [one for one in parsed if not one.is_hydra_override()]
     config.hydra.overrides.task = [one.input_line for one in task]
@@ -165,15 +174,15 @@ class DirectoryNaming(NamedTuple):
     exclude_keys: frozenset[str]
     """keys whose overrides are left out"""
     item_sep: str
-    """stands between two overrides"""
+    """separator between overrides"""
     kv_sep: str
-    """stands between a key and its value"""
+    """separator between a key and its value"""
 
     @classmethod
     def of(cls, config: DictConfig) -> DirectoryNaming | None:
-        """Returns what ``hydra.job.config.override_dirname`` of a config says.
+        """Returns the naming that ``hydra.job.config.override_dirname`` of a config sets.
 
-        It is None from Hydra 1.4 on, where a resolver makes the name.
+        Returns None from Hydra 1.4 on, where a resolver makes the name.
         """
         job = OmegaConf.to_container(config.hydra.job, resolve=False)
         assert isinstance(job, dict)
@@ -183,14 +192,24 @@ class DirectoryNaming(NamedTuple):
         return cls(frozenset(naming.exclude_keys), naming.item_sep, naming.kv_sep)
 
     def name(self, overrides: Iterable[Override]) -> str:
-        """Returns the name of the directory for a job with these overrides of the task."""
+        """Returns the directory name of a job, given its overrides without those of ``hydra``."""
         kept = (one for one in overrides if one.key_or_group not in self.exclude_keys)
         lines = sorted(str(one.input_line) for one in kept)
         return self.item_sep.join(lines).replace("=", self.kv_sep)
 
 
 def check_primary(folder: Path, name: str) -> None:
-    """Checks that a person's config is there: the search path would go on to gradexp's own."""
+    """Checks that a user-defined primary config exists.
+
+    Otherwise the search path would continue to gradexp's own config of that name.
+
+    Args:
+        folder: the folder of the config.
+        name: the name of the config, without ``.yaml``.
+
+    Raises:
+        UserError: if the folder or the config does not exist.
+    """
     if not folder.is_dir():
         raise UserError("--config-path", folder, "there is no such folder")
     if not (folder / f"{name}.yaml").is_file():
@@ -198,7 +217,11 @@ def check_primary(folder: Path, name: str) -> None:
 
 
 def output_folders(overrides: Sequence[str]) -> list[str]:
-    """Where a primary config that is not gradexp's writes to, unless the overrides say it."""
+    """Returns overrides that set the default output folders for a user-defined primary config.
+
+    Args:
+        overrides: the user's overrides. The folders that they set are left out.
+    """
     ours = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"), resolve=False)
     assert isinstance(ours, dict)
     chosen = {f"hydra.{part}.dir": ours["hydra"][part]["dir"] for part in ("run", "sweep")}
@@ -207,7 +230,17 @@ def output_folders(overrides: Sequence[str]) -> list[str]:
 
 
 def search_path(args: Namespace) -> ConfigSearchPath:
-    """gradexp's configs, or those of ``--config-path``; a person's own; the experiments."""
+    """Returns the search path for configs.
+
+    The primary config is gradexp's or that of ``--config-path``. The folder of ``--config-dir``,
+    gradexp's configs and the experiments are on the path as well.
+
+    Args:
+        args: the parsed arguments of the command line.
+
+    Raises:
+        UserError: if a folder does not exist.
+    """
     main = Path(args.config_path).absolute() if args.config_path else CONF
     path = search_path_from(main)
     extra = []

@@ -1,4 +1,4 @@
-"""One run in a folder of its own, as Hydra's job."""
+"""Runs a single job with Hydra, in an output folder of its own."""
 
 from __future__ import annotations
 
@@ -19,10 +19,17 @@ from gradexp.results.output_folder import claimed
 
 
 def run_alone(app: Application, config: DictConfig) -> Result:
-    """Makes the run of a composed config, in the folder that the config says.
+    """Runs the job of a composed config, in the folder that the config sets.
+
+    Args:
+        app: Hydra's application.
+        config: the composed config, including ``hydra``.
+
+    Returns:
+        The result of the job.
 
     Raises:
-        UserError: a person's mistake; nothing was left behind.
+        UserError: if the user made an error; no files are left behind.
     """
     check_job(without_hydra(config))
     HydraConfig.instance().set_config(config)
@@ -44,6 +51,6 @@ def run_alone(app: Application, config: DictConfig) -> Result:
         if isinstance(error, UserError) or (
             isinstance(error, Exception) and machine_failure(error) is not None
         ):
-            raise error  # read the other way, Hydra would say more than one line
-        result: Result = job.return_value  # raises what the job raised
+            raise error  # `return_value` would print further lines
+        result: Result = job.return_value  # raises the job's exception
         return result

@@ -1,4 +1,4 @@
-"""The environment variables that decide which code runs, as they were at the start.
+"""The environment variables that determine which code runs, as they were at the start.
 
 The compiler, the cache of compiled programs and the trusted packages are fixed before any config is
 read, so that a config cannot change them.

@@ -1,7 +1,7 @@
-"""Work in several processes, forked from this one together with its memory.
+"""Distributes work over several processes, which are forked from this one and copy its memory.
 
-Writing the files of a thousand jobs takes longer than computing their numbers, and Python writes
-them on one core at a time. A forked process starts in 0.01 s, and nothing has to be sent to it. It
+Writing the files of a thousand jobs takes longer than computing their numbers, and a Python process
+writes them on only one core. A forked process starts in 0.01 s, and needs no data sent to it. It
 uses one thread and no accelerator, and sends its results back.
 """
 
@@ -34,14 +34,14 @@ _PR_SET_PDEATHSIG = 1
 """The operation of Linux's ``prctl`` that sets the signal a process gets when its parent ends."""
 
 _MOST = 8
-"""The most processes: each copies the memory that it writes to, 100 to 200 MB."""
+"""The most processes. Each copies the memory that it modifies, 100 to 200 MB."""
 
 
 def worthwhile(items: int, each: int = 1) -> int:
-    """Returns how many processes are worthwhile for so many items, including this one.
+    """Returns how many processes, including this one, are worthwhile for a number of items.
 
-    With an accelerator it is one: torch then refuses to differentiate in a process that was forked
-    from one that has differentiated.
+    If there is an accelerator, the result is 1, because torch then refuses to differentiate in a
+    process forked from one that has already done so.
 
     Args:
         items: the number of items.
@@ -61,9 +61,9 @@ def _torch() -> Any:
 def done_by(count: int, items: Sequence[Item], do: Callable[[Item], Made]) -> list[Made]:
     """Returns ``[do(item) for item in items]``, computed by several processes.
 
-    If another process does not finish an item, it is done again in this one. This happens if that
-    process was killed (usually for lack of memory), `do` raised an exception there, or the result
-    cannot be sent.
+    An item that another process does not finish is computed again in this one. This happens if
+    that process was killed (usually for lack of memory), if `do` raised an exception there, or if
+    the result cannot be sent.
 
     Args:
         count: the number of processes, including this one.
@@ -71,8 +71,8 @@ def done_by(count: int, items: Sequence[Item], do: Callable[[Item], Made]) -> li
         do: the function to apply to an item.
 
     Raises:
-        BaseException: what `do` raised in this process, or an interruption; the other processes
-            are ended.
+        BaseException: if `do` raises it in this process, or on an interruption. The other processes
+            are ended first.
     """
     if count == 1:
         return [do(item) for item in items]
@@ -109,7 +109,7 @@ def _taken(queue: int) -> Iterator[int]:
 
 
 def _work(do: Callable[[Item], Made], items: Sequence[Item], queue: int, pipe: Connection) -> None:
-    """Does items in another process, and sends the results through a pipe."""
+    """Computes items in another process, and sends the results through a pipe."""
     for index in _taken(queue):
         try:
             result = pickle.dumps((index, do(items[index])))

@@ -1,1 +1,1 @@
-"""Sweeps: many jobs composed, computed and written at the price of one."""
+"""Runs sweeps: composes their jobs, computes them in batches, and writes their results."""

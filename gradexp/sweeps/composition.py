@@ -1,8 +1,9 @@
-"""Composes the jobs of a sweep: once per structure, then by setting plain values.
+"""Composes the configs of a sweep's jobs: once per structure, then by setting plain values.
 
-Composing a config takes Hydra 40 to 60 ms. Most jobs of a sweep differ from another in plain values
-alone: such a job's config is the other's with these values set. Whatever is not surely that (group
-choices, additions, deletions, interpolations, packages) is composed by Hydra.
+Hydra takes 40 to 60 ms to compose a config. Most jobs of a sweep differ only in plain values. Their
+configs are made by setting these values in a copy of a config that Hydra composed for one of them.
+Overrides of any other kind (group choices, additions, deletions, interpolations, packages) are left
+to Hydra.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ _KEY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 class _Setting(NamedTuple):
-    """An override of a job, parsed once."""
+    """A parsed override of a job."""
 
     text: str
     override: Override
     plain: bool
-    """whether it may do no more than set a key to a plain value"""
+    """whether the override sets an existing key to a plain value and does nothing else"""
     value: Any
 
     @property
     def shape(self) -> tuple[str, ...]:
-        """What jobs of one structure have in common."""
+        """A key that is the same for this override in all jobs of one structure."""
         if self.plain:
             return (self.override.key_or_group, type(self.value).__name__)
         return (str(self.override.input_line),)
@@ -50,14 +51,14 @@ class _Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Template:
-    """What jobs of one structure share: the config of one of them."""
+    """The config that jobs of one structure share, apart from their own values."""
 
     config: DictConfig
-    """with ``hydra``"""
+    """the config of one of these jobs, including ``hydra``"""
 
     @cached_property
     def reusable(self) -> ReusableConfig:
-        """A copy, ``hydra`` and all."""
+        """A reusable copy of the config, including ``hydra``."""
         config = copy.deepcopy(self.config)
         OmegaConf.set_readonly(config.hydra, False)
         OmegaConf.set_struct(config.hydra, False)
@@ -65,17 +66,17 @@ class Template:
 
     @cached_property
     def reusable_task(self) -> ReusableConfig:
-        """The same without ``hydra``."""
+        """A reusable copy of the config without ``hydra``."""
         return ReusableConfig(without_hydra(self.config))
 
     @cached_property
     def naming(self) -> DirectoryNaming | None:
-        """how ``hydra.job.override_dirname`` is made"""
+        """How ``hydra.job.override_dirname`` is made, or None if a resolver makes it."""
         return DirectoryNaming.of(self.config)
 
     @cached_property
     def logs_apart(self) -> bool:
-        """Whether each job has log files of its own."""
+        """Whether all log files of a job are in its own folder."""
         plain = OmegaConf.to_container(self.config.hydra.job_logging)
         handlers = plain.get("handlers") if isinstance(plain, dict) else None
         files = [str(one["filename"]) for one in (handlers or {}).values() if "filename" in one]
@@ -83,7 +84,7 @@ class Template:
 
     @cached_property
     def numbered_in(self) -> str | None:
-        """The folder in which each job's is called by its number; None where it is otherwise."""
+        """The parent of the job folders, if each is named by its job's number; otherwise None."""
         sweep = self.config.hydra.sweep
         plain = OmegaConf.to_container(sweep, resolve=False)
         assert isinstance(plain, dict)
@@ -94,18 +95,18 @@ class Template:
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a sweep: a template, and what is its own in it."""
+    """A job of a sweep: a template and the job's own values."""
 
     number: int
     overrides: list[str]
     template: Template
     values: dict[str, Any]
-    """its own values, by key"""
+    """the job's own values by dotted key, except those below ``hydra``"""
     hydra: dict[str, Any] = field(repr=False)
-    """its own values below ``hydra``, by key"""
+    """the job's own values below ``hydra``, by dotted key"""
 
     def config(self) -> DictConfig:
-        """The config, with ``hydra``, as Hydra composes it."""
+        """Returns a new config, including ``hydra``, equal to the one that Hydra composes."""
         config = copy.deepcopy(self.template.config)
         set_values(config, self.values)
         with read_write(config.hydra), open_dict(config.hydra):
@@ -113,11 +114,17 @@ class Job:
         return config
 
     def reused_config(self) -> DictConfig:
-        """Returns the same config, which another job's values may replace at any time."""
+        """Returns the same config as `config`, possibly in an object shared with other jobs.
+
+        The next call for another job of the template may overwrite its values.
+        """
         return self._written() if self._is_reusable() else self.config()
 
     def reused_task_config(self) -> DictConfig:
-        """Returns the config as a task function gets it, to be replaced like `reused_config`."""
+        """Returns the config without ``hydra``, as a task function gets it.
+
+        It may be overwritten like `reused_config`.
+        """
         if not self._is_reusable():
             return without_hydra(self.config())
         self.template.reusable_task.write(self.values)
@@ -133,17 +140,17 @@ class Job:
         return self.template.reusable.config
 
     def _tried(self) -> Any:
-        """Returns what a reusable config holds after it held another job."""
+        """Returns the contents of the reusable config after it has held other values."""
         for values in (self.values, self.hydra):
             self.template.reusable.write_once({key: _another(one) for key, one in values.items()})
         return plain(self._written())
 
     def name(self) -> str:
-        """What Hydra calls the job, and its log file."""
+        """Returns Hydra's name of the job, which is also the name of its log file."""
         return str(self.template.config.hydra.job.name)
 
     def folder(self) -> Path:
-        """Where the job writes to."""
+        """Returns the absolute path of the job's output folder."""
         parent, subdir = self.template.numbered_in, str(self.number)
         if parent is None:
             sweep = self.reused_config().hydra.sweep
@@ -152,12 +159,12 @@ class Job:
 
 
 def plain(config: DictConfig) -> Any:
-    """Returns a config as mappings, lists and values, interpolations unresolved."""
+    """Returns a config as dicts, lists and plain values, with interpolations left unresolved."""
     return OmegaConf.to_container(config, resolve=False)
 
 
 def _another(value: Any) -> Any:
-    """Returns another value of the same type."""
+    """Returns a different value of the same type; None stays None."""
     if isinstance(value, list):
         return [_another(item) for item in value]
     if isinstance(value, bool):
@@ -171,7 +178,7 @@ class Composer:
     """Composes the jobs of one sweep.
 
     Args:
-        loader: composes what cannot be had faster.
+        loader: composes the configs for which there is no shortcut.
         master: the sweep's own config.
     """
 
@@ -184,10 +191,14 @@ class Composer:
         self._jobs: dict[int, Job] = {}
 
     def compose(self, overrides: Sequence[str], number: int) -> Job:
-        """A job's config.
+        """Composes a job and keeps it until `take` is called.
+
+        Args:
+            overrides: the job's overrides.
+            number: the job's number.
 
         Raises:
-            HydraException: it cannot be composed.
+            HydraException: if the config cannot be composed.
         """
         known = self._jobs.get(number)
         if known is None or known.overrides != list(overrides):
@@ -195,7 +206,7 @@ class Composer:
         return known
 
     def take(self, overrides: Sequence[str], number: int) -> Job:
-        """The same, of a job that is run now: it is not kept any longer."""
+        """Like `compose`, for a job that is about to run: it is not kept any longer."""
         job = self.compose(overrides, number)
         del self._jobs[number]
         return job
@@ -222,7 +233,7 @@ class Composer:
         return job
 
     def _composed(self, settings: Sequence[_Setting], number: int) -> Job:
-        """Lets Hydra compose a job."""
+        """Composes a job with Hydra."""
         config = self._loader.load_sweep_config(self.master, [setting.text for setting in settings])
         return self._job_of(Template(config), settings, number, {})
 
@@ -234,7 +245,7 @@ class Composer:
         values: dict[str, Any],
     ) -> Job:
         task = [s.override for s in settings if not s.override.is_hydra_override()]
-        hydra = {  # what Hydra's launchers set
+        hydra = {  # the values that Hydra's launchers set
             "hydra.overrides.task": [override.input_line for override in task],
             "hydra.job.num": number,
             "hydra.job.id": str(number),
@@ -244,7 +255,10 @@ class Composer:
         return Job(number, [setting.text for setting in settings], template, values, hydra)
 
     def values(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """What overrides set, by key: a group's choice, or a value."""
+        """Returns the values and the group choices that overrides set, by key.
+
+        Deletions and overrides of ``hydra`` are left out.
+        """
         parsed = [self._parsed(text).override for text in overrides]
         return {
             override.key_or_group: override.value()
@@ -274,7 +288,7 @@ class Composer:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is set as it is: no interpolation, nothing to be merged."""
+    """Whether a value can be set without being resolved or merged."""
     if isinstance(value, list):
         return all(_is_plain(item) and not isinstance(item, list) for item in value)
     if isinstance(value, str):
@@ -283,8 +297,10 @@ def _is_plain(value: Any) -> bool:
 
 
 def _is_set(config: DictConfig, settings: Sequence[_Setting]) -> bool:
-    """Whether in a config that Hydra composed the plain settings stand as they were given, so that
-    other values could stand there, too."""
+    """Whether a config that Hydra composed holds the plain settings exactly as they were given.
+
+    If it does, other values of the same types may be set there as well.
+    """
     keys = [setting.override.key_or_group for setting in settings]
     for setting in settings:
         key = setting.override.key_or_group
@@ -306,5 +322,5 @@ def _is_set(config: DictConfig, settings: Sequence[_Setting]) -> bool:
 
 
 def _is_untyped(node: Any) -> bool:
-    """Returns whether a node is a mapping that takes values of every type."""
+    """Whether a node is a mapping that accepts values of any type."""
     return isinstance(node, DictConfig) and OmegaConf.get_type(node) is dict

@@ -1,7 +1,8 @@
-"""What a sweep would take, before it is run: its batches, its time, its disk.
+"""Predicts the batches, the time and the disk space of a sweep without running it.
 
-The steps of a batch are predicted by the engine. What a job takes besides is measured: a few of the
-sweep's jobs are run into a folder that is thrown away, cut short where they have many steps.
+The engine predicts the time for the steps of each batch. The remaining time per job and its disk
+space are measured: a few of the sweep's jobs are run in a temporary folder, with fewer steps if
+they have many.
 """
 
 from __future__ import annotations
@@ -32,17 +33,18 @@ from gradexp.sweeps.composition import Composer, Job
 from gradexp.sweeps.launching import JOBS_EACH, is_free, launch, stops_at_failure
 
 _SAMPLE = (3, 33)
-"""How many jobs are run to measure what one takes, at least and at most; of few jobs every eighth,
-for each of those has a figure of its own."""
+"""The fewest and the most jobs that are run to measure the cost of one. In between it is one job in
+eight, because each job of a small sweep also draws a figure, which takes time."""
 
 _STEPS = 1_000
-"""The most steps that they make: their own time is not to drown that of their files."""
+"""The most steps of such a job. With many more, the time for the steps would hide the time for the
+files."""
 
 _SECONDS, _BYTES = 10.0, 2**28
-"""What the steps of all of them are to take at most, and their traces."""
+"""Limits on the time for the steps of all these jobs and on the size of their traces."""
 
 _BLOCK = 4096
-"""Bytes that a disk gives at a time."""
+"""Size of the blocks in which a disk allocates space, in bytes."""
 
 
 class Batch(NamedTuple):
@@ -51,33 +53,33 @@ class Batch(NamedTuple):
     runs: int
     steps: int
     engine: str
-    """what would run them"""
+    """name of the engine that would run them"""
 
 
 class Forecast(NamedTuple):
-    """What a sweep would take."""
+    """The predicted cost of a sweep."""
 
     folder: Path
     jobs: int
     failures: dict[int, str]
-    """why jobs would fail, by their number"""
+    """why jobs would fail, by job number"""
     batches: list[Batch]
     steps: float
-    """seconds that they would take, where no run ends early"""
+    """seconds for the steps of all batches if no run ends early"""
     besides: float | None
-    """seconds that a job would take besides; None where the launcher is not gradexp's"""
+    """seconds per job for everything except its steps; None if the launcher is not gradexp's"""
     room: float
-    """bytes that a job would take"""
+    """disk space per job, in bytes"""
 
 
 class DryRunLauncher(Launcher):
-    """In the place of a launcher: runs no job, and works out what the jobs would take.
+    """A launcher that runs no jobs and predicts what running them would cost.
 
     Args:
-        context: Hydra's.
-        composer: of the sweep.
-        config: the sweep's own, but for its folder, which is thrown away.
-        vectorized: whether the launcher is gradexp's, which computes jobs in batches.
+        context: Hydra's context.
+        composer: the composer of the sweep.
+        config: the sweep's own config, but with a temporary folder.
+        vectorized: whether the real launcher is gradexp's, which computes jobs in batches.
     """
 
     def __init__(
@@ -100,12 +102,15 @@ class DryRunLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """There is nothing to set up."""
+        """Does nothing: the launcher is complete when it is created."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Puts jobs down; a search, which goes by what they come to, ends here."""
+        """Records jobs without running them, and returns no results.
+
+        A search needs results to continue, so it ends after its first batch.
+        """
         begun = time.perf_counter()
         jobs = [
             self._composer.compose(overrides, initial_job_idx + index)
@@ -123,7 +128,10 @@ class DryRunLauncher(Launcher):
         return []
 
     def _submit(self, job: Job, queue: BatchQueue) -> bool:
-        """Adds a job to the queue; whether as many wait as are computed at once."""
+        """Adds a job to the queue; returns whether the queue is full.
+
+        If the launcher does not compute jobs in batches, the job is a batch of its own.
+        """
         try:
             settings = settings_of(job.reused_task_config())
             run = self._builder.build(settings)
@@ -141,17 +149,18 @@ class DryRunLauncher(Launcher):
             self._add(list(together.values()))
 
     def _add(self, runs: list[Experiment]) -> None:
-        """Adds a batch."""
+        """Adds a batch to the forecast."""
         engine, seconds, self._building[alike(runs[0])] = forecast(runs)
         self._batches.append(Batch(len(runs), runs[0].steps, engine))
         self._steps += seconds
 
     def forecast(self, folder: Path, jobs: int) -> Forecast:
-        """What the sweep would take.
+        """Returns the predicted cost of the sweep.
 
         Args:
-            folder: the sweep's.
-            jobs: how many it has; of a search, more than are known now.
+            folder: the sweep's folder.
+            jobs: the number of jobs. A search has more jobs than were launched here; they are
+                assumed to cost the same.
         """
         times = -(-jobs // max(self._jobs, 1))
         steps = self._steps * times + sum(self._building.values())
@@ -167,7 +176,7 @@ class DryRunLauncher(Launcher):
         )
 
     def _measured(self, jobs: int) -> tuple[float, float]:
-        """Seconds and bytes that a job takes besides its steps, by some that are run."""
+        """Runs some jobs; returns the seconds per job without its steps, and its bytes on disk."""
         last, count = len(self._runs) - 1, max(_SAMPLE[0], min(_SAMPLE[1], jobs // 8))
         chosen = [self._runs[round(last * index / (count - 1))] for index in range(count)]
         sample = [_cut_short(overrides, run, count) for overrides, run in chosen]
@@ -187,7 +196,7 @@ class DryRunLauncher(Launcher):
 
 
 class _Pilot(Task):
-    """Notes when its jobs end; they are done in turn."""
+    """A task that records when each of its jobs ends, and whose jobs run one after another."""
 
     def __init__(self, jobs: int) -> None:
         super().__init__()
@@ -204,12 +213,15 @@ class _Pilot(Task):
         return False
 
     def each(self) -> float:
-        """Seconds from one end to the next; those until the first one, which imports, aside."""
+        """Returns the median time between the ends of two successive jobs, in seconds.
+
+        The time before the first end does not count, because the first job imports modules.
+        """
         return median(after - before for before, after in pairwise(self._ends))
 
 
 def _cut_short(overrides: list[str], run: Experiment, count: int) -> tuple[list[str], Experiment]:
-    """A job of so few steps that so many like it can be tried."""
+    """Returns a job with so few steps that `count` jobs like it stay within the limits."""
     short = replace(run, steps=min(run.steps, _STEPS))
     while short.steps > 1 and (
         count * forecast([short]).seconds > _SECONDS or count * trace_bytes(short) > _BYTES
@@ -222,7 +234,7 @@ def _cut_short(overrides: list[str], run: Experiment, count: int) -> tuple[list[
 
 
 def _room(folder: Path) -> int:
-    """What the jobs in a sweep's folder take on a disk that gives space by blocks."""
+    """Returns the bytes that the jobs in a sweep's folder occupy on disk, in whole blocks."""
     jobs = [job for job in folder.iterdir() if job.is_dir()]
     inside = [path for job in jobs for path in (job, *job.rglob("*"))]
     return sum(-(-path.stat().st_size // _BLOCK) * _BLOCK for path in inside)
@@ -230,7 +242,7 @@ def _room(folder: Path) -> int:
 
 @contextmanager
 def _unheard() -> Iterator[None]:
-    """Lets nothing be logged."""
+    """Disables logging."""
     before = logging.root.manager.disable
     logging.disable()
     try:

@@ -1,4 +1,4 @@
-"""The grid of a sweep: all combinations of its axes, those that share a tag moving together."""
+"""Grid sweeps: all combinations of the axes, where axes with a common tag vary together."""
 
 from __future__ import annotations
 
@@ -18,20 +18,27 @@ from gradexp.sweeps.resuming import ResumingLauncher
 
 
 class GridSweeper(Sweeper, Protocol):
-    """A sweeper that makes all combinations of its axes."""
+    """A sweeper that runs all combinations of its axes."""
 
     max_batch_size: int | None
     task_function: TaskFunction
 
 
 def sweep(sweeper: GridSweeper, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
-    """Does what Hydra's basic sweeper does, but composes each structure once.
+    """Runs a grid like Hydra's basic sweeper, but composes each structure of jobs only once.
 
-    The failures of a task that computes ahead are left in what the jobs returned; any other's first
-    failure is raised.
+    If a job of a task that computes in batches fails, its exception is in the returned job. With
+    any other task, the first exception is raised.
+
+    Args:
+        sweeper: the sweeper, set up by Hydra.
+        arguments: the overrides on the command line.
+
+    Returns:
+        What the launcher returned for each batch of jobs.
 
     Raises:
-        HydraException: an axis cannot be expanded, or a job not composed.
+        HydraException: if an axis cannot be expanded or a job cannot be composed.
     """
     context, master = sweeper.hydra_context, sweeper.config
     assert context is not None
@@ -45,25 +52,26 @@ def sweep(sweeper: GridSweeper, arguments: Sequence[str]) -> list[Sequence[JobRe
         batch = jobs[first : first + size]
         if not isinstance(
             sweeper.launcher, ResumingLauncher
-        ):  # that one composes them before it runs any
+        ):  # a `ResumingLauncher` composes the jobs of a batch itself before it runs any
             for number, overrides in enumerate(batch, first):
                 composer.compose(overrides, number)
         returns.append(sweeper.launcher.launch(batch, initial_job_idx=first))
         if not isinstance(sweeper.task_function, ComputesInBatches):
             for result in returns[-1]:
-                _ = result.return_value  # raises what the job raised
+                _ = result.return_value  # raises the job's exception
     return returns
 
 
 def grid(overrides: Sequence[Override]) -> list[list[str]]:
-    """The overrides of each job: all combinations, the last axis first to change.
+    """Returns the overrides of each job: all combinations, with the last axis changing fastest.
 
     Args:
-        overrides: parsed; of several of a key the last counts. Axes that have a tag in common move
-            together, as one.
+        overrides: the parsed overrides. If a key occurs more than once, its last override counts.
+            Axes with a common tag vary together, as one axis.
 
     Raises:
-        HydraException: an axis has no list of values, or paired axes are not of the same length.
+        HydraException: if an axis has no list of values, or axes that vary together differ in
+            length.
     """
     axes: dict[str, _Axis] = {}
     for override in overrides:
@@ -88,7 +96,7 @@ def grid(overrides: Sequence[Override]) -> list[list[str]]:
 
 
 class _Axis(NamedTuple):
-    """What one key is given: as overrides, one a value."""
+    """The values of one key, each written as an override."""
 
     key: str
     overrides: list[str]
@@ -104,7 +112,7 @@ def _values(key: str, override: Override) -> list[str]:
 
 
 def _together(axes: Sequence[_Axis]) -> list[tuple[str, ...]]:
-    """The points of axes that move together."""
+    """Returns the combinations of axes that vary together, as tuples of overrides."""
     if len({len(axis.overrides) for axis in axes}) > 1:
         lengths = ", ".join(f"{axis.key} has {len(axis.overrides)} values" for axis in axes)
         raise HydraException(f"axes that move together must be of the same length: {lengths}")

@@ -1,4 +1,7 @@
-"""The files of a job's ``.hydra``: those of jobs of one structure differ in a few lines."""
+"""Writes the files in a job's ``.hydra`` folder.
+
+Jobs of one structure have the same files except for a few lines, so the other lines are made once.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,22 @@ from omegaconf import DictConfig, OmegaConf
 from gradexp.config.internals import to_yaml
 
 _EASY = re.compile(r"[A-Za-z/][\w./,+\[\]-]*[=/][\w./=,+\[\]-]*", re.ASCII)
-"""Text that stands in YAML as it is, and hardly comes again: paths, and names made of overrides."""
+"""Strings that YAML writes without quotes and that rarely occur twice, such as paths and names made
+of overrides. They are inserted without calling the YAML library."""
 
 
 class _Text:
-    """A config as YAML, in which the values of some keys change.
+    """A config written as YAML, in which the values of some keys can be replaced.
 
     Args:
-        config: plain mappings, lists and values.
-        changing: the dotted keys of mappings' values that change.
+        config: the config as dicts, lists and plain values.
+        changing: the dotted keys of the values to replace.
     """
 
     def __init__(self, config: dict[str, Any], changing: Iterable[str]) -> None:
         self._changing = set(changing)
         self._parts: list[tuple[str, str]] = []
-        """a changing key and nothing, or no key and the lines between"""
+        """pairs of a changing key and "", or of "" and the fixed lines between two such keys"""
         self._add((), config)
 
     def _add(self, path: tuple[str, ...], node: dict[str, Any]) -> None:
@@ -43,7 +47,7 @@ class _Text:
                 self._parts.append(("", _lines(here, value)))
 
     def of(self, values: Mapping[str, Any]) -> str:
-        """The text with these values of the changing keys."""
+        """Returns the YAML with these values of the changing keys."""
         return "".join(
             _lines(tuple(key.split(".")), values[key]) if key else lines
             for key, lines in self._parts
@@ -51,7 +55,7 @@ class _Text:
 
 
 def _lines(path: tuple[str, ...], value: Any) -> str:
-    """A value's lines, its own key's among them, where it stands at a path in a mapping."""
+    """Returns the YAML lines of the value at a path, including the line of its own key."""
     above = max(len(path) - 1, 0)
     if path and (type(value) is int or (isinstance(value, str) and _EASY.fullmatch(value))):
         return "".join(_known(path, "str", "a=b", False)[above:]).replace("a=b", str(value))
@@ -70,24 +74,28 @@ def _is_plain(value: Any) -> TypeGuard[str | int | float | bool | None]:
 
 @cache
 def _known(path: tuple[str, ...], kind: str, value: Hashable, item: bool) -> list[str]:
-    """The lines of a mapping that holds a plain value, or a list of it alone; remembered, for a
-    grid has few values of a key."""
+    """Returns the lines of a mapping that holds one plain value, or a list of one, at a path.
+
+    They are cached, because a grid has few distinct values per key. `kind`, the name of the value's
+    type, distinguishes cached values that are equal, such as 1 and 1.0.
+    """
     return _dumped(path, [value] if item else value)
 
 
 def _dumped(path: tuple[str, ...], node: Any) -> list[str]:
-    """The lines of a mapping that holds nothing but a value at a path."""
+    """Returns the YAML lines of a mapping that holds only one value, at a path."""
     for name in reversed(path):
         node = {name: node}
     return to_yaml(node).splitlines(keepends=True)
 
 
 class JobFiles:
-    """What Hydra writes for jobs whose configs have the same keys.
+    """The files that Hydra writes for jobs whose configs have the same keys.
 
     Args:
-        config: of one of them, with ``hydra``.
-        changing: the keys whose values change from job to job, Hydra's own among them.
+        config: the config of one of these jobs, including ``hydra``.
+        changing: the dotted keys whose values change from job to job, including those below
+            ``hydra``.
     """
 
     def __init__(self, config: DictConfig, changing: Iterable[str]) -> None:
@@ -98,7 +106,7 @@ class JobFiles:
         self._hydra = _Text(hydra, changing)
 
     def texts(self, values: Mapping[str, Any]) -> dict[str, str]:
-        """Returns the contents of a job's files by name.
+        """Returns the contents of a job's files, by file name.
 
         Args:
             values: the values of the changing keys.
@@ -113,7 +121,7 @@ class JobFiles:
         """Writes the files of a job.
 
         Args:
-            folder: is made if it is not there.
+            folder: the folder to write to, which is created if it does not exist.
             values: the values of the changing keys.
         """
         folder.mkdir(parents=True, exist_ok=True)

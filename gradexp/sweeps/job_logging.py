@@ -1,4 +1,4 @@
-"""The logging of one job after the other: set up once, then turned to the next job's files."""
+"""Logging for a sequence of jobs: configured once, then redirected to each job's files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _SAME_BUT_FOR_THE_FOLDER = re.compile(r"\$\{hydra\.(runtime\.output_dir|job\.nam
 
 
 class JobLogging:
-    """Logging as jobs' configs want it: setting it up anew takes two milliseconds."""
+    """Configures logging as each job's config says.
+
+    Configuring it again for each job would take 2 ms. If only the folder of the log files differs,
+    the handlers are kept and their files are replaced.
+    """
 
     def __init__(self) -> None:
         self._template: Template | None = None
@@ -24,11 +28,11 @@ class JobLogging:
         self._files: list[logging.FileHandler] = []
 
     def turn_to(self, folder: Path, template: Template) -> None:
-        """Makes what is logged from now on that of a job.
+        """Directs the log messages that follow to a job's files.
 
         Args:
-            folder: the job's.
-            template: the job's, its reusable written.
+            folder: the job's folder.
+            template: the job's template, whose `reusable` config holds the job's values.
         """
         if template is self._template and self._again:
             for handler in self._files:
@@ -47,13 +51,13 @@ class JobLogging:
 
 
 def _depends_on_folder_alone(template: Template) -> bool:
-    """Whether the logging of a template's jobs differs in the folder of its files alone."""
+    """Whether the logging of a template's jobs differs only in the folder of the log files."""
     text = OmegaConf.to_yaml(template.config.hydra.job_logging)
     return "${" not in _SAME_BUT_FOR_THE_FOLDER.sub("", text)
 
 
 def _handlers() -> list[logging.Handler]:
-    """Every handler of every logger."""
+    """Returns the handlers of all loggers."""
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
     return [
         handler
@@ -64,7 +68,7 @@ def _handlers() -> list[logging.Handler]:
 
 
 def _reopen(handler: logging.FileHandler, path: Path) -> None:
-    """Lets a handler write to another file from now on."""
+    """Makes a handler write to another file."""
     handler.acquire()
     try:
         if handler.stream is not None:
@@ -72,6 +76,6 @@ def _reopen(handler: logging.FileHandler, path: Path) -> None:
             handler.stream = None
         handler.baseFilename = str(path)
         opened = path.open(handler.mode, encoding=handler.encoding, errors=handler.errors)
-        handler.setStream(opened)  # type: ignore[arg-type]  # its mode is one of text
+        handler.setStream(opened)  # type: ignore[arg-type]  # its mode is a text mode
     finally:
         handler.release()

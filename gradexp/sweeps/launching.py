@@ -1,8 +1,8 @@
-"""Runs the jobs of a sweep: what they compute in batches, what they write on every core.
+"""Runs the jobs of a sweep: computes them in batches and writes their files in several processes.
 
-A job does what Hydra's ``run_job`` does: folder, ``.hydra``, logging, ``HydraConfig``. Where
-nothing can see the difference, jobs of one structure share what is equal in all of them, and it
-takes two milliseconds instead of fifteen; otherwise ``run_job`` does it.
+For each job, Hydra's ``run_job`` creates the folder, writes ``.hydra``, configures logging and sets
+``HydraConfig``. If the result is the same, jobs of one structure share the parts that are equal in
+all of them, which takes 2 ms per job instead of 15 ms. Otherwise ``run_job`` itself is called.
 """
 
 from __future__ import annotations
@@ -28,33 +28,37 @@ from gradexp.sweeps.job_files import JobFiles
 from gradexp.sweeps.job_logging import JobLogging
 
 JOBS_EACH = 16
-"""Jobs that a process must have to do for it to be worth its start."""
+"""The fewest jobs per process for which starting the process is worthwhile."""
 
 
 @runtime_checkable
 class ComputesInBatches(Protocol):
-    """A task function that computes the numbers of many jobs at once, before they run.
+    """A task function that can compute the numbers of many jobs at once, before the jobs run.
 
-    It keeps neither a config nor what `HydraConfig` holds: the next job's are written over them.
+    It must not keep a config or the contents of `HydraConfig`: both are overwritten for the next
+    job.
     """
 
     def __call__(self, config: DictConfig) -> Any:
-        """Does a job."""
+        """Runs a job."""
 
     def submit(self, config: DictConfig, number: int) -> bool:
-        """Adds a job, with its number, to those to compute; whether enough of them wait now."""
+        """Adds a job with its number to the queue; returns whether the queue is full."""
 
     def compute_submitted(self) -> None:
-        """Computes the jobs that wait."""
+        """Computes the jobs in the queue."""
 
     def has(self, number: int) -> bool:
-        """Whether a job is computed, so that a process forked from this one can do it."""
+        """Whether a job has been computed, so that a process forked from this one can run it."""
 
 
 @runtime_checkable
 class Composing(Protocol):
-    """A launcher that takes the composer of its sweep: gradexp's. It is known by that, for Hydra
-    makes a plugin's class anew when it looks for plugins."""
+    """A launcher that accepts the composer of its sweep, as gradexp's launcher does.
+
+    This attribute identifies gradexp's launcher. A check of its class would fail, because Hydra
+    creates the classes of plugins again when it scans for them.
+    """
 
     composer: Composer | None
 
@@ -68,18 +72,21 @@ def launch(
 ) -> list[JobReturn]:
     """Runs jobs.
 
+    No job is run after one that failed for lack of a resource, such as disk space. If the sweep's
+    config sets ``sweep.fail_fast``, no job is run after any failure.
+
     Args:
-        context: Hydra's.
+        context: Hydra's context.
         task: the task function.
-        composer: of the sweep; with ``sweep.fail_fast`` nothing is run after a job failed.
-        job_overrides: of each job.
-        first: the number of the first.
+        composer: the composer of the sweep.
+        job_overrides: the overrides of each job.
+        first: the number of the first job.
 
     Returns:
-        One for each job that was run.
+        One item per job that was run, in order.
 
     Raises:
-        HydraException: a job's config cannot be composed.
+        HydraException: if a job's config cannot be composed.
     """
     setup_globals()
     master = composer.master
@@ -101,7 +108,7 @@ def launch(
 
 
 def failed_of_machine(job: JobReturn) -> bool:
-    """Whether a job failed of something that every other will fail of, too: a full disk, say."""
+    """Whether a job failed for a reason that affects all other jobs too, such as a full disk."""
     error = returned(job)
     return (
         job.status is JobStatus.FAILED
@@ -111,7 +118,7 @@ def failed_of_machine(job: JobReturn) -> bool:
 
 
 def _announced(jobs: Iterable[Job], task: TaskFunction) -> Iterator[list[Job]]:
-    """The jobs, in lists of those that the task has computed ahead where it can do that."""
+    """Yields the jobs in lists, each of them after the task has computed it if it can do so."""
     if not isinstance(task, ComputesInBatches):
         yield from ([job] for job in jobs)
         return
@@ -129,14 +136,14 @@ def _announced(jobs: Iterable[Job], task: TaskFunction) -> Iterator[list[Job]]:
 def _done(
     context: HydraContext, task: TaskFunction, shared: _Shared, jobs: list[Job], in_turn: bool
 ) -> Iterator[JobReturn]:
-    """What jobs gave back, in their order.
+    """Runs jobs and yields their results in order.
 
     Args:
-        context: Hydra's.
+        context: Hydra's context.
         task: the task function.
-        shared: runs those that share what is equal in them.
-        jobs: computed ahead, if they can be.
-        in_turn: whether a job is begun only when the one before is done.
+        shared: runs jobs that share the parts that are equal in all of them.
+        jobs: the jobs, already computed if the task computes in batches.
+        in_turn: whether a job may start only after the job before it has ended.
     """
 
     def way(job: Job) -> str:
@@ -166,17 +173,21 @@ def _run_by_hydra(context: HydraContext, task: TaskFunction, job: Job) -> JobRet
 
 
 def stops_at_failure(master: DictConfig) -> bool:
-    """Whether a sweep runs nothing after a job that failed."""
+    """Whether a sweep stops after the first job that fails."""
     return bool(OmegaConf.select(master, "sweep.fail_fast", default=False))
 
 
 def is_free(template: Template) -> bool:
-    """Whether jobs of a template can be done in any order, and by any process."""
+    """Whether jobs of a template can run in any order and in any process."""
     return _is_plain(template) and template.logs_apart
 
 
 def _is_plain(template: Template) -> bool:
-    """Whether jobs of a template do nothing but write files and call the task."""
+    """Whether jobs of a template only write files and call the task.
+
+    That excludes callbacks, a change of the working directory or of environment variables, and
+    jobs without a ``.hydra`` folder.
+    """
     hydra = template.config.hydra
     return not (
         hydra.callbacks or hydra.job.chdir or hydra.job.env_set or hydra.output_subdir is None
@@ -184,8 +195,10 @@ def _is_plain(template: Template) -> bool:
 
 
 class _Return(JobReturn):
-    """What a job gave back; its configs are made when they are asked for: those of ten thousand
-    jobs would take gigabytes."""
+    """The result of a job, whose configs are made on access.
+
+    The configs of ten thousand jobs would take gigabytes of memory.
+    """
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -197,7 +210,7 @@ class _Return(JobReturn):
 
     @cfg.setter
     def cfg(self, value: object) -> None:
-        """It is not kept."""
+        """Ignores the value."""
 
     @property
     def hydra_cfg(self) -> DictConfig:
@@ -208,11 +221,11 @@ class _Return(JobReturn):
 
     @hydra_cfg.setter
     def hydra_cfg(self, value: object) -> None:
-        """It is not kept."""
+        """Ignores the value."""
 
 
 class _Shared:
-    """Runs jobs, with what those of a structure share made once."""
+    """Runs jobs, and makes the parts that are equal in all jobs of a structure only once."""
 
     def __init__(self, task: TaskFunction) -> None:
         self._task = task
@@ -220,7 +233,10 @@ class _Shared:
         self._logging = JobLogging()
 
     def can_run(self, job: Job) -> bool:
-        """Returns whether what is left of a job that is run here is what Hydra leaves."""
+        """Whether a job run here writes the same files and sets the same `HydraConfig` as Hydra.
+
+        This is compared for the first job only: see `gradexp.sweeps.shortcuts.try_once`.
+        """
         return shortcuts.try_once(
             "writing a job's files", lambda: self._leaves(job), lambda: left_by_hydra(job)
         )
@@ -236,12 +252,12 @@ class _Shared:
         return _returned(job, *self._do(job))
 
     def run_all(self, jobs: Sequence[Job]) -> list[JobReturn]:
-        """Runs jobs that wait for nothing, by as many processes as are worth it."""
+        """Runs jobs that do not depend on each other, in as many processes as are worthwhile."""
         ended = done_by(worthwhile(len(jobs), JOBS_EACH), jobs, self._do)
         return [_returned(job, *end) for job, end in zip(jobs, ended, strict=True)]
 
     def _do(self, job: Job) -> tuple[JobStatus, Any]:
-        """Does a job; gives how it ended, and what the task returned or raised."""
+        """Runs a job; returns its status, and what the task returned or raised."""
         instance = HydraConfig.instance()
         before = instance.cfg
         folder = job.folder()
@@ -262,19 +278,26 @@ class _Shared:
             instance.cfg = before
 
     def _own(self, job: Job) -> dict[str, Any]:
-        """Returns the values that other jobs of the template have otherwise, by dotted key."""
+        """Returns the values that differ between jobs of the template, by dotted key."""
         return {**job.values, **job.hydra, "hydra.runtime.output_dir": str(job.folder())}
 
     def _files_of(self, template: Template, own: dict[str, Any]) -> JobFiles:
-        """What is made once for a template, which is kept so that its id stays its own."""
+        """Returns the `JobFiles` of a template, which are made once.
+
+        The template is stored with them, so that its id is not reused for another object.
+        """
         if id(template) not in self._files:
             self._files[id(template)] = (template, JobFiles(template.reusable.config, own))
         return self._files[id(template)][1]
 
 
 def left_by_hydra(job: Job) -> tuple[dict[str, str], Any]:
-    """Returns the files that Hydra's ``run_job`` writes of a job's config, and what `HydraConfig`
-    holds meanwhile."""
+    """Returns what Hydra's ``run_job`` makes of a job's config.
+
+    Returns:
+        The contents of the files in ``.hydra`` by file name, and those of `HydraConfig` during the
+        job.
+    """
     config = job.config()
     with read_write(config.hydra), open_dict(config.hydra):
         config.hydra.runtime.output_dir = str(job.folder())

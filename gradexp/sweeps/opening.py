@@ -1,4 +1,4 @@
-"""What every sweeper of gradexp has, and how its sweep begins."""
+"""The interface of gradexp's sweepers, and the first steps that their sweeps have in common."""
 
 from __future__ import annotations
 
@@ -23,12 +23,19 @@ class Sweeper(Protocol):
 
     @property
     def params(self) -> dict[str, str] | None:
-        """The axes that stand in the config."""
+        """The axes that the config defines, by key."""
 
 
 def opened(sweeper: Sweeper, arguments: Sequence[str]) -> list[Override]:
-    """Writes the sweep's own config into its folder; returns its overrides, parsed: those of
-    ``hydra.sweeper.params``, then those of the command line."""
+    """Writes the sweep's own config to ``multirun.yaml`` in its folder, and parses its overrides.
+
+    Args:
+        sweeper: the sweeper, set up by Hydra.
+        arguments: the overrides on the command line.
+
+    Returns:
+        The overrides in ``hydra.sweeper.params``, followed by those on the command line.
+    """
     context, config = sweeper.hydra_context, sweeper.config
     assert context is not None
     assert config is not None

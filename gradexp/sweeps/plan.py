@@ -1,4 +1,4 @@
-"""What a sweep's folder says of how it was begun: so much that it can be gone on with."""
+"""The record in a sweep's folder of how the sweep was started, with which it can be resumed."""
 
 from __future__ import annotations
 
@@ -20,26 +20,30 @@ from gradexp.results.output_folder import place
 _PLAN = "sweep.json"
 
 _PATIENCE = 2.0
-"""Seconds: the processes of a sweep that was just killed end a moment after it."""
+"""How long to wait for the lock of a sweep, in seconds: when a sweep is killed, its child processes
+end a moment later."""
 
 
 class Plan(NamedTuple):
-    """How a sweep was begun."""
+    """How a sweep was started."""
 
     arguments: list[str]
-    """of ``gradexp run``"""
+    """the arguments of ``gradexp run``"""
     cwd: str
-    """where it was typed"""
+    """the directory in which the command was entered"""
     now: list[list[Any]]
-    """what the resolver ``now`` gave for which arguments: its folder's name comes of it"""
+    """pairs of the arguments and the value of the resolver ``now``, from which the name of the
+    sweep's folder is made"""
 
     @contextmanager
     def kept(self, folder: Path) -> Iterator[None]:
-        """Writes it into a sweep's folder, and holds it: see `held`. It is held before anything is
-        in it, so that nobody goes on with the sweep who could read it.
+        """Writes the plan to a sweep's folder, and holds the sweep's lock inside the context.
+
+        The file is locked (see `held`) before it has any content. No other process can therefore
+        read the plan and resume the sweep.
 
         Raises:
-            FileExistsError: there is one.
+            FileExistsError: if the folder already has a plan.
         """
         partial = folder / f".{_PLAN}.partial"
         with partial.open("x") as file:
@@ -50,26 +54,26 @@ class Plan(NamedTuple):
             yield
 
     def set_clock(self, config: DictConfig) -> None:
-        """Lets the resolver ``now`` give in a config what it gave then."""
+        """Makes the resolver ``now`` give the same values in a config as when the sweep started."""
         OmegaConf.get_cache(config)["now"] = {tuple(given): value for given, value in self.now}
 
 
 def begun(arguments: list[str], config: DictConfig) -> Plan:
-    """The plan of a sweep that begins.
+    """Returns the plan of a sweep that starts now.
 
     Args:
-        arguments: of ``gradexp run``.
-        config: the sweep's own, its folder resolved.
+        arguments: the arguments of ``gradexp run``.
+        config: the sweep's own config, after the name of its folder was resolved.
     """
     times = OmegaConf.get_cache(config).get("now", {})
     return Plan(arguments, os.getcwd(), [[list(given), value] for given, value in times.items()])
 
 
 def read_plan(folder: Path) -> Plan:
-    """The plan of a sweep's folder.
+    """Reads the plan in a sweep's folder.
 
     Raises:
-        UserError: it holds none.
+        UserError: if the folder does not exist, or its plan is missing or damaged.
     """
     if not folder.is_dir():
         raise UserError("", folder, f"{folder}: there is no such folder")
@@ -98,10 +102,10 @@ def _are_texts(values: object) -> bool:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keeps every other process from going on with the same sweep.
+    """Holds the lock of a sweep, so that no other process can resume it.
 
     Raises:
-        UserError: another process is at it, and has not ended within `_PATIENCE` seconds.
+        UserError: if another process holds the lock and does not end within `_PATIENCE` seconds.
     """
     end = time.monotonic() + _PATIENCE
     with (folder / _PLAN).open() as file:
@@ -113,7 +117,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def _locked(file: int) -> bool:
-    """Whether this process has an open file to itself from now on."""
+    """Tries to lock an open file for this process; returns whether it succeeded."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

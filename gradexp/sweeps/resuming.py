@@ -1,4 +1,4 @@
-"""A launcher, observed: it runs what is not there yet, and what becomes of it is noted."""
+"""A launcher that runs only the jobs without complete results, and records their status."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from gradexp.sweeps.status import Entry, SweepStatus
 
 
 def _has_configs(job: Job, folder: Path) -> bool:
-    """Whether a job's folder holds the configs of the job, where they are to be written.
+    """Whether the ``.hydra`` files in a folder belong to a job, or the job writes none.
 
-    Its config may have been composed from other defaults, of another gradexp.
+    Only the overrides are compared. The config itself may differ, because it may have been composed
+    from the defaults of another version of gradexp.
     """
     if job.template.config.hydra.output_subdir is None:
         return True
@@ -39,18 +40,18 @@ def _has_configs(job: Job, folder: Path) -> bool:
 
 
 class ResumingLauncher(Launcher):
-    """Any launcher, told to run what is not whole yet.
+    """Wraps any launcher so that it runs only the jobs whose results are not complete.
 
     Args:
-        launcher: set up already.
-        composer: of the sweep.
-        status: of the sweep; the jobs are noted in it.
-        check: is given the config of a job; raises where it makes no run. None where a grid is cut
-            into batches, of which the first may fail whole.
-        recall: gives what the task gave for a job whose folder is whole.
-        resumed: whether the sweep was begun before: its jobs' folders may hold what an interruption
-            left, and what a person has put beside it.
+        launcher: the launcher that runs the jobs, already set up.
+        composer: the composer of the sweep.
+        status: the status of the sweep, to which the jobs are added.
+        check: checks the config of a job, and raises `UserError` if it does not describe a run.
+            None if the sweep is split into batches, because all jobs of the first one may fail.
+        recall: returns what the task returned for a job, given the job's complete folder.
         announce: called with the number of jobs before they run.
+        resumed: whether the sweep was started before. The job folders may then hold incomplete
+            results, and files that the user added.
     """
 
     def __init__(
@@ -74,17 +75,21 @@ class ResumingLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """The launcher was set up."""
+        """Does nothing: the wrapped launcher is already set up."""
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Runs those jobs whose folders are not whole.
+        """Runs the jobs whose folders are not complete.
+
+        Returns:
+            One item per job, in order, including jobs that were complete before. The list is
+            shorter if the launcher stopped at a failure.
 
         Raises:
-            UserError: two jobs would write to one folder, a job's is not below the sweep's or not
-                empty, or none of the first jobs makes a run.
-            OSError: the disk is full, say: no other job could be run either.
+            UserError: if two jobs would write to one folder, a job's folder is outside the sweep's
+                folder or not empty, or no job of the first batch describes a run.
+            OSError: if a job failed for a reason that affects all others, such as a full disk.
         """
         jobs = [
             self._composer.compose(overrides, initial_job_idx + index)
@@ -106,7 +111,7 @@ class ResumingLauncher(Launcher):
         ]
         for _, together in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
             indices = [index for _, index in together]
-            for index in indices if self._resumed else ():  # what an interruption left
+            for index in indices if self._resumed else ():  # remove incomplete results
                 clear(entries[index].folder, [f"{jobs[index].name()}.log"])
             first, end = indices[0], indices[-1] + 1
             some = self._launched(job_overrides[first:end], initial_job_idx + first)
@@ -114,14 +119,15 @@ class ResumingLauncher(Launcher):
             for job in some:
                 if failed_of_machine(job):
                     raise returned(job)
-            if len(some) < len(indices):  # it stops at a failure
+            if len(some) < len(indices):  # the launcher stopped at a failure
                 return returns[: first + len(some)]
         return returns
 
     def _launched(self, overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-        """
+        """Runs jobs with the wrapped launcher.
+
         Raises:
-            UserError: another's launcher cannot run any of the jobs.
+            UserError: if a launcher that is not gradexp's raises an exception.
         """
         try:
             return self._launcher.launch(overrides, first)
@@ -133,7 +139,7 @@ class ResumingLauncher(Launcher):
             raise UserError("hydra.launcher", name, f"cannot run it: {one_line(error)}") from error
 
     def _recalled(self, job: Job, entry: Entry) -> JobReturn:
-        """What a job came to before, if it was run."""
+        """Returns the earlier result of a job; its status is unknown if it is not complete."""
         result = JobReturn(job.overrides, status=JobStatus.UNKNOWN)
         if self._resumed and is_sound(entry.folder) and _has_configs(job, entry.folder):
             result.status, result.return_value = JobStatus.COMPLETED, self._recall(entry.folder)
@@ -143,9 +149,10 @@ class ResumingLauncher(Launcher):
         return Entry(job.number, self._composer.values(job.overrides), job.folder())
 
     def _refuse_shared(self, entries: Sequence[Entry]) -> None:
-        """
+        """Checks that every job has a folder of its own.
+
         Raises:
-            UserError: two jobs would write to one folder.
+            UserError: if two jobs would write to one folder.
         """
         taken = {entry.folder: entry.number for entry in self._status.entries.values()}
         for entry in entries:
@@ -157,9 +164,10 @@ class ResumingLauncher(Launcher):
                 raise UserError("hydra.sweep.subdir", entry.folder.name, reason)
 
     def _refuse_hopeless(self, jobs: Sequence[Job]) -> None:
-        """
+        """Checks that at least one job of the first batch describes a run.
+
         Raises:
-            UserError: none of the jobs makes a run; it is the first one's.
+            UserError: the error of the first job, if none of the jobs describes a run.
         """
         first: UserError | None = None
         if self._check is None or self._status.entries:

@@ -1,4 +1,4 @@
-"""A config in which the values of one job after the other are set."""
+"""A config that is reused for many jobs by replacing the values in it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from omegaconf import DictConfig, ListConfig, Node
 from gradexp.config.internals import node_at, node_with, put_node, put_nodes
 
 _MOST_NODES = 4096
-"""Nodes that are kept for when their values come again."""
+"""The most nodes that are kept for values that may occur again."""
 
 
 class ReusableConfig:
-    """A config whose values are replaced for every job: a copy of it would take milliseconds.
+    """A config whose values are replaced for every job, because a copy would take milliseconds.
 
     Args:
-        config: is written to.
+        config: the config, which is modified in place.
     """
 
     def __init__(self, config: DictConfig) -> None:
@@ -26,7 +26,10 @@ class ReusableConfig:
         self._nodes: dict[tuple[str, str], Node] = {}
 
     def write(self, values: dict[str, Any]) -> None:
-        """Sets values by dotted key. Every call must set the same keys."""
+        """Sets values by dotted key. Every call must set the same keys.
+
+        The nodes of the values are kept, because other jobs often have the same values.
+        """
         for key, value in values.items():
             text = repr(value)  # 1 and 1.0 are equal, and differ in a config
             if self._written.get(key) != text:
@@ -35,9 +38,9 @@ class ReusableConfig:
                 self._written[key] = text
 
     def write_once(self, values: dict[str, Any]) -> None:
-        """Sets values by dotted key that are hardly ever another job's.
+        """Sets values by dotted key that rarely occur in another job.
 
-        The items of lists may well be: they are kept.
+        Only the nodes of list items are kept, because those do occur in other jobs.
         """
         for key, value in values.items():
             holder, name = place(self.config, key)
@@ -58,7 +61,10 @@ class ReusableConfig:
         return self._node(key, value, repr(value), lambda: node_at(holder, index))
 
     def _node(self, key: str, value: Any, text: str, old: Callable[[], Any]) -> Node:
-        """Returns a node that holds a value, made like the old one in its place, and keeps it."""
+        """Returns a node that holds a value, made as a copy of the old node at its place.
+
+        The node is kept in case the value occurs again.
+        """
         if (key, text) not in self._nodes:
             if len(self._nodes) >= _MOST_NODES:
                 self._nodes = {}
@@ -67,14 +73,14 @@ class ReusableConfig:
 
 
 def set_values(config: DictConfig, values: dict[str, Any]) -> None:
-    """Sets values by dotted key, in OmegaConf's own way."""
+    """Sets values by dotted key through OmegaConf's public interface."""
     for key, value in values.items():
         holder, name = place(config, key)
         holder[name] = value
 
 
 def place(config: DictConfig, key: str) -> tuple[DictConfig, str]:
-    """Returns the mapping that holds the value of a dotted key, and the value's name there."""
+    """Returns the mapping that holds the value of a dotted key, and the value's key in it."""
     *parents, name = key.split(".")
     for parent in parents:
         config = config[parent]

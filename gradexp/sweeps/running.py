@@ -1,4 +1,4 @@
-"""What `gradexp run` runs: one job, or a sweep that is begun, gone on with, or dry_run."""
+"""Carries out `gradexp run`: runs one job, starts or resumes a sweep, or makes a dry run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ from gradexp.sweeps.watch import Watch
 
 
 class Runs(NamedTuple):
-    """What was run, one job's result or a sweep's jobs; or what it would take to run it."""
+    """What `gradexp run` did: the result of a job, the status of a sweep, or a dry run's forecast.
+
+    The other two fields are None.
+    """
 
     result: Result | None = None
     sweep: SweepStatus | None = None
@@ -48,7 +51,7 @@ class Runs(NamedTuple):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A sweep was interrupted; what is done is kept."""
+    """A sweep was interrupted. The results of its complete jobs are kept."""
 
     def __init__(self, sweep: SweepStatus) -> None:
         super().__init__()
@@ -61,17 +64,17 @@ def run(
     arguments: Sequence[str],
     resumed: tuple[Path, Plan] | None = None,
 ) -> Runs:
-    """Runs one job, or a sweep where the flags or the config say so.
+    """Runs one job, or a sweep if the flags or the config say so.
 
     Args:
         app: Hydra's application for these arguments.
-        args: the arguments of ``gradexp run``, parsed.
-        arguments: the same, as they were given.
-        resumed: the folder and the plan of the sweep that is gone on with, if one is.
+        args: the parsed arguments of ``gradexp run``.
+        arguments: the same arguments, as they were given.
+        resumed: the folder and the plan of the sweep to resume; None to start a new one.
 
     Raises:
-        UserError: a person's mistake; nothing was left behind.
-        Interrupted: by a person, in a sweep.
+        UserError: if the user made an error; no files are left behind.
+        Interrupted: if the user interrupts a sweep.
     """
     if not args.multirun:
         config = app.hydra.compose_config(
@@ -94,16 +97,16 @@ def run(
 
 
 def begin_sweep(app: Application, config: DictConfig, arguments: list[str]) -> SweepStatus:
-    """Runs a sweep in a folder of its own.
+    """Runs a new sweep in a folder of its own.
 
     Args:
         app: Hydra's application.
-        config: composed.
-        arguments: of ``gradexp run``.
+        config: the composed config of the sweep.
+        arguments: the arguments of ``gradexp run``.
 
     Raises:
-        UserError: a person's mistake; nothing was left behind.
-        Interrupted: by a person.
+        UserError: if the user made an error; no files are left behind.
+        Interrupted: if the user interrupts the sweep.
     """
     HydraConfig.instance().set_config(config)
     _check_size(config)
@@ -119,11 +122,17 @@ def begin_sweep(app: Application, config: DictConfig, arguments: list[str]) -> S
 
 
 def go_on(app: Application, config: DictConfig, folder: Path, plan: Plan) -> SweepStatus:
-    """Goes on with a sweep that was begun with a plan in a folder.
+    """Resumes a sweep.
+
+    Args:
+        app: Hydra's application.
+        config: the composed config of the sweep.
+        folder: the absolute path of the sweep's folder.
+        plan: the plan in that folder.
 
     Raises:
-        UserError: it was moved, or is still running.
-        Interrupted: by a person.
+        UserError: if the folder was moved, or the sweep is still running.
+        Interrupted: if the user interrupts the sweep.
     """
     plan.set_clock(config)
     HydraConfig.instance().set_config(config)
@@ -131,7 +140,8 @@ def go_on(app: Application, config: DictConfig, folder: Path, plan: Plan) -> Swe
     if was != folder:
         raise UserError("", folder, f"{folder}: the sweep was begun in {was}; move it back there")
     with overview_of(config) as overview, held(folder):
-        if "submitit_folder" in config.hydra.launcher:  # it loads pickles from there: a new one
+        if "submitit_folder" in config.hydra.launcher:
+            # submitit unpickles files in this folder, so a new one is used
             with read_write(config.hydra):
                 new = f"{folder}/.submitit-{secrets.token_hex(4)}/%j"
                 config.hydra.launcher.submitit_folder = new
@@ -141,10 +151,10 @@ def go_on(app: Application, config: DictConfig, folder: Path, plan: Plan) -> Swe
 
 
 def _check_size(config: DictConfig) -> None:
-    """Checks that a sweep is not too large, before anything of it is made.
+    """Checks the sweeper's ``params`` and batch size, and that a sweep does not have too many jobs.
 
     Raises:
-        UserError: it is.
+        UserError: if one of these settings is not allowed or there are too many jobs.
     """
     params = config.hydra.sweeper.get("params")
     if params is None:
@@ -161,7 +171,7 @@ def _check_size(config: DictConfig) -> None:
 
 
 def _log(config: DictConfig) -> str:
-    """The name of a log file."""
+    """Returns the name of the log file."""
     return f"{config.hydra.job.name}.log"
 
 
@@ -172,7 +182,7 @@ def _run_sweep(
     overview: Overview | None,
     resumed: bool,
 ) -> SweepStatus:
-    """Runs those jobs of a sweep that are not whole yet."""
+    """Runs the jobs of a sweep that are not complete, and returns its status."""
     task_overrides = list(config.hydra.overrides.task)
     started = time.time()
     with explained(task_overrides):
@@ -196,23 +206,22 @@ def _run_sweep(
             raise Interrupted(status) from None
         except Exception as error:
             if machine_failure(error) is not None:
-                error.sweep = status  # type: ignore[attr-defined]  # for what is said of it
+                error.sweep = status  # type: ignore[attr-defined]  # for the message to the user
             raise
         callbacks.on_multirun_end(config=config, config_name=app.name)
     return status
 
 
 def dry_run(app: Application, config: DictConfig, key: str) -> Forecast:
-    """What it takes to run a sweep, or one job; nothing of it is left behind.
+    """Predicts what running a sweep or one job would cost, without leaving any files behind.
 
     Args:
         app: Hydra's application.
-        config: composed.
-        overrides: of the command line.
-        key: where the config says the folder that would be written to.
+        config: the composed config.
+        key: the config key that sets the folder in which the results would be written.
 
     Raises:
-        UserError: a person's mistake.
+        UserError: if the user made an error.
     """
     HydraConfig.instance().set_config(config)
     _check_size(config)
@@ -246,7 +255,19 @@ def _observe(
     announce: Callable[[int], None],
     resumed: bool,
 ) -> SweepStatus:
-    """Gives a sweeper a launcher that is observed; returns what is noted of the jobs."""
+    """Wraps a launcher in a `ResumingLauncher` and gives it to a sweeper.
+
+    Args:
+        sweeper: the sweeper, set up by Hydra.
+        launcher: the launcher to wrap.
+        composer: the composer of the sweep.
+        folder: the sweep's folder.
+        announce: called with the number of jobs before they run.
+        resumed: whether the sweep was started before.
+
+    Returns:
+        The status of the sweep, to which the wrapped launcher adds the jobs.
+    """
     status = SweepStatus(folder, jobs=getattr(sweeper, "n_trials", 0))
     cut = getattr(sweeper, "max_batch_size", None) is not None
     check = None if cut else check_job
@@ -259,9 +280,10 @@ def _observe(
 
 
 def _check_any(status: SweepStatus) -> None:
-    """
+    """Checks that a sweep had at least one job.
+
     Raises:
-        UserError: a sweep has no jobs.
+        UserError: if it had none.
     """
     if not status.entries:
         raise UserError("", "", "the sweep has no jobs: one of its axes has no values")

@@ -1,4 +1,4 @@
-"""A search: Optuna chooses the numbers of a sweep, a batch of jobs at a time."""
+"""Searches: sweeps whose values are chosen by Optuna, one batch of jobs at a time."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qmc": ("QMCSampler", "scipy", {}),
     "random": ("RandomSampler", "numpy", {}),
 }
-"""Optuna's name of each, what it imports when it is first asked, and its options."""
+"""for each sampler, the name of its class in Optuna, the package that it needs, and its options"""
 
 
 class SearchSweeper(Sweeper, Protocol):
-    """A sweeper whose values Optuna chooses; the keys of ``hydra/sweeper=optuna``."""
+    """A sweeper whose values Optuna chooses. The fields are the keys of its config."""
 
     n_trials: int
     n_jobs: int
@@ -49,13 +49,20 @@ class SearchSweeper(Sweeper, Protocol):
 
 
 def search(sweeper: SearchSweeper, arguments: Sequence[str]) -> list[JobReturn]:
-    """Asks for batches of trials until there are enough, and launches each.
+    """Asks Optuna for batches of trials and launches them, until there are `n_trials` jobs.
 
-    The same seed asks for the same trials where the jobs come to the same: a search that was
-    interrupted goes on where it was.
+    With the same seed and the same results, Optuna chooses the same trials. A search that was
+    interrupted therefore continues where it stopped.
+
+    Args:
+        sweeper: the sweeper, set up by Hydra.
+        arguments: the overrides on the command line.
+
+    Returns:
+        The results of the jobs, in order.
 
     Raises:
-        UserError: Optuna is not there, a setting is not allowed, or no axis can be searched.
+        UserError: if Optuna is not installed, a setting is not allowed, or no axis can be searched.
     """
     try:
         import optuna
@@ -97,10 +104,10 @@ def search(sweeper: SearchSweeper, arguments: Sequence[str]) -> list[JobReturn]:
 
 
 def _check(sweeper: SearchSweeper) -> None:
-    """Checks the settings.
+    """Checks the sweeper's settings.
 
     Raises:
-        UserError: one is not allowed.
+        UserError: if one of them is not allowed.
     """
     for key in ("n_trials", "n_jobs"):
         value = getattr(sweeper, key)
@@ -113,10 +120,10 @@ def _check(sweeper: SearchSweeper) -> None:
 
 
 def _sampler(name: str, seed: int | None) -> BaseSampler:
-    """The sampler of that name.
+    """Returns the sampler with a given name.
 
     Raises:
-        UserError: there is none, or what it needs is not installed.
+        UserError: if there is no such sampler, or the package that it needs is not installed.
     """
     import optuna
 
@@ -127,17 +134,17 @@ def _sampler(name: str, seed: int | None) -> BaseSampler:
     kind, needed, options = _SAMPLERS[name]
     if importlib.util.find_spec(needed) is None:
         raise UserError("hydra.sweeper.sampler", name, f"needs {needed}: pip install {needed}")
-    with warnings.catch_warnings():  # of what may change in Optuna
+    with warnings.catch_warnings():  # some samplers are experimental in Optuna
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler: BaseSampler = getattr(optuna.samplers, kind)(seed=seed, **options)
     return sampler
 
 
 def _space(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution], list[str]]:
-    """What is searched, by key, and the overrides that are the same in every job.
+    """Returns the distributions to search, by key, and the overrides that all jobs have in common.
 
     Raises:
-        UserError: an axis cannot be searched, or none is there.
+        UserError: if an axis cannot be searched, or there is no axis.
     """
     axes: dict[str, BaseDistribution] = {}
     fixed: dict[str, str] = {}
@@ -159,9 +166,12 @@ def _space(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution], 
 
 
 def _distribution(override: Override) -> BaseDistribution:
-    """What Optuna draws the values of an axis from.
+    """Returns the distribution from which Optuna draws the values of an axis.
 
-    An interval is one of real numbers, or of whole ones as ``int(interval(…))``.
+    An interval contains real numbers, or integers if it is written ``int(interval(…))``.
+
+    Raises:
+        ValueError: if the axis has no values, or Optuna does not accept it.
     """
     from optuna.distributions import (
         CategoricalDistribution,
@@ -187,16 +197,18 @@ def _distribution(override: Override) -> BaseDistribution:
 
 
 def _overrides(trial: Trial) -> list[str]:
-    """What a trial sets."""
+    """Returns the overrides that set the values of a trial."""
     return [f"{key}={value}" for key, value in trial.params.items()]
 
 
 def _value(result: Any, name: str, direction: str) -> float:
-    """What a run came to; where that is unknown, never reached or not finite, or the run diverged:
-    the worst there is.
+    """Returns the value of a metric for a run, or the worst possible value.
+
+    The worst value, which is infinite, is returned if the metric is unknown, was never reached or
+    is not finite, or if the run diverged. A run that diverged keeps its hitting times.
 
     Raises:
-        UserError: runs have no such metric.
+        UserError: if runs have no metric of that name.
     """
     known = dict(flatten(result.metrics))
     metric = find_metric(name, known)

@@ -1,10 +1,9 @@
-"""Whether the jobs of a sweep may take faster ways than Hydra's own.
+"""Decides whether the jobs of a sweep may use shortcuts instead of Hydra's own code.
 
-Composing a job and running it takes Hydra about 100 ms. `gradexp.sweeps.composition`,
-`reusable_config`, `job_files` and `launching` do both in 2 ms where they leave what Hydra would
-leave. Each of these shortcuts is tried once a process beside the ordinary way. Where it fails or
-comes to something else, for want of a Hydra or OmegaConf that it knows, all of them are given up
-and `hydra.core.utils.run_job` does the work.
+Hydra takes about 100 ms to compose and run a job. `gradexp.sweeps.composition`, `reusable_config`,
+`job_files` and `launching` do both in 2 ms with the same result. In each process, every shortcut is
+compared once with Hydra's own code. If it fails or its result differs, which may happen with other
+versions of Hydra or OmegaConf, all shortcuts are disabled, and Hydra composes and runs each job.
 """
 
 from __future__ import annotations
@@ -18,26 +17,27 @@ from gradexp.errors import one_line
 log = logging.getLogger(__name__)
 
 _passed: set[str] = set()
-"""the shortcuts that were tried in this process and came to the same"""
+"""the names of the shortcuts that gave the same result as Hydra's own code in this process"""
 
 _given_up = False
 
 
 def allowed() -> bool:
-    """Returns whether shortcuts may be taken in this process."""
+    """Whether shortcuts may be used in this process."""
     return not _given_up
 
 
 def try_once(name: str, fast: Callable[[], Any], slow: Callable[[], Any]) -> bool:
-    """Tries a shortcut beside the ordinary way, unless that was done in this process before.
+    """Compares a shortcut with Hydra's own code, unless this was done before in this process.
 
     Args:
-        name: what is tried.
-        fast: makes something the fast way; must leave nothing behind that the slow way does not.
-        slow: makes the same the ordinary way.
+        name: the name of the shortcut, used in the log.
+        fast: returns the result of the shortcut. It must have no side effects that `slow` does not
+            have.
+        slow: returns the result of Hydra's own code.
 
     Returns:
-        Whether the shortcut may be taken. Once one may not, none may any longer.
+        Whether the shortcut may be used. Once one may not, all others are disabled too.
     """
     if _given_up or name in _passed:
         return not _given_up
@@ -45,7 +45,7 @@ def try_once(name: str, fast: Callable[[], Any], slow: Callable[[], Any]) -> boo
     try:
         if repr(fast()) == expected:
             _passed.add(name)
-            return not _given_up  # of another, tried on the way
+            return not _given_up  # `fast` may have tried another shortcut, which failed
         reason = f"{name} comes to something else"
     except Exception as error:
         reason = f"{name} fails ({one_line(error)})"
@@ -54,7 +54,7 @@ def try_once(name: str, fast: Callable[[], Any], slow: Callable[[], Any]) -> boo
 
 
 def give_up(reason: str) -> None:
-    """Leaves the work to Hydra from now on, and logs why."""
+    """Disables all shortcuts in this process, and logs the reason."""
     global _given_up
     if not _given_up:
         log.warning("each job is composed and run by Hydra itself, which is slower: %s", reason)

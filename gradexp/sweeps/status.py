@@ -1,4 +1,4 @@
-"""What became of the jobs of a sweep, as their folders tell; and the table of it."""
+"""The status of a sweep's jobs, read from their folders, and the table of their results."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from gradexp.results import outcome_row, write_table
 
 
 class Entry(NamedTuple):
-    """A job that is to be run."""
+    """A job that will be run."""
 
     number: int
     overrides: dict[str, Any]
-    """its values by their config path"""
+    """the values that its overrides set, by config key"""
     folder: Path
 
 
 class SweepStatus:
-    """The jobs of a sweep, in the order of their numbers.
+    """The jobs of a sweep and the results of those that have ended.
 
-    Whatever launcher runs them, wherever: what they came to is read from their folders.
+    Results are read from the job folders, so any launcher may run the jobs, on any machine.
 
     Args:
-        folder: the sweep's.
-        jobs: how many there will be at least, where that is known.
+        folder: the sweep's folder.
+        jobs: the least number of jobs that there will be, if known.
     """
 
     def __init__(self, folder: Path, jobs: int = 0) -> None:
@@ -35,21 +35,25 @@ class SweepStatus:
         self._jobs = jobs
         self.entries: dict[int, Entry] = {}
         self.rows: dict[int, dict[str, Any]] = {}
-        """of the jobs that have ended, by number"""
+        """the table's rows for the jobs that have ended, by job number"""
 
     def expect(self, entries: Iterable[Entry]) -> None:
-        """Puts jobs down that are to be run."""
+        """Adds jobs that will be run."""
         self.entries.update((entry.number, entry) for entry in entries)
 
     @property
     def jobs(self) -> int:
-        """How many jobs there are, and are known to come."""
+        """The number of jobs, including those that are known to follow."""
         return max(self._jobs, len(self.entries))
 
     def update(self) -> bool:
-        """Reads what has ended since; true where something has."""
+        """Reads the results of the jobs that have ended since the last call.
+
+        Returns:
+            Whether there were any.
+        """
         before = len(self.rows)
-        for number, entry in list(self.entries.items()):  # others add to them
+        for number, entry in list(self.entries.items()):  # another thread may add entries
             if number not in self.rows:
                 row = _row(entry, self.folder)
                 if row is not None:
@@ -62,22 +66,22 @@ class SweepStatus:
         return [number for number, row in sorted(self.rows.items()) if "failure" in row]
 
     def swept(self) -> list[str]:
-        """The keys that are not the same in every job."""
+        """Returns the keys whose values are not the same in all jobs."""
         jobs = [entry.overrides for entry in self.entries.values()]
         keys = dict.fromkeys(key for job in jobs for key in job)
         return [key for key in keys if any(job.get(key) != jobs[0].get(key) for job in jobs)]
 
     def write(self) -> None:
-        """Writes the table: a row a job that has ended."""
+        """Writes the table, which has one row per job that has ended."""
         rows = [self.rows[number] for number in sorted(self.rows)]
         write_table(self.folder, rows, self.jobs)
 
 
 def _row(entry: Entry, sweep: Path) -> dict[str, Any] | None:
-    """What a job came to, or None as long as it has not ended."""
+    """Returns the row of a job, or None if it has not ended."""
     try:
         ended = outcome_row(entry.folder)
-    except UserError:  # its record is damaged: it is made again
+    except UserError:  # its record is damaged, so it will be run again
         return None
     if ended is None:
         return None

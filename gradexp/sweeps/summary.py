@@ -1,4 +1,4 @@
-"""What the jobs of a sweep came to, by swept value; and which came to most."""
+"""Summarizes the results of a sweep: outcomes by swept value, and a ranking of the jobs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gradexp.analysis.metric import COLUMN_PREFIX, HITTING_TIME_PREFIXES, Metric
 from gradexp.errors import as_text
 
 _RANGES = 10
-"""Ranges that the values of a key are gathered in."""
+"""The number of ranges into which the values of a key with many numbers are grouped."""
 
 _NUMBERS, _WORDS = 30, 60
-"""Values of a key that each get a line of their own: as many numbers, or as many words."""
+"""The most distinct values of a key that each get their own line: numbers, and other values."""
 
 _TAKEN = "metrics.evaluations"
 
@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 
 class Tally(NamedTuple):
-    """How the jobs with a value, or in a range of values, of a key ended."""
+    """The outcomes of the jobs that have a certain value, or range of values, for a key."""
 
     key: str
     values: str
@@ -32,20 +32,24 @@ class Tally(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """Jobs that ended, the best first."""
+    """The jobs that did not fail, from the best to the worst."""
 
     criterion: str
     rows: list[Row]
     arrivals: list[float] | None
-    """the steps, or evaluations, that each is ranked by, if they are; infinite where there are
-    none"""
+    """the hitting time by which each job is ranked, in steps or evaluations, infinite if it was
+    not reached; None if the jobs are not ranked by a hitting time"""
 
 
 def tallies(rows: Sequence[Row], keys: Sequence[str]) -> list[Tally]:
-    """The outcomes by each value of each key.
+    """Counts the outcomes for each value of each key.
 
-    The numbers of a key that has many are gathered in ranges of equally many values; a key of as
-    many words is left out.
+    If a key has many numbers, they are grouped into ranges with equally many distinct values. A key
+    with many values that are not numbers is left out.
+
+    Args:
+        rows: the rows of the sweep's table.
+        keys: the swept keys.
     """
     found: list[Tally] = []
     for key in keys:
@@ -60,7 +64,10 @@ def tallies(rows: Sequence[Row], keys: Sequence[str]) -> list[Tally]:
 
 
 def _labels(values: Sequence[Any]) -> dict[str, str]:
-    """What each value is called in the table, by its text."""
+    """Returns the label of each value in the table, by the value as a string.
+
+    The result is empty if the key is left out.
+    """
     distinct = {str(value): value for value in values}
     numeric = all(_is_number(value) for value in values)
     if len(distinct) <= (_NUMBERS if numeric else _WORDS):
@@ -83,15 +90,21 @@ def _is_number(value: Any) -> bool:
 
 
 def _order(value: Any) -> tuple[bool, float, str]:
-    """Numbers by size, then words."""
+    """Returns a sort key that orders numbers by size, and puts all other values after them."""
     return (False, value, "") if _is_number(value) else (True, 0.0, str(value))
 
 
 def ranking(rows: Sequence[Row]) -> Ranking:
-    """The jobs by what runs are compared by where nobody says what (`default_metric`), which counts
-    evaluations of the gradient where steps of one took several. Those that are equal, as all are
-    that did not arrive, by their loss gap, for losses of different surfaces cannot be compared; or
-    by their final loss where no gap is known. What diverged is last.
+    """Ranks the jobs that did not fail.
+
+    They are ranked by the default metric (`default_metric`). A hitting time counts gradient
+    evaluations if some run made several per step, otherwise steps. Among jobs with equal values,
+    such as all that did not reach the tolerance, those that diverged come last. Otherwise such jobs
+    are ordered by loss gap, because losses of different surfaces cannot be compared, or by final
+    loss if no loss gap is known.
+
+    Args:
+        rows: the rows of the sweep's table.
     """
     ended = [row for row in rows if row["outcome"] != "failed"]
     several = any((row.get(_TAKEN) or 0) > row["metrics.steps"] for row in ended if _TAKEN in row)
@@ -112,7 +125,7 @@ def ranking(rows: Sequence[Row]) -> Ranking:
 
     def figure(row: Row, metric: Metric) -> float:
         by = metric
-        if row.get(_TAKEN) is None:  # each of its steps took one
+        if row.get(_TAKEN) is None:  # one evaluation per step
             by = Metric(metric.name.replace("evaluations", "steps", 1))
         return float(by.comparable_values(row.get(by.column), row["outcome"]))
 

@@ -1,4 +1,4 @@
-"""Watches a sweep while it runs: a bar in the terminal, and the table on the disk."""
+"""Watches a sweep while it runs: shows a progress bar, and keeps the sweep's table up to date."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ from rich.progress import (
 from gradexp.sweeps.status import SweepStatus
 
 _LOOK = 0.5
-"""Seconds from one look at the folders to the next."""
+"""Time between two checks of the job folders, in seconds."""
 
 _WRITE = 5.0
-"""Seconds, at least, from one writing of the table to the next."""
+"""Minimum time between two writes of the table, in seconds."""
 
 
 class Watch:
-    """Looks at the folders of a sweep's jobs from a thread of its own, whoever runs them.
+    """A context manager that checks the job folders of a sweep in a thread of its own.
+
+    It works with any launcher, because it only reads the folders.
+
+    Args:
+        status: the status of the sweep, which is updated.
 
     Raises:
-        Exception: when the sweep is over, what kept it from reading the folders, or from writing
-            the table.
+        Exception: on leaving the context, if the folders could not be read or the table could not
+            be written.
     """
 
     def __init__(self, status: SweepStatus) -> None:
@@ -58,7 +63,7 @@ class Watch:
     def _watch(self) -> None:
         try:
             self._look()
-        except Exception as failure:  # a thread's would be lost; the sweep's own goes on
+        except Exception as failure:  # raised on leaving the context; the sweep itself continues
             self._failure = failure
 
     def _look(self) -> None:
