@@ -16,6 +16,10 @@ LARGE = [
     (["-m", "optimizer.lr=range(0,inf)"], "must have finite ends"),
     (["-m", "optimizer.lr=range(0,1,0)"], "a step that is not 0"),
     (["-m", "seed=range(1000)", "optimizer.lr=linspace(1,2,1000)"], "make 1,000,000 jobs"),
+    (
+        ["-m", "seed=zip(range(0,400))", "init.point=zip(range(0,400))", "steps=range(1,401)"],
+        "make 160,000 jobs",  # the paired ones count once
+    ),
     (["-m", "seed=range(1000000000)", "--dry-run"], "has 1,000,000,000 values"),
     (["-m", "seed=range(1000000000)", "hydra/sweeper=optuna"], "has 1,000,000,000 values"),
     (["surface=sphere", "surface.dim=1000000", "steps=100000", "engine.compile=never"], "GB"),

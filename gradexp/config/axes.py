@@ -59,6 +59,7 @@ def check_axes(overrides: Sequence[Override], crossed: bool) -> None:
         UserError: if an axis has too many values, or all of them together make too many jobs.
     """
     lengths: dict[str, int] = {}
+    tags: dict[str, set[str]] = {}
     for override in overrides:
         axis, key = override.value(), override.get_key_element()
         if not isinstance(axis, RangeSweep | ChoiceSweep):
@@ -67,9 +68,12 @@ def check_axes(overrides: Sequence[Override], crossed: bool) -> None:
         if lengths[key] > MOST_JOBS:
             reason = f"has {lengths[key]:,} values; a sweep has at most {MOST_JOBS:,} jobs"
             raise UserError(key, override.get_value_string(), reason)
-        if axis.tags:  # it may vary together with other axes, so it need not multiply the jobs
-            lengths[key] = 1
-    jobs = math.prod(lengths.values())
+        tags[key] = axis.tags
+    leading: list[str] = []  # of axes that vary together, the first one
+    for key, own in tags.items():
+        if not any(own & tags[other] for other in leading):
+            leading.append(key)
+    jobs = math.prod(lengths[key] for key in leading)
     if crossed and jobs > MOST_JOBS:
         reason = (
             f"the axes {', '.join(lengths)} make {jobs:,} jobs; a sweep has at most {MOST_JOBS:,}"
